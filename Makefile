@@ -1,0 +1,14 @@
+# Needs Python 3.11+ and git, nothing else. Windows: python bootstrap.py run
+PYTHON ?= python3
+ARGS ?=
+
+.PHONY: run setup test lint prove lock help
+run setup test lint prove:  ## raw text → registered model · .venv · tests · style, types, imports · slow proofs
+	@$(PYTHON) bootstrap.py $@ $(if $(WAIT),--wait) $(ARGS)
+
+lock:  ## write requirements/*.txt afresh from requirements/*.in
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements/base.in -o requirements/base.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements/dev.in -o requirements/dev.txt
+
+help:
+	@grep -E '^[a-z ]+:.*##' Makefile

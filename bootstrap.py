@@ -1,0 +1,256 @@
+"""Set everything up, then do what was asked. Standard library only; `make` calls it.
+
+    python3 bootstrap.py setup          .venv with every dependency, hash-checked
+    python3 bootstrap.py run            set up, then raw text → registered model
+    python3 bootstrap.py test [ARGS]    set up, then pytest ARGS
+    python3 bootstrap.py lint           set up, then ruff, mypy and import-linter
+    python3 bootstrap.py prove [ARGS]   set up, then the slow proofs
+
+MINIGPT_TORCH=auto|cpu|cuda chooses the torch build. auto: a wheel in a local folder named by
+UV_FIND_LINKS or PIP_FIND_LINKS; else PyPI's where there is an NVIDIA driver, and on macOS and
+Windows; else uv's CPU build; else PyPI's. A second call costs well under a second: see `stamp`.
+"""
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
+PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
+LOCKS = ROOT / "requirements"
+TORCH = "2.13.0"
+TORCH_CHOICES = ("auto", "cpu", "cuda")
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command in `arguments`; its exit code."""
+    if sys.version_info < (3, 11):
+        found = sys.version.split()[0]
+        return fail(
+            f"minigpt needs Python 3.11 or newer; this is {found}. Try: make PYTHON=python3.11"
+        )
+    if os.environ.get("MINIGPT_TORCH", "auto") not in TORCH_CHOICES:
+        return fail(f"MINIGPT_TORCH={os.environ['MINIGPT_TORCH']}: expected one of {TORCH_CHOICES}")
+    command, *rest = arguments or ["--help"]
+    commands = {"setup": [], "run": run, "test": test, "lint": lint, "prove": prove}
+    if command not in commands:
+        print(__doc__)
+        return 0 if command in ("-h", "--help", "help") else 2
+    if shutil.which("git") is None:
+        return fail("git is not on PATH; minigpt records the commit of every model. Install git.")
+    try:
+        set_up(dev=command in ("test", "lint", "prove"), quiet=command != "setup")
+    except subprocess.CalledProcessError as error:
+        return fail(
+            f"set-up failed: {' '.join(map(str, error.cmd))[:200]}\n"
+            "The message above says why. Nothing but .venv was touched; run the same command again."
+        )
+    action = commands[command]
+    return action(rest) if action else 0
+
+
+def run(rest: list[str]) -> int:
+    """The flow: build, register, promote."""
+    return call([PYTHON, "-m", "pipelines.release", *rest])
+
+
+def test(rest: list[str]) -> int:
+    """The tests that every change must pass."""
+    return call([PYTHON, "-m", "pytest", "-m", "not prove", *rest])
+
+
+def prove(rest: list[str]) -> int:
+    """The slow proofs: full rebuilds, many kills, the default preset."""
+    return call([PYTHON, "-m", "pytest", "-m", "prove", "--timeout=3600", *rest])
+
+
+def lint(rest: list[str]) -> int:
+    """Style, types and who may import whom."""
+    del rest
+    checks = (
+        [BIN / "ruff", "check", "."],
+        [BIN / "ruff", "format", "--check", "."],
+        [BIN / "mypy"],
+        [BIN / "lint-imports"],
+    )
+    return max(call(check) for check in checks)
+
+
+def call(command: list[object]) -> int:
+    """Run in the project's root with .venv first on PATH."""
+    path = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
+    try:
+        return subprocess.run(
+            [str(c) for c in command], cwd=ROOT, env=os.environ | {"PATH": path}
+        ).returncode
+    except KeyboardInterrupt:
+        return 130
+
+
+def set_up(*, dev: bool, quiet: bool) -> None:
+    """Bring .venv up to the lock files; do nothing when its stamp says it is."""
+    groups = ["base", "dev"] if dev else ["base"]
+    stamp_file = VENV / "minigpt-stamp"
+    done = stamp_file.read_text().split() if stamp_file.is_file() and PYTHON.exists() else []
+    missing = [group for group in groups if stamp(group) not in done]
+    if not missing:
+        if not quiet:
+            print("set-up     .venv is up to date")
+        return
+    start = time.monotonic()
+    if not done or stamp("place") not in done:  # scripts in .venv hold absolute paths
+        shutil.rmtree(VENV, ignore_errors=True)
+        done = [stamp("place")]
+    if not PYTHON.exists():
+        print("set-up     making .venv …", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
+    installer = Installer()
+    for group in missing:
+        installer.install(["--require-hashes", "-r", LOCKS / f"{group}.txt"])
+        if group == "base":
+            torch = install_torch(installer)
+            installer.install(["--no-deps", "--no-build-isolation", "-e", ROOT])
+        else:
+            torch = None
+        done.append(stamp(group))
+        temporary = stamp_file.with_suffix(".part")
+        temporary.write_text("\n".join(done))
+        temporary.replace(stamp_file)
+        locked = len(re.findall(r"(?m)^\w", (LOCKS / f"{group}.txt").read_text()))
+        print(
+            f"set-up     .venv ready in {time.monotonic() - start:.0f} s · {group}: {locked} pins, "
+            f"every one hash-checked ({installer.name})" + (f" · {torch}" if torch else ""),
+            flush=True,
+        )
+
+
+def stamp(group: str) -> str:
+    """What `group` was installed from, in one word; another word means install again."""
+    parts = [group, str(ROOT), sys.version, os.environ.get("MINIGPT_TORCH", "auto")]
+    files = {"place": [], "base": ["base", "torch-cpu", "torch-cuda"], "dev": ["dev"]}[group]
+    parts += [(LOCKS / f"{name}.txt").read_text() for name in files]
+    if group == "base":
+        parts.append((ROOT / "pyproject.toml").read_text().split("[tool.ruff]")[0])
+    return f"{group}:{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:16]}"
+
+
+class Installer:
+    """uv where it can be had (from PATH, else a pinned one), else pip."""
+
+    def __init__(self) -> None:
+        self.uv = shutil.which("uv") or self.fetch_uv()
+        self.name = "uv" if self.uv else "pip"
+        self.environment = os.environ | (uv_settings() if self.uv else {})
+
+    def fetch_uv(self) -> str | None:
+        """Install the pinned uv into .venv through pip; None where the index has no wheel of it."""
+        if os.environ.get("MINIGPT_INSTALLER") == "pip":
+            return None
+        pip = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        lock = ["--require-hashes", "--only-binary", ":all:", "-r", str(LOCKS / "uv.txt")]
+        tried = subprocess.run([*pip, *lock], capture_output=True, text=True)
+        found = BIN / ("uv.exe" if os.name == "nt" else "uv")
+        return str(found) if tried.returncode == 0 and found.exists() else None
+
+    def install(self, arguments: list[object], *, check: bool = True) -> bool:
+        """Install; with uv failing (a proxy it cannot use, say), pip tries the same lock."""
+        words = [str(argument) for argument in arguments]
+        if self.uv:
+            command = [self.uv, "pip", "install", "-q", "--python", str(PYTHON), *words]
+            done = subprocess.run(
+                command, env=self.environment, cwd=ROOT, capture_output=True, text=True
+            )
+            if done.returncode == 0:
+                return True
+            if "--torch-backend" in " ".join(words):
+                return False
+            print(f"set-up     uv failed, pip tries: {last_line(done.stderr)}", flush=True)
+            self.uv, self.name = None, "pip"
+        pip = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
+        return subprocess.run([*pip, *words], check=check, cwd=ROOT).returncode == 0
+
+
+def uv_settings() -> dict[str, str]:
+    """The index and certificate that the user's pip is configured with, in uv's words."""
+    settings = {}
+    for key, variable in (
+        ("global.index-url", "UV_DEFAULT_INDEX"),
+        ("global.cert", "SSL_CERT_FILE"),
+    ):
+        asked = subprocess.run(
+            [str(PYTHON), "-m", "pip", "config", "get", key], capture_output=True, text=True
+        )
+        if asked.returncode == 0 and asked.stdout.strip() and variable not in os.environ:
+            settings[variable] = asked.stdout.strip()
+    if "PIP_INDEX_URL" in os.environ and "UV_DEFAULT_INDEX" not in os.environ:
+        settings["UV_DEFAULT_INDEX"] = os.environ["PIP_INDEX_URL"]
+    return settings
+
+
+def install_torch(installer: Installer) -> str:
+    """Install the build that fits this machine; says which, and from where."""
+    choice = os.environ.get("MINIGPT_TORCH", "auto")
+    cpu, cuda = LOCKS / "torch-cpu.txt", LOCKS / "torch-cuda.txt"
+    wheel = local_wheel()
+    if choice == "auto" and wheel:
+        if hashlib.sha256(wheel.read_bytes()).hexdigest() in cpu.read_text() + cuda.read_text():
+            note = "a local wheel, hash-checked"
+        else:
+            note = "a local wheel of your own: its hash is not in our locks"
+        installer.install(["--no-deps", wheel])
+        return f"torch {TORCH} ({note})"
+    driver = Path("/proc/driver/nvidia/version").exists() or shutil.which("nvidia-smi")
+    if choice == "cuda" or (choice == "auto" and (driver or sys.platform in ("darwin", "win32"))):
+        installer.install(["--require-hashes", "-r", cuda])
+        return f"torch {TORCH} (PyPI's build)"
+    plain = f"torch=={TORCH}"
+    if installer.uv:
+        backend = ["--torch-backend=cpu", "--no-deps"]
+        if installer.install([*backend, "--require-hashes", "-r", cpu]):
+            return f"torch {TORCH} (CPU build, hash-checked)"
+        if installer.install([*backend, plain]):
+            return f"torch {TORCH} (CPU build for this Python; our lock has no hash of it)"
+    print(
+        "set-up     no CPU build of torch in reach: PyPI's comes with CUDA, about 3 GB", flush=True
+    )
+    installer.install(["--require-hashes", "-r", cuda])
+    return f"torch {TORCH} (PyPI's build)"
+
+
+def local_wheel() -> Path | None:
+    """A wheel of our torch for this interpreter in a folder the user's pip or uv looks at."""
+    tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    for variable in ("UV_FIND_LINKS", "PIP_FIND_LINKS"):
+        for folder in re.split(r"[\s,]+", os.environ.get(variable, "")):
+            for wheel in sorted(Path(folder).glob(f"torch-{TORCH}*-{tag}-*.whl")) if folder else []:
+                if (
+                    os.uname().machine in wheel.name
+                    if hasattr(os, "uname")
+                    else "win" in wheel.name
+                ):
+                    return wheel
+    return None
+
+
+def last_line(text: str) -> str:
+    """The last line of a program's talk that is not blank."""
+    return next(
+        (line.strip() for line in reversed(text.splitlines()) if line.strip()), "no message"
+    )
+
+
+def fail(message: str) -> int:
+    """Say what is wrong on stderr; exit code 2."""
+    print(message, file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,174 @@
+"""Commands that look, plan and tidy: doctor, plan, report, preset, clean."""
+
+import shutil
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from minigpt.cli.shared import Json, project_root, show_json, show_table, talk
+from minigpt.errors import MiniGPTError, ParamsError
+from minigpt.machine import Machine
+
+TOOLS = ("torch", "dvc", "prefect", "mlflow", "great-expectations", "datasets", "onnxruntime")
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang the commands of this file on `app`."""
+    for command in (doctor, plan, report, preset, clean):
+        app.command()(command)
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check what minigpt needs on this machine.
+
+    Example: minigpt doctor
+    """
+    from minigpt.params import PARAMS, Params, load_params
+
+    root = project_root()
+    checks: list[tuple[str, bool, str]] = [
+        ("python", sys.version_info >= (3, 11), sys.version.split()[0])
+    ]
+    git = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True
+    )
+    checks.append(
+        (
+            "git",
+            git.returncode == 0,
+            git.stdout.strip() or "no commit here; run: git init && git commit",
+        )
+    )
+    for tool in TOOLS:
+        try:
+            checks.append((tool, True, metadata.version(tool)))
+        except metadata.PackageNotFoundError:
+            checks.append((tool, False, "not installed; run: make setup"))
+    try:
+        load_params(Params, root / PARAMS)
+        checks.append(("params.yaml", True, "every value is allowed"))
+    except ParamsError as error:
+        checks.append(("params.yaml", False, str(error)))
+    free = shutil.disk_usage(root).free
+    checks.append(("disk", free > 2e9, f"{free / 1e9:.0f} GB free (2 GB needed)"))
+    machine = Machine.load().fingerprint()
+    checks.append(
+        ("machine", True, f"{machine['cpu']} · {machine['threads']} threads · {machine['device']}")
+    )
+    if as_json:
+        show_json(
+            {
+                "ok": all(ok for _, ok, _ in checks),
+                "checks": {n: {"ok": ok, "found": f} for n, ok, f in checks},
+            }
+        )
+    else:
+        show_table(
+            ("check", "", "found"),
+            ((name, "ok" if ok else "NO", found) for name, ok, found in checks),
+        )
+    if not all(ok for _, ok, _ in checks):
+        raise typer.Exit(1)
+
+
+def plan(as_json: Json = False) -> None:
+    """Parameters, tokens, memory and time of a training, before it starts.
+
+    Example: minigpt plan
+    """
+    from minigpt.params import PARAMS, Params, load_params
+    from minigpt.training.plan import plan_training
+
+    params = load_params(Params, project_root() / PARAMS)
+    stages = {"pretrain": params.pretrain, "finetune": params.finetune}
+    facts = plan_training(params.model, params.tokenizer.vocab_size, stages, Machine.load())
+    if as_json:
+        show_json(facts)
+        return
+    total = sum(stage["seconds"] for stage in facts["stages"].values())
+    typer.echo(
+        f"{facts['parameters'] / 1e6:.2f}M parameters · "
+        f"{facts['peak_memory_bytes'] / 1e6:.0f} MB of memory"
+    )
+    show_table(
+        ("stage", "steps", "tokens", "time here"),
+        (
+            (name, f"{stage['steps']:,}", f"{stage['tokens'] / 1e6:.2f}M", clock(stage["seconds"]))
+            for name, stage in facts["stages"].items()
+        ),
+    )
+    talk(f"training takes about {clock(total)} on this machine; the other stages about two minutes")
+
+
+def clock(seconds: float) -> str:
+    """m:ss."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def report(as_json: Json = False) -> None:
+    """Write reports/index.html: one page about the model built here.
+
+    Example: minigpt report
+    """
+    from minigpt.evaluation.report import render
+    from minigpt.registry.durations import stage_durations
+
+    root = project_root()
+    page = render(root, stage_durations(root))
+    if as_json:
+        show_json({"report": page.relative_to(root).as_posix()})
+    else:
+        typer.echo(page.relative_to(root).as_posix())
+
+
+def preset(
+    name: Annotated[str, typer.Argument(help="shakespeare, tiny, local …")],
+    path: Annotated[Path | None, typer.Option(help="local: the folder with your text.")] = None,
+    force: Annotated[bool, typer.Option(help="Overwrite edits that git does not hold.")] = False,
+) -> None:
+    """Write params.yaml afresh.
+
+    Examples: minigpt preset tiny · minigpt preset local --path ~/letters
+    """
+    from minigpt.presets import load_preset, local_preset, write_params
+
+    root = project_root()
+    if name == "local" and path is None:
+        raise ParamsError("preset local needs your text: minigpt preset local --path FOLDER")
+    if name != "local" and path is not None:
+        raise ParamsError("--path belongs to preset local")
+    params = load_preset(root, name) if path is None else local_preset(root, path)
+    write_params(root, params, name, force=force)
+    talk(f"params.yaml now holds preset {name}. Next: make run")
+
+
+def clean(
+    cache: Annotated[
+        bool, typer.Option(help="Also remove the archives that were fetched.")
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove resumable state, reports and temporary files; models and runs stay.
+
+    Example: minigpt clean -y
+    """
+    from minigpt.process import workspace_lock
+
+    root = project_root()
+    if not (root / "dvc.yaml").is_file():
+        raise MiniGPTError(f"{root} is not a minigpt project (no dvc.yaml); nothing was removed")
+    names = [".work", "reports", ".prefect", *([".cache"] if cache else [])]
+    found = [root / name for name in names if (root / name).exists()]
+    if not found:
+        talk("nothing to remove")
+        return
+    if not yes:
+        typer.confirm(f"Remove {', '.join(path.name for path in found)}?", abort=True, err=True)
+    with workspace_lock(root):
+        for path in found:
+            shutil.rmtree(path, ignore_errors=True)
+    talk(f"removed {', '.join(path.name for path in found)}")

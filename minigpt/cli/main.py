@@ -1,0 +1,65 @@
+"""`minigpt`: one command, one file a group of commands; heavy imports happen inside a command."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from minigpt import __version__, log
+from minigpt.cli import look, use, versions
+from minigpt.errors import MiniGPTError
+from minigpt.process import quiet_environment
+
+EPILOG = "Exit codes: 0 done, 1 failed, 2 bad input, 3 refused by the gate."
+
+app = typer.Typer(
+    name="minigpt",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+use.add_to(app)
+look.add_to(app)
+app.add_typer(versions.app, name="registry")
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option(help="Print the version and exit.")] = False,
+) -> None:
+    """A small GPT from raw text, with proof of where every byte came from.
+
+    Examples: minigpt generate "My fellow citizens" · minigpt report · minigpt registry list
+    """
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+    if debug:
+        os.environ["MINIGPT_DEBUG"] = "1"
+
+
+def main() -> None:
+    """The entry point: our errors become one line and an exit code."""
+    quiet_environment()
+    log.set_name("minigpt")
+    if "--version" in sys.argv[1:2]:
+        typer.echo(__version__)
+        return
+    try:
+        app()
+    except MiniGPTError as error:
+        if os.environ.get("MINIGPT_DEBUG"):
+            raise
+        typer.echo(str(error), err=True)
+        sys.exit(error.exit_code)
+    except BrokenPipeError:  # `minigpt … | head`: the reader has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

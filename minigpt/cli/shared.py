@@ -1,0 +1,45 @@
+"""What several commands need."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script to read.")]
+
+
+def project_root() -> Path:
+    """The nearest folder at or above the current one that holds dvc.yaml; else the current one."""
+    here = Path.cwd()
+    return next((p for p in (here, *here.parents) if (p / "dvc.yaml").is_file()), here)
+
+
+def show_json(value: Any) -> None:
+    """JSON on stdout, keys sorted."""
+    typer.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
+
+
+def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Left-aligned columns on stdout, as wide as their widest cell."""
+    table = [list(header), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    for row in table:
+        typer.echo(
+            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        )
+
+
+def talk(message: str) -> None:
+    """One line for people, on stderr."""
+    print(message, file=sys.stderr)
+
+
+def model_name() -> str:
+    """The registered model of this project; `minigpt` where there is no project."""
+    from minigpt.params import PARAMS, Params, load_params
+
+    path = project_root() / PARAMS
+    return load_params(Params, path).release.name if path.is_file() else "minigpt"

@@ -1,0 +1,82 @@
+"""Commands that use a model: generate."""
+
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from minigpt.cli.shared import Json, model_name, project_root, show_json, talk
+from minigpt.errors import ParamsError
+from minigpt.generation.config import SamplingConfig
+from minigpt.machine import Machine
+
+Reference = Annotated[
+    str, typer.Option("--model", "-m", help="A package folder, champion, 3, minigpt@champion …")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang the commands of this file on `app`."""
+    app.command()(generate)
+
+
+def generate(
+    prompt: Annotated[
+        str | None, typer.Argument(help="Text to continue; absent or -: stdin.")
+    ] = None,
+    model: Reference = "champion",
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to write.")] = 200,
+    temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest token.")] = 0.8,
+    top_k: Annotated[int, typer.Option(min=0, help="Among so many likeliest; 0: all.")] = 50,
+    top_p: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Among this much probability.")
+    ] = 0.95,
+    seed: Annotated[int, typer.Option(help="The same seed writes the same text.")] = 0,
+    stop: Annotated[
+        list[str] | None, typer.Option(help="End before this text; may repeat.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Continue a text.
+
+    Examples: minigpt generate "My fellow citizens" · echo "ROMEO." | minigpt generate -m 3
+    """
+    if prompt is None or prompt == "-":
+        if sys.stdin.isatty():
+            raise ParamsError('give a prompt, such as: minigpt generate "My fellow citizens"')
+        prompt = sys.stdin.read()
+    folder = find_package(model)
+    from minigpt.generation.engine import TorchEngine
+    from minigpt.generation.stream import generate as write
+    from minigpt.package import load_package
+
+    machine = Machine.load()
+    machine.prepare_torch()
+    package = load_package(folder, machine.torch_device)
+    sampling = SamplingConfig(temperature=temperature, top_k=top_k or None, top_p=top_p)
+    engine = TorchEngine(package.model)
+    start, text = time.perf_counter(), ""
+    for piece in write(engine, package.tokenizer, prompt, sampling, max_tokens, seed, stop or ()):
+        text += piece
+        if not as_json:
+            sys.stdout.write((prompt if text == piece else "") + piece)
+            sys.stdout.flush()
+    seconds = time.perf_counter() - start
+    tokens = len(package.tokenizer.encode(text))
+    if as_json:
+        show_json({"model": model, "prompt": prompt, "text": text, "tokens": tokens, "seed": seed})
+        return
+    sys.stdout.write("\n")
+    if sys.stderr.isatty():
+        talk(f"{tokens} tokens · {tokens / seconds:.0f} tokens a second · seed {seed}")
+
+
+def find_package(reference: str) -> Path:
+    """The package folder that a person means by `reference`."""
+    if (Path(reference) / "model.json").is_file():
+        return Path(reference)
+    from minigpt.registry.versions import resolve
+
+    return resolve(reference, project_root(), model_name())

@@ -1,0 +1,1 @@
+"""From archives to documents, and from documents to batches of tokens."""

@@ -1,0 +1,160 @@
+"""Archives read as data: nothing is extracted to disk, nothing in them runs.
+
+Any archive with a name that points outside it is refused, wanted or not; a link is refused where
+it is wanted or points outside. Sizes are capped by what is read, not by what headers promise.
+"""
+
+import io
+import re
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from minigpt.errors import DataError
+
+MAX_MEMBER = 256 * 2**20
+MAX_TOTAL = 2 * 2**30
+"""Bytes that all members together may unpack to."""
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file: its path inside, without the folder that all paths share, and its bytes."""
+
+    path: str
+    data: bytes
+
+
+def is_archive(name: str) -> bool:
+    """Whether a file of this name is unpacked (or is itself the text)."""
+    return name.endswith((".tar.gz", ".tgz", ".tar", ".zip", ".whl"))
+
+
+def members(file: Path, wanted: Callable[[str], bool], *, shared: bool = True) -> list[Member]:
+    """The files of an archive whose path is `wanted`, sorted by path.
+
+    `shared`: leave out the one top folder that all paths share (sdists, npm), before asking.
+
+    Raises:
+        DataError: the archive is corrupted, unpacks to more than the caps, or holds an entry that
+            points outside it.
+    """
+    entries = _zip if file.name.endswith((".zip", ".whl")) else _tar
+    try:
+        found = list(entries(file, wanted, shared))
+    except BROKEN as error:
+        raise DataError(
+            f"{file.name}: corrupted archive ({error}). Delete {file}, then run the same command."
+        ) from error
+    return sorted(found, key=lambda member: member.path)
+
+
+def pack_folder(folder: Path, files: list[Path]) -> bytes:
+    """A tar of `files` under their paths in `folder`: same contents, same bytes, whoever packs."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in sorted(files, key=lambda p: p.relative_to(folder).as_posix()):
+            info = tarfile.TarInfo(path.relative_to(folder).as_posix())
+            data = path.read_bytes()
+            info.size, info.mode = len(data), 0o644  # owner and time stay 0
+            tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def match(globs: tuple[str, ...], path: str) -> bool:
+    """Whether a path matches one of the globs: `*` stays in one folder, `**/` is any folders."""
+    return any(_pattern(glob).fullmatch(path) for glob in globs)
+
+
+def _pattern(glob: str) -> re.Pattern[str]:
+    words = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    parts = re.split(r"(\*\*/|\*\*|\*|\?)", glob)
+    return re.compile("".join(words.get(part, re.escape(part)) for part in parts), re.DOTALL)
+
+
+def _zip(file: Path, wanted: Callable[[str], bool], shared: bool) -> Iterator[Member]:
+    with zipfile.ZipFile(file) as archive:
+        infos = [info for info in archive.infolist() if not info.is_dir()]
+        for info in infos:
+            _refuse_outside(file, info.orig_filename)
+        top, left = _top([info.filename for info in infos]) if shared else "", MAX_TOTAL
+        for info in infos:
+            if not wanted(path := info.filename.removeprefix(top)):
+                continue
+            if (info.external_attr >> 16) & 0o170000 == 0o120000:
+                raise DataError(f"{file.name}: {info.filename} is a link; refused. {_ADVICE}")
+            with archive.open(info) as stream:
+                data = stream.read(min(MAX_MEMBER, left) + 1)
+            left -= _counted(file, path, len(data), left)
+            yield Member(path, data)
+
+
+def _tar(file: Path, wanted: Callable[[str], bool], shared: bool) -> Iterator[Member]:
+    with tarfile.open(file) as archive:
+        infos, left = [], MAX_TOTAL
+        for info in archive:
+            _refuse_outside(file, info.name)
+            left -= _counted(file, info.name, info.size if info.isfile() else 0, left)
+            if info.issym() or info.islnk():
+                base = PurePosixPath(info.name).parent if info.issym() else PurePosixPath()
+                _refuse_outside(file, _normal(base, info.linkname))
+            if not info.isdir():
+                infos.append(info)
+        while archive.fileobj and archive.fileobj.read(2**20):
+            pass  # to the end, where gzip keeps its checksum
+        top = _top([info.name for info in infos]) if shared else ""
+        for info in infos:
+            if not wanted(path := info.name.removeprefix(top)):
+                continue
+            stream = archive.extractfile(info) if info.isfile() else None
+            if stream is None:
+                raise DataError(
+                    f"{file.name}: {info.name} is a link or a device; refused. {_ADVICE}"
+                )
+            data = stream.read()
+            if len(data) != info.size:
+                raise EOFError(f"{info.name} is cut off")
+            yield Member(path, data)
+
+
+_ADVICE = "This is no archive of texts: take another version of the source (params.yaml: sources)."
+
+
+def _refuse_outside(file: Path, path: str) -> None:
+    parts = path.replace("\\", "/").split("/")
+    if path.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in path:
+        raise DataError(
+            f"{file.name}: entry {path!r} points outside the archive; refused. {_ADVICE}"
+        )
+
+
+def _normal(base: PurePosixPath, link: str) -> str:
+    """Where a link leads, with inner `..` resolved; one that leaves the archive keeps its `..`."""
+    if link.startswith("/"):
+        return link
+    parts: list[str] = []
+    for part in (*base.parts, *link.split("/")):
+        if part == ".." and parts and parts[-1] != "..":
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
+
+
+def _counted(file: Path, path: str, size: int, left: int) -> int:
+    if size > MAX_MEMBER or size > left:
+        raise DataError(
+            f"{file.name}: {path} is too large to unpack: more than {MAX_MEMBER / 1e6:.0f} MB in "
+            f"one file or {MAX_TOTAL / 1e6:.0f} MB in all. {_ADVICE}"
+        )
+    return size
+
+
+def _top(paths: list[str]) -> str:
+    """The one folder that all paths lie in, with its slash, or nothing."""
+    tops = {path.split("/", 1)[0] for path in paths}
+    return f"{tops.pop()}/" if len(tops) == 1 and all("/" in path for path in paths) else ""

@@ -1,0 +1,137 @@
+"""The one record type of the data stages, and its Parquet file."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from minigpt.errors import DataError
+from minigpt.files import new_file
+
+DOCUMENTS = "documents.parquet"
+REDO = "It is not as the pipeline wrote it. Run: dvc repro --force validate"
+
+
+@dataclass(frozen=True)
+class Document:
+    """One text with what is known about it."""
+
+    doc_id: str
+    """source/path, unique."""
+    text: str
+    source: str
+    role: str
+    """pretrain or finetune."""
+    work: str
+    """The unit of splitting: no work is in two splits."""
+    lang: str
+    licence: str
+    split: str
+    """train, val or test."""
+    sha256: str
+    """Of the text in UTF-8."""
+    origin: str
+    """`digest:path`: the archive (for a local folder: the file) and the place in it."""
+    meta: str = "{}"
+    """Further facts as sorted JSON."""
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """`meta` as a dict."""
+        return dict(json.loads(self.meta))
+
+    @property
+    def n_bytes(self) -> int:
+        """Length of the text in UTF-8."""
+        return len(self.text.encode())
+
+
+COLUMNS = tuple(field.name for field in fields(Document))
+
+
+def in_order(documents: Iterable[Document]) -> list[Document]:
+    """Sorted by source, work and doc_id: the order of every file of documents."""
+    return sorted(documents, key=lambda d: (d.source, d.work, d.doc_id))
+
+
+def write_documents(path: Path, documents: Iterable[Document]) -> None:
+    """Write documents, sorted, as byte-stable Parquet."""
+    rows = [asdict(document) for document in in_order(documents)]
+    write_rows(path, {name: [row[name] for row in rows] for name in COLUMNS})
+
+
+def write_rows(path: Path, columns: dict[str, list[str]]) -> None:
+    """Write columns of strings as Parquet through `datasets`: the same rows, the same bytes."""
+    datasets = import_datasets()
+    features = datasets.Features({name: datasets.Value("string") for name in columns})
+    with new_file(path) as file:
+        datasets.Dataset.from_dict(columns, features=features).to_parquet(file)
+
+
+def read_documents(
+    folder: Path, columns: Iterable[str] | None = None, **equals: str
+) -> list[Document]:
+    """Documents of `folder` with the given values, e.g. `role="pretrain", split="test"`.
+
+    Sorted by source, work and doc_id. Fields that `columns` does not name are empty strings.
+
+    Raises:
+        DataError: there are no documents at `folder`, or the file has other columns.
+    """
+    wanted = list(COLUMNS if columns is None else columns)
+    read = list(dict.fromkeys([*wanted, *equals]))
+    if missing := sorted(set(read) - set(stored_columns(folder))):
+        raise DataError(f"{folder / DOCUMENTS} has no columns {missing}. {REDO}")
+    rows = read_rows(folder / DOCUMENTS, read)
+    blank = dict.fromkeys(COLUMNS, "")
+    return [
+        Document(**(blank | {name: row[name] for name in wanted}))
+        for row in rows
+        if all(row[name] == value for name, value in equals.items())
+    ]
+
+
+def stored_columns(folder: Path) -> list[str]:
+    """The columns that the file of documents has."""
+    with open_parquet(folder / DOCUMENTS) as file:
+        return list(file.schema_arrow.names)
+
+
+def read_rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
+    """Rows of a Parquet file."""
+    with open_parquet(path) as file:
+        return list(file.read(columns=columns).to_pylist())
+
+
+@contextlib.contextmanager
+def open_parquet(path: Path) -> Iterator[Any]:
+    """A pyarrow ParquetFile (its read_table would import pandas: a second more)."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except FileNotFoundError as error:
+        raise DataError(f"{path} is not there. Run: dvc repro validate") from error
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} cannot be read ({error}). {REDO}") from error
+
+
+def import_datasets() -> Any:
+    """The library `datasets`, kept from importing torch, drawing bars and phoning home."""
+    quiet = {
+        "USE_TORCH": "0",
+        "USE_TF": "0",
+        "USE_JAX": "0",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    }
+    for name, value in quiet.items():
+        os.environ.setdefault(name, value)
+    import datasets
+
+    return datasets

@@ -1,0 +1,118 @@
+"""The evaluate stage: both models on both domains, passage by passage, beside baselines."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from minigpt.data.document import Document, read_documents
+from minigpt.errors import DataError
+from minigpt.evaluation.baselines import Baselines, Splits, measure_baselines
+from minigpt.evaluation.config import EvaluateConfig, EvaluateParams
+from minigpt.evaluation.passages import Row, figures, model_rows, write_passages
+from minigpt.evaluation.perplexity import Figures, bits_of_documents, model_score, window_over
+from minigpt.evaluation.samples import Sample, write_samples
+from minigpt.files import new_folder, write_json
+from minigpt.package import Package, load_package
+from minigpt.run import Run
+
+MODELS = ("base", "finetuned")
+SAMPLES = "samples.json"
+
+
+def evaluate(
+    base: Path, finetuned: Path, documents: Path, out: Path, params: EvaluateParams, run: Run
+) -> dict[str, Any]:
+    """Write passages.parquet and samples.json to `out`; return the figures, all sums over passages.
+
+    {base,finetuned}.SOURCE: bits_per_byte, perplexity_per_token, works; baselines.NAME.SOURCE:
+    bits_per_byte (and the n-gram's order); test.SOURCE: role, bytes, passages, works.
+
+    Raises:
+        DataError: no document is in the test split.
+        ParamsError: the window is longer than a model's context.
+    """
+    config, sources = params.evaluate, read_sources(documents)
+    device, rows, samples = run.machine.torch_device, list[Row](), list[Sample]()
+    for model, path in zip(MODELS, (base, finetuned), strict=True):
+        package = load_package(path, device=device)
+        rows += _model_rows(model, package, sources, config, run)
+        samples += write_samples(model, package, config.samples, params.seed)
+    run.progress("xz, zstd, PPMd, n-gram")
+    baselines = measure_baselines(sources, config, run.machine.threads)
+    rows += [row for source in sources for row in baselines[source].rows]
+    with new_folder(out) as folder:
+        table = write_passages(folder, rows)
+        write_json(folder / SAMPLES, samples)
+    metrics = summarize(figures(table), sources, baselines)
+    run.say(headline(metrics))
+    return metrics
+
+
+def read_sources(folder: Path) -> dict[str, Splits]:
+    """The documents by source; a source without test text is left out."""
+    found: dict[str, dict[str, list[Document]]] = {}
+    for document in read_documents(folder):
+        splits = found.setdefault(document.source, {"train": [], "val": [], "test": []})
+        splits[document.split].append(document)
+    sources = {name: Splits(**splits) for name, splits in found.items() if splits["test"]}
+    if not sources:
+        raise DataError(
+            f"{folder}: no document is in the test split, so there is nothing to judge by. "
+            "Hold out works in params.yaml (sources.NAME.splits), then run: dvc repro"
+        )
+    return sources
+
+
+def summarize(
+    sums: Mapping[tuple[str, str, str | None], Mapping[str, float]],
+    sources: Mapping[str, Splits],
+    baselines: Mapping[str, Baselines],
+) -> dict[str, Any]:
+    """The metrics file's content from the sums over passages."""
+    metrics: dict[str, Any] = {"baselines": {}, "test": {}}
+    for (source, measure, work), total in sums.items():
+        figure = Figures(total["bits"], int(total["bytes"]), int(total["tokens"]))
+        if measure not in MODELS:
+            if work is None:
+                place = metrics["baselines"].setdefault(measure, {}).setdefault(source, {})
+                place["bits_per_byte"] = figure.bits_per_byte
+            continue
+        place = metrics.setdefault(measure, {}).setdefault(source, {"works": {}})
+        if work is None:
+            place["bits_per_byte"] = figure.bits_per_byte
+            place["perplexity_per_token"] = figure.perplexity_per_token
+            metrics["test"][source] = {"bytes": figure.bytes}
+        else:
+            place["works"][work] = figure.bits_per_byte
+    for source, splits in sources.items():
+        metrics["baselines"]["ngram"][source]["order"] = baselines[source].order
+        metrics["test"][source]["role"] = splits.test[0].role
+    return metrics
+
+
+def headline(metrics: Mapping[str, Any]) -> str:
+    """The main figure of each domain beside the one that gives it meaning."""
+    parts = []
+    for source, about in metrics["test"].items():
+        base = metrics["base"][source]["bits_per_byte"]
+        tuned = metrics["finetuned"][source]["bits_per_byte"]
+        ppmd = metrics["baselines"]["ppmd"][source]["bits_per_byte"]
+        if about["role"] == "pretrain":
+            parts.append(f"base {base:.2f} bits per byte on {source} (PPMd {ppmd:.2f})")
+        else:
+            parts.append(f"fine-tuned {tuned:.2f} on {source} (base {base:.2f})")
+    return " · ".join(parts)
+
+
+def _model_rows(
+    model: str, package: Package, sources: Mapping[str, Splits], config: EvaluateConfig, run: Run
+) -> list[Row]:
+    documents = [document for splits in sources.values() for document in splits.test]
+    bits = bits_of_documents(
+        model_score(package.model),
+        package.tokenizer,
+        documents,
+        window_over(package.config, config.window, config.stride, config.batch),
+        progress=lambda text: run.progress(f"{model}: {text}"),
+    )
+    return model_rows(model, bits, config.passage_bytes)

@@ -1,0 +1,1 @@
+"""Other people's formats: `exporters` fill folders, `verify` proves them to be the model."""

@@ -1,0 +1,32 @@
+"""What the export stage may be told. No torch here."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt
+
+from minigpt.config import Config
+
+
+class ExportConfig(Config):
+    """Formats, and how near to our own logits they must come."""
+
+    formats: tuple[Literal["hf", "onnx"], ...] = ("hf", "onnx")
+    """What to write; a format that has no words for the model is refused, so leave it out here."""
+    opset: Annotated[int, Field(ge=23)] = 23
+    """ONNX operator set; 23 is the first with Attention and RMSNormalization."""
+    tolerance: Annotated[float, Field(gt=0)] = 1e-4
+    """Greatest difference of a logit to ours in fp32, over prompt and cached steps."""
+    parity_tokens: Annotated[int, Field(ge=2)] = 256
+    """Tokens of test text on which logits are compared, at most the context's length."""
+    cached_steps: PositiveInt = 32
+    """The last of them that are fed one by one, from the cache."""
+    window: Annotated[int, Field(ge=2)] | None = None
+    """Tokens that onnxruntime's int8 sees at once while it is measured; null: context_length."""
+    max_bytes: PositiveInt = 50_000
+    """Test text it is measured on in each source, at most: as much of each document as fits."""
+
+
+class ExportParams(Config):
+    """The sections that the export stage reads."""
+
+    export: ExportConfig = ExportConfig()

@@ -1,0 +1,113 @@
+"""A folder that `transformers` loads with no code of ours: Qwen3ForCausalLM and its tokenizer.
+
+vLLM, SGLang, llama.cpp's converter and MLX read the same folder.
+"""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save
+
+from minigpt.errors import ExportError
+from minigpt.export.config import ExportConfig
+from minigpt.export.names import QWEN3, translate
+from minigpt.export.types import plain_model
+from minigpt.files import write_bytes, write_json
+from minigpt.model.config import ModelConfig, RmsNorm, RopePosition, SwigluMlp
+from minigpt.package import Package
+from minigpt.tokenizer.patterns import END_OF_TEXT, PAD
+
+QK_NORM_EPS = 1e-6  # ours is fixed; Qwen3 has one number for all of its norms
+
+
+def to_hf(package: Package, out: Path, config: ExportConfig) -> None:
+    """Fill `out` with weights, config.json, generation_config.json and the tokenizer's files.
+
+    Raises:
+        ExportError: the model is not of the Qwen3 dialect.
+    """
+    del config  # nothing to choose
+    refuse_other_dialects(package.config)
+    weights = plain_model(package, "hf").state_dict()
+    if package.config.tied:
+        del weights["head.weight"]
+    names = translate(weights, QWEN3, "hf")
+    data = save(
+        {names[name]: tensor.contiguous() for name, tensor in weights.items()},
+        metadata={"format": "pt"},  # transformers refuses a file without it; one key: stable bytes
+    )
+    write_bytes(out / "model.safetensors", data)
+    write_json(out / "config.json", qwen3_config(package))
+    eot = package.tokenizer.eot_id
+    write_json(
+        out / "generation_config.json",
+        {"bos_token_id": eot, "do_sample": True, "eos_token_id": eot, "temperature": 0.8},
+    )
+    shutil.copyfile(package.path / "tokenizer.json", out / "tokenizer.json")
+    write_json(out / "tokenizer_config.json", tokenizer_config(package))
+
+
+def refuse_other_dialects(config: ModelConfig) -> None:
+    """Raise an ExportError that names each choice Qwen3ForCausalLM has no word for."""
+    strange = [
+        f"{part}: {choice.kind}"
+        for part, choice, known in (
+            ("norm", config.norm, RmsNorm),
+            ("position", config.position, RopePosition),
+            ("mlp", config.mlp, SwigluMlp),
+        )
+        if not isinstance(choice, known)
+    ]
+    if config.norm.eps != QK_NORM_EPS:
+        strange.append(f"norm: eps {config.norm.eps} (its queries and keys have {QK_NORM_EPS})")
+    if strange:
+        raise ExportError(
+            f"hf: Qwen3ForCausalLM has no {', '.join(strange)}. Leave hf out of export.formats."
+        )
+
+
+def qwen3_config(package: Package) -> dict[str, Any]:
+    """config.json; rope_theta twice, for transformers 4 and 5."""
+    config, tokenizer = package.config, package.tokenizer
+    theta = config.position.theta if isinstance(config.position, RopePosition) else 0.0
+    return {
+        "architectures": ["Qwen3ForCausalLM"],
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "bos_token_id": tokenizer.eot_id,  # ours stands before each document, and so after each
+        "dtype": "float32",
+        "eos_token_id": tokenizer.eot_id,
+        "head_dim": config.head_width,
+        "hidden_act": "silu",
+        "hidden_size": config.n_embd,
+        "intermediate_size": config.mlp_dim,
+        "max_position_embeddings": config.context_length,
+        "model_type": "qwen3",
+        "num_attention_heads": config.n_head,
+        "num_hidden_layers": config.n_layer,
+        "num_key_value_heads": config.n_kv_head,
+        "rms_norm_eps": config.norm.eps,
+        "rope_parameters": {"rope_theta": theta, "rope_type": "default"},
+        "rope_theta": theta,
+        "tie_word_embeddings": config.tied,
+        "torch_dtype": "float32",
+        "use_cache": True,
+        "use_sliding_window": False,
+        "vocab_size": tokenizer.vocab_size,
+    }
+
+
+def tokenizer_config(package: Package) -> dict[str, Any]:
+    """tokenizer_config.json: the generic tokenizer, so that ids are those of tokenizer.json."""
+    return {
+        "additional_special_tokens": [
+            s for s in package.tokenizer.specials if s not in (END_OF_TEXT, PAD)
+        ],
+        "bos_token": END_OF_TEXT,
+        "clean_up_tokenization_spaces": False,
+        "eos_token": END_OF_TEXT,
+        "model_max_length": package.config.context_length,
+        "pad_token": PAD,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }

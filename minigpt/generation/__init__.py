@@ -1,0 +1,1 @@
+"""Text from a model: how a token is chosen, what computes the logits, ids to text."""

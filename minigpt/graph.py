@@ -1,0 +1,59 @@
+"""What dvc.yaml says of a stage: the one statement of the graph, read as YAML."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from minigpt.digest import digest, text_digest
+from minigpt.errors import DataError, ParamsError
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One stage of dvc.yaml; paths are relative to the project's root."""
+
+    name: str
+    cmd: str
+    deps: tuple[str, ...]
+    params: tuple[str, ...]
+    outs: tuple[str, ...]
+    """outs, metrics and plots together: everything that the stage writes."""
+
+    def input_digest(self, root: Path, params: Any, fingerprint: Any) -> str:
+        """The resume key: a digest of deps (code included), params and platform."""
+        try:
+            deps = [f"{dep} {digest(root / dep)}" for dep in sorted(self.deps)]
+        except FileNotFoundError as error:
+            raise DataError(
+                f"{self.name} needs {Path(str(error)).as_posix()}, which is not there; dvc repro"
+            ) from error
+        return text_digest([self.name, self.cmd, *deps, repr(params), repr(fingerprint)])
+
+    def output_digest(self, root: Path) -> str:
+        """Digest of everything the stage wrote, the same wherever it was restored from."""
+        return text_digest(f"{out} {digest(root / out)}" for out in sorted(self.outs))
+
+
+def read_graph(root: Path) -> dict[str, StageSpec]:
+    """The stages of `root`/dvc.yaml, in the order of the file."""
+    path = root / "dvc.yaml"
+    if not path.is_file():
+        raise ParamsError(f"{path.name} is not in this folder; run from the project's root.")
+    stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+    return {
+        name: StageSpec(
+            name=name,
+            cmd=stage["cmd"],
+            deps=tuple(names(stage.get("deps", []))),
+            params=tuple(names(stage.get("params", []))),
+            outs=tuple(names([*stage["outs"], *stage.get("metrics", []), *stage.get("plots", [])])),
+        )
+        for name, stage in stages.items()
+    }
+
+
+def names(entries: list[Any]) -> list[str]:
+    """DVC writes an entry as `name` or as `{name: options}`; this gives the names."""
+    return [next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries]

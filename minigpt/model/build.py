@@ -1,0 +1,89 @@
+"""From a config to a model: the only place that looks at `kind`."""
+
+import torch
+from torch import nn
+
+from minigpt.model.attention import Attention
+from minigpt.model.block import Block
+from minigpt.model.config import (
+    AlibiPosition,
+    GeluMlp,
+    LayerNorm,
+    LearnedPosition,
+    ModelConfig,
+    NoPosition,
+    RmsNorm,
+    RopePosition,
+    SwigluMlp,
+)
+from minigpt.model.gpt import GPT, NormalizedEmbedding
+from minigpt.model.init import init_weights
+from minigpt.model.mlp import Gelu, Swiglu
+from minigpt.model.position import AlibiPositions, LearnedPositions, Position, RotaryPositions
+
+
+def build_model(config: ModelConfig, vocab_size: int, seed: int) -> GPT:
+    """A new model in fp32 on the CPU: the same seed gives the same weights.
+
+    torch's global random state is left as it was.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = empty_model(config, vocab_size)
+        init_weights(model)
+    return model
+
+
+def empty_model(config: ModelConfig, vocab_size: int) -> GPT:
+    """The modules alone; their weights hold nothing of use yet."""
+    embedding = NormalizedEmbedding if config.embedding_norm else nn.Embedding
+    embed = embedding(vocab_size, config.n_embd)
+    blocks = [build_block(config) for _ in range(config.n_layer)]
+    head = nn.Linear(config.n_embd, vocab_size, bias=False)
+    if config.tied:
+        head.weight = embed.weight
+    return GPT(config, embed, build_position(config), blocks, build_norm(config), head)
+
+
+def build_block(config: ModelConfig) -> Block:
+    """One layer."""
+    attention = Attention(
+        config.n_embd,
+        config.n_head,
+        config.n_kv_head,
+        config.head_width,
+        q_norm=nn.RMSNorm(config.head_width, eps=1e-6),
+        k_norm=nn.RMSNorm(config.head_width, eps=1e-6),
+    )
+    return Block(build_norm(config), attention, build_norm(config), build_mlp(config))
+
+
+def build_norm(config: ModelConfig) -> nn.Module:
+    """Normalisation of the residual stream."""
+    match config.norm:
+        case RmsNorm(eps=eps):
+            return nn.RMSNorm(config.n_embd, eps=eps)
+        case LayerNorm(eps=eps):
+            return nn.LayerNorm(config.n_embd, eps=eps, bias=False)
+
+
+def build_position(config: ModelConfig) -> Position:
+    """How the model knows order."""
+    match config.position:
+        case RopePosition(theta=theta):
+            return RotaryPositions(config.context_length, config.head_width, theta)
+        case LearnedPosition():
+            return LearnedPositions(config.context_length, config.n_embd)
+        case AlibiPosition():
+            return AlibiPositions(config.n_head)
+        case NoPosition():
+            return Position()
+
+
+def build_mlp(config: ModelConfig) -> nn.Module:
+    """The MLP of one block."""
+    match config.mlp:
+        case SwigluMlp():
+            return Swiglu(config.n_embd, config.mlp_dim)
+        case GeluMlp():
+            return Gelu(config.n_embd, config.mlp_dim)

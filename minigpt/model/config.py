@@ -1,0 +1,138 @@
+"""What a model is made of. The vocabulary's size is the tokenizer's and is not repeated here."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+
+from minigpt.config import Config
+
+
+class RmsNorm(Config):
+    """Root mean square normalisation with a weight a channel (arXiv:1910.07467)."""
+
+    kind: Literal["rmsnorm"] = "rmsnorm"
+    eps: PositiveFloat = 1e-6
+    """Added to the mean square before the root; Qwen3's value."""
+
+
+class LayerNorm(Config):
+    """Layer normalisation with a weight and no bias (arXiv:1607.06450)."""
+
+    kind: Literal["layernorm"] = "layernorm"
+    eps: PositiveFloat = 1e-5
+    """Added to the variance before the root; GPT-2's value."""
+
+
+class RopePosition(Config):
+    """Rotary positions in half-split form (arXiv:2104.09864), as Llama and Qwen3 have them."""
+
+    kind: Literal["rope"] = "rope"
+    theta: PositiveFloat = 10_000.0
+    """Base of the wavelengths; larger for longer contexts."""
+
+
+class LearnedPosition(Config):
+    """One trained vector a position, added to the embedding (GPT-2)."""
+
+    kind: Literal["learned"] = "learned"
+
+
+class AlibiPosition(Config):
+    """A penalty that grows with distance, steeper in some heads (arXiv:2108.12409)."""
+
+    kind: Literal["alibi"] = "alibi"
+
+
+class NoPosition(Config):
+    """No positions: the causal mask alone tells order (arXiv:2305.19466)."""
+
+    kind: Literal["none"] = "none"
+
+
+class SwigluMlp(Config):
+    """down(silu(gate(x)) * up(x)) (arXiv:2002.05202)."""
+
+    kind: Literal["swiglu"] = "swiglu"
+
+
+class GeluMlp(Config):
+    """down(gelu(up(x))), tanh form (GPT-2)."""
+
+    kind: Literal["gelu"] = "gelu"
+
+
+class ModelConfig(Config):
+    """Sizes and parts of a GPT. The defaults speak the Qwen3 dialect."""
+
+    n_layer: PositiveInt = 4
+    """Blocks."""
+    n_embd: PositiveInt = 192
+    """Width of the residual stream."""
+    head_dim: PositiveInt | None = None
+    """Width of one head; null: n_embd / n_head."""
+    n_head: PositiveInt = 3
+    """Query heads."""
+    n_kv_head: PositiveInt = 1
+    """Key and value heads, each shared by n_head / n_kv_head query heads (arXiv:2305.13245)."""
+    mlp_dim: PositiveInt = 512
+    """Width inside the MLP."""
+    context_length: PositiveInt = 512
+    """Most positions the model can see."""
+    tied: bool = False
+    """Use the embedding table as the output head too."""
+    embedding_norm: bool = True
+    """Divide the rows of the embedding table by their root mean square: steadier at high rates.
+    A package holds the table divided already, so other programs need no such step."""
+    norm: Annotated[RmsNorm | LayerNorm, Field(discriminator="kind")] = RmsNorm()
+    """Normalisation of the residual stream; queries and keys always have RMS norms a head."""
+    position: Annotated[
+        RopePosition | LearnedPosition | AlibiPosition | NoPosition, Field(discriminator="kind")
+    ] = RopePosition()
+    """How the model knows order."""
+    mlp: Annotated[SwigluMlp | GeluMlp, Field(discriminator="kind")] = SwigluMlp()
+    """The half of a block that looks at one position at a time."""
+
+    @field_validator("n_head")
+    @classmethod
+    def _n_head_divides_n_embd(cls, n_head: int, info: ValidationInfo) -> int:
+        if info.data.get("head_dim") is None and "n_embd" in info.data:
+            refuse_unless_divides(n_head, info.data["n_embd"], "n_embd")
+        return n_head
+
+    @field_validator("n_kv_head")
+    @classmethod
+    def _n_kv_head_divides_n_head(cls, n_kv_head: int, info: ValidationInfo) -> int:
+        if "n_head" in info.data:
+            refuse_unless_divides(n_kv_head, info.data["n_head"], "n_head")
+        return n_kv_head
+
+    @field_validator("embedding_norm")
+    @classmethod
+    def _tied_table_is_plain(cls, embedding_norm: bool, info: ValidationInfo) -> bool:
+        if embedding_norm and info.data.get("tied"):
+            raise ValueError("a tied table cannot be normalised; set it to false, or tied to false")
+        return embedding_norm
+
+    @field_validator("position")
+    @classmethod
+    def _rope_turns_pairs(cls, position: Config, info: ValidationInfo) -> Config:
+        if isinstance(position, RopePosition) and {"n_embd", "n_head"} <= info.data.keys():
+            width = info.data["head_dim"] or info.data["n_embd"] // info.data["n_head"]
+            if width % 2:
+                raise ValueError(f"rope turns pairs, but a head is {width} wide; make it even")
+        return position
+
+    @property
+    def head_width(self) -> int:
+        """Width of one head."""
+        return self.head_dim or self.n_embd // self.n_head
+
+
+def refuse_unless_divides(value: int, whole: int, name: str) -> None:
+    """Raise a ValueError that names the nearest values which do divide `whole`."""
+    if whole % value:
+        fitting = [d for d in range(1, whole + 1) if whole % d == 0]
+        below = [d for d in fitting if d < value][-1:]
+        above = [d for d in fitting if d > value][:1]
+        choices = " or ".join(str(d) for d in below + above)
+        raise ValueError(f"{value} does not divide {name} ({whole}); try {choices}")

@@ -1,0 +1,36 @@
+"""Sizes known before a model exists: parameters and arithmetic. Imports no torch."""
+
+from minigpt.model.config import LearnedPosition, ModelConfig, SwigluMlp
+
+
+def parameters(config: ModelConfig, vocab_size: int) -> int:
+    """Trainable numbers, each counted once (a tied table too)."""
+    norms = (2 * config.n_layer + 1) * config.n_embd + 2 * config.n_layer * config.head_width
+    learned = isinstance(config.position, LearnedPosition)
+    positions = config.context_length * config.n_embd if learned else 0
+    tables = (1 if config.tied else 2) * vocab_size * config.n_embd
+    return config.n_layer * block_matrices(config) + norms + positions + tables
+
+
+def flops_per_token(config: ModelConfig, vocab_size: int, length: int) -> int:
+    """Operations of forward and backward for one token of a sequence of `length`.
+
+    6 a weight of a matrix product and 12·H·D·T a layer for attention, as MFU is usually counted
+    (PaLM, arXiv:2204.02311, appendix B); looking up an embedding costs nothing.
+    """
+    weights = config.n_layer * block_matrices(config) + vocab_size * config.n_embd
+    attention = 12 * config.n_layer * config.n_head * config.head_width * length
+    return 6 * weights + attention
+
+
+def cache_bytes(config: ModelConfig, positions: int, bytes_a_number: int = 4) -> int:
+    """Keys and values of one sequence."""
+    a_position = 2 * config.n_layer * config.n_kv_head * config.head_width
+    return positions * a_position * bytes_a_number
+
+
+def block_matrices(config: ModelConfig) -> int:
+    """Weights of one block's matrices."""
+    heads = 2 * config.n_head + 2 * config.n_kv_head  # q and out, k and v
+    matrices = 3 if isinstance(config.mlp, SwigluMlp) else 2
+    return config.n_embd * (heads * config.head_width + matrices * config.mlp_dim)

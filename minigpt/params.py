@@ -1,0 +1,140 @@
+"""params.yaml as a whole: every section typed, every problem named at once.
+
+Each stage's own class lives with its package (`minigpt.training.config.PretrainParams` …) and holds
+exactly the sections that dvc.yaml lists for it; here they are gathered, so that a mistake in any
+section is refused before anything runs.
+"""
+
+import difflib
+from pathlib import Path
+from typing import Any, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from minigpt.config import Config
+from minigpt.data.config import DownloadParams, ValidateParams
+from minigpt.errors import ParamsError
+from minigpt.evaluation.config import EvaluateParams
+from minigpt.export.config import ExportParams
+from minigpt.quantization.config import QuantizeParams
+from minigpt.registry.config import RegistryParams
+from minigpt.tokenizer.config import TokenizeParams, TrainTokenizerParams
+from minigpt.training.config import FinetuneParams, PretrainParams
+
+PARAMS = Path("params.yaml")
+
+
+class ManifestParams(Config):
+    """The manifest stage reads files only."""
+
+
+STAGE_PARAMS: dict[str, type[Config]] = {
+    "download": DownloadParams,
+    "validate": ValidateParams,
+    "train_tokenizer": TrainTokenizerParams,
+    "tokenize": TokenizeParams,
+    "pretrain": PretrainParams,
+    "finetune": FinetuneParams,
+    "evaluate": EvaluateParams,
+    "quantize": QuantizeParams,
+    "export": ExportParams,
+    "manifest": ManifestParams,
+}
+
+
+class Params(
+    DownloadParams,
+    ValidateParams,
+    TrainTokenizerParams,
+    TokenizeParams,
+    PretrainParams,
+    FinetuneParams,
+    EvaluateParams,
+    QuantizeParams,
+    ExportParams,
+    RegistryParams,
+):
+    """All of params.yaml."""
+
+    @property
+    def roles(self) -> dict[str, str]:
+        """Source name → pretrain or finetune."""
+        return {name: source.role for name, source in self.sources.items()}
+
+
+P = TypeVar("P", bound=Config)
+
+
+def load_params(kind: type[P], path: Path = PARAMS) -> P:
+    """The sections of `kind` from params.yaml, after all of the file was checked.
+
+    Raises:
+        ParamsError: the file is missing, not YAML, or has values that are not allowed; every
+            problem has a line of its own.
+    """
+    values = read_values(path)
+    try:
+        Params.model_validate(values)
+        return kind.model_validate(
+            {name: values[name] for name in sections(kind) if name in values}
+        )
+    except ValidationError as error:
+        raise ParamsError("\n".join(explain(error, path.name))) from error
+
+
+def sections(kind: type[Config]) -> list[str]:
+    """The top-level keys of params.yaml that `kind` reads, in its order."""
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def read_values(path: Path) -> dict[str, Any]:
+    """The file as plain values; says where it is not YAML."""
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ParamsError(
+            f"{path} is not there. Run from the project's root, or: minigpt preset shakespeare"
+        ) from error
+    except yaml.YAMLError as error:
+        raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise ParamsError(f"{path}: expected sections with names, found {type(values).__name__}")
+    return values
+
+
+def explain(error: ValidationError, file: str) -> list[str]:
+    """One line a problem: file, key, what is wrong, what was meant."""
+    lines = []
+    for problem in error.errors():
+        location = [str(part) for part in problem["loc"]]
+        if problem["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(location[-1], known_keys(Params, location[:-1]), n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            lines.append(f"{file}: {'.'.join(location)}: unknown key{hint}")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            found = problem["input"]
+            shown = f" (found {found!r})" if isinstance(found, str | int | float) else ""
+            lines.append(f"{file}: {'.'.join(location)}: {message}{shown}")
+    return lines
+
+
+def known_keys(kind: Any, location: list[str]) -> list[str]:
+    """The keys allowed at `location`; tags of unions and names in mappings are looked through."""
+    for part in location:
+        if part in (found := fields_of(kind)):
+            kind = found[part]
+        else:  # a tag of a union or a name in a mapping: stay with what may lie behind it
+            continue
+    return sorted(fields_of(kind))
+
+
+def fields_of(kind: Any) -> dict[str, Any]:
+    """Field name → type, over every model that the annotation `kind` may stand for."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
+    found: dict[str, Any] = {}
+    for argument in get_args(kind):
+        found |= fields_of(argument)
+    return found

@@ -1,0 +1,163 @@
+"""Presets: params.yaml written afresh from the defaults in code and a preset's few differences."""
+
+import json
+import shutil
+import subprocess
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from minigpt.errors import ParamsError
+from minigpt.files import write_text
+from minigpt.params import PARAMS, STAGE_PARAMS, Params, explain
+
+TEXT_SUFFIXES = {".txt", ".md", ".jsonl"}
+WIDTH = 100
+
+
+def preset_names(root: Path) -> list[str]:
+    """The presets of this checkout."""
+    return sorted(path.stem for path in (root / "presets").glob("*.yaml"))
+
+
+def load_preset(root: Path, name: str) -> Params:
+    """Defaults in code plus the differences in presets/NAME.yaml.
+
+    Raises:
+        ParamsError: there is no such preset, or it holds values that are not allowed.
+    """
+    path = root / "presets" / f"{name}.yaml"
+    if not path.is_file():
+        raise ParamsError(f"no preset {name!r}; there are: {', '.join(preset_names(root))}")
+    return checked(
+        merge(defaults(), yaml.safe_load(path.read_text(encoding="utf-8")) or {}), path.name
+    )
+
+
+def local_preset(root: Path, folder: Path) -> Params:
+    """The default preset with the text of `folder`, copied to data/local/NAME, to fine-tune on."""
+    folder = folder.expanduser()
+    if not folder.is_dir():
+        raise ParamsError(
+            f"{folder} is not a folder; give one that holds .txt, .md or .jsonl files"
+        )
+    name = folder.resolve().name.lower().replace(" ", "-")
+    target = root / "data" / "local" / name
+    found = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix in TEXT_SUFFIXES]
+    if not found:
+        raise ParamsError(f"{folder} holds no .txt, .md or .jsonl file")
+    if folder.resolve() != target.resolve():
+        for path in found:
+            copy = target / path.relative_to(folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    base = load_preset(root, "local")
+    kept = {
+        key: source.model_dump(mode="json")
+        for key, source in base.sources.items()
+        if source.role == "pretrain"
+    }
+    own = {"kind": "local", "path": f"data/local/{name}", "role": "finetune", "licence": "private"}
+    changes = {"sources": kept | {name: own}, "release": {"name": f"minigpt-{name}"}}
+    return checked(merge(dumped(base), changes), "presets/local.yaml")
+
+
+def defaults() -> dict[str, Any]:
+    """The default preset as code states it."""
+    return dumped(Params())
+
+
+def dumped(params: Params) -> dict[str, Any]:
+    """Plain values under the keys of params.yaml."""
+    return params.model_dump(mode="json", by_alias=True)
+
+
+def merge(base: dict[str, Any], changes: dict[str, Any], path: str = "") -> dict[str, Any]:
+    """`base` with `changes`; sources, and a union with another kind, are replaced whole."""
+    result = dict(base)
+    for key, change in changes.items():
+        old = base.get(key)
+        whole = path + key == "sources" or (
+            isinstance(old, dict)
+            and isinstance(change, dict)
+            and old.get("kind") != change.get("kind", old.get("kind"))
+        )
+        if isinstance(old, dict) and isinstance(change, dict) and not whole:
+            result[key] = merge(old, change, f"{path}{key}.")
+        else:
+            result[key] = change
+    return result
+
+
+def checked(values: dict[str, Any], file: str) -> Params:
+    """`values` as Params, or a line a problem."""
+    try:
+        return Params.model_validate(values)
+    except ValidationError as error:
+        raise ParamsError("\n".join(explain(error, file))) from error
+
+
+def write_params(root: Path, params: Params, preset: str, *, force: bool = False) -> None:
+    """Write params.yaml with every value and its meaning.
+
+    Raises:
+        ParamsError: params.yaml has edits that git does not hold, and `force` was not given.
+    """
+    path = root / PARAMS
+    text = f"# Preset {preset}: what changes the result. Afresh: minigpt preset {preset}\n"
+    order = dict.fromkeys(name for kind in STAGE_PARAMS.values() for name in kind.model_fields)
+    text += "".join(f"\n{section}" for section in to_yaml(params, order=tuple(order)))
+    if path.is_file() and path.read_text(encoding="utf-8") != text and not force:
+        status = subprocess.run(
+            ["git", "status", "--porcelain", "--", PARAMS], cwd=root, capture_output=True, text=True
+        )
+        if status.returncode or status.stdout.strip():
+            raise ParamsError(
+                f"{PARAMS} has edits that git does not hold; commit them, or overwrite with --force"
+            )
+    write_text(path, text)
+
+
+def to_yaml(config: BaseModel, indent: str = "", order: Sequence[str] = ()) -> list[str]:
+    """Each field as YAML text, its docstring as a comment; `kind` and what `order` names first."""
+    fields = type(config).model_fields
+    keys = [*order, *([] if "kind" not in fields else ["kind"]), *fields]
+    return [
+        entry(fields[name].alias or name, getattr(config, name), fields[name].description, indent)
+        for name in dict.fromkeys(keys)
+    ]
+
+
+def entry(key: str, value: Any, description: str | None, indent: str) -> str:
+    """One key with its comment: behind the value where it fits, above it elsewhere."""
+    comment = " ".join((description or "").split())
+    lines = textwrap.wrap(comment, WIDTH - 2 - len(indent))
+    above = "".join(f"{indent}# {line}\n" for line in lines)
+    if isinstance(value, BaseModel):
+        return f"{above}{indent}{key}:\n" + "".join(to_yaml(value, indent + "  "))
+    if isinstance(value, dict) and value and isinstance(next(iter(value.values())), BaseModel):
+        inner = "".join(entry(name, item, None, indent + "  ") for name, item in value.items())
+        return f"{above}{indent}{key}:\n{inner}"
+    line = f"{indent}{key}: {flow(value)}"
+    if comment and len(line) + len(comment) + 4 <= WIDTH:
+        return f"{line}  # {comment}\n"
+    if len(line) > WIDTH and isinstance(value, list | tuple):
+        line = "\n".join([f"{indent}{key}:", *(f"{indent}  - {flow(item)}" for item in value)])
+    return f"{above}{line}\n"
+
+
+def flow(value: Any) -> str:
+    """A value in YAML's flow style, on one line."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", by_alias=True)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(flow, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, str) and ("\n" in value or "," in value):
+        return json.dumps(value, ensure_ascii=False)
+    return yaml.safe_dump(value, allow_unicode=True, width=10_000).splitlines()[0]

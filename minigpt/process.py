@@ -1,0 +1,298 @@
+"""Processes that neither outlive their parent nor work twice in one place (standard library only).
+
+What was measured about signals, DVC and locks, and what does not work: docs/decisions/ (processes).
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minigpt import lifeline
+from minigpt.errors import BusyError
+from minigpt.log import say
+
+WORK = Path(".work")
+HELD = "MINIGPT_WORKSPACE_LOCK"
+"""Environment of the holder's children: `<pid>:<lock file>`, so that they do not lock again."""
+
+QUIET = {
+    # Threads that wait must sleep: spinning ones starve a shared machine.
+    "OMP_WAIT_POLICY": "passive",
+    "TOKENIZERS_PARALLELISM": "false",
+    # Nothing is sent anywhere.
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "true",
+    "GRADIO_ANALYTICS_ENABLED": "False",
+    "GX_ANALYTICS_ENABLED": "false",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Our own lines say what happens.
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "TQDM_DISABLE": "1",
+}
+ONLINE_STAGE = "download"
+"""The one stage that may ask the network: a source of kind hf needs the hub."""
+
+
+def quiet_environment() -> None:
+    """Put QUIET into the environment where the user has no wish of his own.
+
+    Call it before anything heavy is imported: most of these are read once, at import.
+    """
+    for name, value in QUIET.items():
+        if not (name == "HF_HUB_OFFLINE" and os.environ.get("DVC_STAGE") == ONLINE_STAGE):
+            os.environ.setdefault(name, value)
+
+
+def die_with_parent(grace_seconds: float = 3.0) -> None:
+    """From now on SIGTERM when the parent is gone, SIGKILL when that does not help in time.
+
+    The kernel sends the first at once on Linux; a thread that watches the parent's pid does the
+    rest, and everything elsewhere.
+    """
+    parent = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(lifeline.PR_SET_PDEATHSIG, signal.SIGTERM)
+    orphan = parent == 1 and "DVC_ROOT" in os.environ and not is_alive(1, "dvc")
+    if orphan or os.getppid() != parent:  # it died before the kernel knew of our wish
+        raise SystemExit(128 + signal.SIGTERM)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(grace_seconds)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=watch, name="die-with-parent", daemon=True).start()
+
+
+@dataclass
+class _Lock:
+    """An operating-system lock on a file that names its holder; the kernel frees it at death."""
+
+    path: Path
+    descriptor: int
+
+    @classmethod
+    def try_take(cls, path: Path) -> "_Lock | None":
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            _lock(descriptor)
+        except OSError:
+            os.close(descriptor)
+            return None
+        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        holder = {"pid": os.getpid(), "command": command, "since": time.strftime("%Y-%m-%d %H:%M")}
+        with contextlib.suppress(OSError):  # a full disk takes the name, not the lock
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, json.dumps(holder).encode())
+        return cls(path, descriptor)
+
+    def free(self) -> None:
+        os.close(self.descriptor)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        os.lseek(descriptor, 1 << 20, os.SEEK_SET)  # far behind the text, which stays readable
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        os.lseek(descriptor, 0, os.SEEK_SET)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def holder_of(path: Path) -> dict[str, Any]:
+    """Who wrote the lock file: pid, command, since; unknown while a new holder is writing it."""
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return {"pid": 0, "command": "another process", "since": "just now"}
+
+
+def named(holder: Mapping[str, Any]) -> str:
+    """A holder in words."""
+    return f"{holder['command']} (pid {holder['pid']}, since {holder['since']})"
+
+
+def is_alive(pid: int, word: str = "") -> bool:
+    """Whether `pid` runs, is no zombie, and (where the system tells) has `word` in its command."""
+    if sys.platform == "win32":
+        return True  # os.kill(pid, 0) would send Ctrl-C there
+    folder = Path("/proc") / str(pid)
+    try:
+        if Path("/proc/self/stat").exists():
+            state = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+            command = (folder / "cmdline").read_bytes().decode(errors="replace")
+            return state not in "ZX" and word in command
+        os.kill(pid, 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+_workspace: _Lock | None = None
+
+
+@contextlib.contextmanager
+def workspace_lock(root: Path, wait: bool = False) -> Iterator[None]:
+    """Keep every other entry point of ours out of `root` for the length of the block.
+
+    A child of the holder passes through. A holder that was killed still holds while its lifeline
+    ends what it had started: that is waited for. Leftovers of a killed DVC are removed, and said.
+
+    Raises:
+        BusyError: another process holds it, and `wait` is False.
+    """
+    global _workspace  # one a process; `tied` hands it on to the lifeline
+    path = root.resolve() / WORK / "workspace.lock"
+    started, told = time.monotonic(), False
+    while (lock := _Lock.try_take(path)) is None:
+        holder = holder_of(path)
+        if os.environ.get(HELD) == f"{holder['pid']}:{path}":
+            yield
+            return
+        ending = not is_alive(holder["pid"]) and time.monotonic() - started < 10
+        if not (wait or ending):
+            raise BusyError(
+                f"{path.parent.parent} is in use by {named(holder)}. "
+                "Wait for it to end, or queue behind it: --wait (make run: WAIT=1 make run)"
+            )
+        if wait and not told:
+            say(f"waiting for {named(holder)}")
+            told = True
+        time.sleep(0.2)
+    try:
+        _workspace, os.environ[HELD] = lock, f"{os.getpid()}:{path}"
+        remove_stale_rwlock(root)
+        yield
+    finally:
+        _workspace = None
+        del os.environ[HELD]
+        lock.free()
+
+
+@contextlib.contextmanager
+def stage_lock(stage: str, wait_s: float = 30, root: Path = Path()) -> Iterator[None]:
+    """Keep a second writer of `stage` out, whoever started it.
+
+    Raises:
+        BusyError: another process still holds it after `wait_s` seconds.
+    """
+    path = root / WORK / f"{stage}.lock"
+    deadline, told = time.monotonic() + wait_s, False
+    while (lock := _Lock.try_take(path)) is None:
+        if time.monotonic() > deadline:
+            raise BusyError(
+                f"{stage} is being built by {named(holder_of(path))}. "
+                "Wait for it to end (or end it), then run the same command"
+            )
+        if not told:
+            say(f"waiting up to {wait_s:.0f} s for {named(holder_of(path))}")
+            told = True
+        time.sleep(0.2)
+    try:
+        yield
+    finally:
+        lock.free()
+
+
+def remove_stale_rwlock(root: Path) -> None:
+    """Remove `.dvc/tmp/rwlock` when it is torn or names no living DVC, and say so.
+
+    DVC asks only whether the pid exists: a zombie or a pid that was given away blocks it.
+    """
+    path = root / ".dvc" / "tmp" / "rwlock"
+    for last_try in (False, True):
+        try:
+            lock = json.loads(path.read_text(encoding="utf-8"))
+            readers = [entry for entries in lock.get("read", {}).values() for entry in entries]
+            entries = [*lock.get("write", {}).values(), *readers]
+            pids = {int(entry["pid"]) for entry in entries}
+        except FileNotFoundError:
+            return
+        except (ValueError, AttributeError, KeyError, TypeError):
+            if last_try:
+                path.unlink(missing_ok=True)
+                say("removed a torn lock file that a killed DVC left behind (.dvc/tmp/rwlock)")
+            time.sleep(0.2)  # a living DVC may be in the middle of writing it
+            continue
+        if pids and not any(is_alive(pid, "dvc") for pid in pids):
+            path.unlink(missing_ok=True)
+            say("removed the lock entries of a DVC that was killed (.dvc/tmp/rwlock)")
+        return
+
+
+@contextlib.contextmanager
+def tied(
+    argv: Sequence[str], cwd: Path, env: Mapping[str, str] | None = None, **popen: Any
+) -> Iterator[subprocess.Popen[str]]:
+    """Run `argv` through a lifeline; at the end of the block, or of this process, it ends too.
+
+    `popen` goes to Popen (stdout, stderr). The lifeline leads a session of its own, so Ctrl-C in
+    the terminal reaches this process only, which then ends the block.
+    """
+    inherited = [_workspace.descriptor] if _workspace and sys.platform != "win32" else []
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", lifeline.__file__, *argv],
+        cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.PIPE, text=True,
+        encoding="utf-8", errors="replace", start_new_session=True, pass_fds=inherited, **popen,
+    )  # fmt: skip
+    try:
+        yield process
+    finally:
+        if process.stdin:
+            process.stdin.close()
+        killed = process.wait() < 0
+        if killed and sys.platform != "win32":  # then it did not end its group
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        if process.stdout:
+            process.stdout.close()
+
+
+def run_dvc(
+    args: Sequence[str],
+    cwd: Path,
+    on_line: Callable[[str], None] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> int:
+    """Run `dvc ARGS` and return its exit code; it and its stages end when this process does.
+
+    `on_line` gets each line of stdout and stderr as it comes; without it both are inherited.
+    """
+    here = str(Path(sys.executable).parent)
+    path = os.pathsep.join([here, os.environ.get("PATH", os.defpath)])  # stages say `python`
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if on_line else {}
+    command = [sys.executable, "-m", "dvc", *args]
+    with tied(command, cwd, {"PATH": path, **(env or {})}, **pipes) as process:
+        for line in process.stdout or ():
+            if on_line:
+                on_line(line.rstrip("\n"))
+        return process.wait()

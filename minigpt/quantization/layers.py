@@ -1,0 +1,65 @@
+"""Linear and Embedding layers that hold codes and scales, and multiply by what these stand for."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from minigpt.quantization.int4 import from_int4, to_int4
+from minigpt.quantization.int8 import from_int8, to_int8
+
+
+class QuantizedWeight(nn.Module):
+    """A (rows, columns) matrix in 8 bits (`group_size` None) or in 4-bit groups."""
+
+    codes: Tensor
+    scale: Tensor
+
+    def __init__(self, rows: int, columns: int, group_size: int | None, device: torch.device):
+        super().__init__()
+        self.rows, self.columns, self.group_size = rows, columns, group_size
+        if group_size is None:
+            codes = torch.zeros(rows, columns, dtype=torch.int8, device=device)
+            scale = torch.zeros(rows, 1, dtype=torch.float16, device=device)
+        else:
+            codes = torch.zeros(rows, columns // 2, dtype=torch.uint8, device=device)
+            scale = torch.zeros(rows, columns // group_size, dtype=torch.float16, device=device)
+        self.register_buffer("codes", codes)
+        self.register_buffer("scale", scale)
+
+    def fill(self, weight: Tensor) -> None:
+        """Take the codes and scales that come nearest to `weight` (rows, columns)."""
+        codes, scale = (
+            to_int8(weight) if self.group_size is None else to_int4(weight, self.group_size)
+        )
+        self.codes.copy_(codes)
+        self.scale.copy_(scale)
+
+    @property
+    def weight(self) -> Tensor:
+        """(rows, columns) fp32, made anew at each call: memory stays small."""
+        return self.dequantize(self.codes, self.scale)
+
+    def dequantize(self, codes: Tensor, scale: Tensor) -> Tensor:
+        """Rows of codes and their scales -> rows of fp32 weights."""
+        return from_int8(codes, scale) if self.group_size is None else from_int4(codes, scale)
+
+
+class QuantizedLinear(QuantizedWeight):
+    """As nn.Linear(columns, rows, bias=False)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, columns) -> (…, rows)."""
+        return F.linear(x, self.weight.to(x.dtype))
+
+
+class QuantizedEmbedding(QuantizedWeight):
+    """As nn.Embedding(rows, columns); only the rows asked for are made."""
+
+    @property
+    def num_embeddings(self) -> int:
+        """Rows, in nn.Embedding's words."""
+        return self.rows
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(…) int64 -> (…, columns)."""
+        return self.dequantize(self.codes[ids], self.scale[ids])

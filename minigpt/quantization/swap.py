@@ -1,0 +1,89 @@
+"""Which layers get how many bits (a scheme), and the swap itself."""
+
+import copy
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from pydantic import ValidationError
+from torch import nn
+
+from minigpt.errors import PackageError, ParamsError
+from minigpt.model.gpt import GPT
+from minigpt.quantization.config import LayerScheme, Scheme
+from minigpt.quantization.layers import QuantizedEmbedding, QuantizedLinear, QuantizedWeight
+
+
+def int8_scheme(model: nn.Module) -> Scheme:
+    """Every Linear and Embedding in 8 bits."""
+    return Scheme(kind="int8", layers=dict.fromkeys(_swappable(model), LayerScheme(bits=8)))
+
+
+def int4_scheme(model: nn.Module, group_size: int, int8: Collection[str] = ()) -> Scheme:
+    """Every Linear and Embedding in 4-bit groups, but for the layers named in `int8`.
+
+    Raises:
+        ParamsError: a row cannot be cut into groups of this size, or `int8` names no layer.
+    """
+    layers = _swappable(model)
+    if unknown := sorted(set(int8) - layers.keys()):
+        raise ParamsError(f"params.yaml: quantize.int8_in_int4: no layer {unknown}; {list(layers)}")
+    scheme = {}
+    for name, layer in layers.items():
+        columns = layer.weight.size(1)
+        if name in int8:
+            scheme[name] = LayerScheme(bits=8)
+        elif columns % group_size:
+            raise ParamsError(
+                f"params.yaml: quantize.int4_group_size: {group_size} does not divide the "
+                f"{columns} columns of {name}; choose a divisor, or name it in int8_in_int4"
+            )
+        else:
+            scheme[name] = LayerScheme(bits=4, group_size=group_size)
+    return Scheme(kind="int4", layers=scheme)
+
+
+def quantize_structure(model: GPT, scheme: Scheme | Mapping[str, Any]) -> GPT:
+    """Put empty quantized layers where `scheme` says, in place; load_state_dict fills them.
+
+    Raises:
+        PackageError: the scheme is not one of ours, or names a layer the model has not.
+    """
+    try:
+        scheme = Scheme.model_validate(scheme)
+    except ValidationError as error:
+        raise PackageError(f"model.json: quantization: {error.errors()[0]['msg']}") from error
+    for name, layer in scheme.layers.items():
+        try:
+            model.set_submodule(name, _empty(model.get_submodule(name), layer))
+        except (AttributeError, TypeError) as error:
+            raise PackageError(f"model.json: quantization: layer {name}: {error}") from error
+    return model
+
+
+def quantize(model: GPT, scheme: Scheme) -> GPT:
+    """A quantized copy of `model`, its embedding folded; a tied table becomes two."""
+    model = copy.deepcopy(model).fold()
+    quantized = quantize_structure(copy.deepcopy(model), scheme)
+    quantized.config = model.config.replace(tied=False)
+    for name in scheme.layers:
+        layer, original = quantized.get_submodule(name), model.get_submodule(name)
+        if isinstance(layer, QuantizedWeight) and isinstance(original, nn.Linear | nn.Embedding):
+            layer.fill(original.weight)
+    return quantized
+
+
+def _swappable(model: nn.Module) -> dict[str, nn.Linear | nn.Embedding]:
+    """Linear and Embedding layers by name, in the model's order."""
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear | nn.Embedding) and getattr(module, "bias", None) is None
+    }
+
+
+def _empty(layer: nn.Module, scheme: LayerScheme) -> QuantizedWeight:
+    if not isinstance(layer, nn.Linear | nn.Embedding) or getattr(layer, "bias", None) is not None:
+        raise TypeError(f"{type(layer).__name__} cannot be quantized")
+    rows, columns = layer.weight.shape
+    kind = QuantizedLinear if isinstance(layer, nn.Linear) else QuantizedEmbedding
+    return kind(rows, columns, scheme.group_size, layer.weight.device)

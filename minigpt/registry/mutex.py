@@ -1,0 +1,106 @@
+"""One change of a registered name at a time, on any store: whoever creates a model holds the lock.
+
+MLflow sets aliases without comparing: of two promotions at once both would report success.
+"""
+
+import contextlib
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from minigpt.digest import text_digest
+from minigpt.errors import RegistryError
+from minigpt.tracking.store import Store, clear_errors
+
+PREFIX = "lock."
+WAIT_SECONDS = 30.0
+
+
+@contextlib.contextmanager
+def only_changer(store: Store, name: str) -> Iterator[None]:
+    """Hold the lock of `name` for the block. One whose holder died on this machine is broken.
+
+    Raises:
+        RegistryError: another process holds it.
+    """
+    lock = f"{PREFIX}{name}.{'champion'}"
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not _taken(store, lock):
+        holder = _holder(store, lock)
+        if holder and _has_died(holder):
+            _break(store, lock)
+        elif time.monotonic() > deadline:
+            raise RegistryError(
+                f"{name} is being changed by process {holder.get('pid', '?')} on "
+                f"{holder.get('host', '?')} since {holder.get('since', '?')}. If that is no longer "
+                f"so, delete the registered model {lock} in MLflow, then try again"
+            )
+        else:
+            time.sleep(0.2)
+    try:
+        yield
+    finally:
+        with clear_errors(store.uri):
+            store.client.delete_registered_model(lock)
+
+
+def _taken(store: Store, lock: str) -> bool:
+    import psutil
+
+    with clear_errors(store.uri):
+        from mlflow.exceptions import MlflowException
+
+        owner = {
+            "host": socket.gethostname(),
+            "pid": str(os.getpid()),
+            "started": str(psutil.Process().create_time()),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+        }
+        try:
+            store.client.create_registered_model(lock, tags=owner)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            return False
+    return True
+
+
+def _holder(store: Store, lock: str) -> Mapping[str, str]:
+    """What the holder wrote; nothing if it has just let go."""
+    with clear_errors(store.uri):
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return dict(store.client.get_registered_model(lock).tags)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
+
+
+def _has_died(holder: Mapping[str, str]) -> bool:
+    import psutil
+
+    if holder.get("host") != socket.gethostname():
+        return False
+    try:
+        process = psutil.Process(int(holder["pid"]))
+        same = abs(process.create_time() - float(holder["started"])) < 2  # else the pid was reused
+        return not same or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def _break(store: Store, lock: str) -> None:
+    """Remove a dead holder's lock, once: a second breaker would remove its successor's."""
+    from filelock import FileLock
+
+    guard = Path(tempfile.gettempdir()) / f"minigpt-{text_digest([store.uri, lock])[:16]}.lock"
+    with FileLock(guard):
+        holder = _holder(store, lock)
+        if holder and _has_died(holder):
+            with clear_errors(store.uri):
+                store.client.delete_registered_model(lock)

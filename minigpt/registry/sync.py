@@ -1,0 +1,182 @@
+"""Register what release/manifest.json describes, if the store does not hold it. Never promotes."""
+
+import json
+import math
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from safetensors import safe_open
+
+from minigpt.data.document import Document, read_documents
+from minigpt.digest import digest
+from minigpt.errors import RegistryError
+from minigpt.registry.card import CardFacts, SourceFacts, render
+from minigpt.registry.config import RegistryParams
+from minigpt.registry.gate import main_figure
+from minigpt.registry.logged_model import library_of, log_model
+from minigpt.registry.mutex import only_changer
+from minigpt.registry.source import SourceState, source_state
+from minigpt.registry.versions import (
+    BITS,
+    CHALLENGER,
+    COMMIT,
+    DIGEST,
+    DIRTY,
+    MODEL,
+    Version,
+    find_version,
+    versions_in,
+)
+from minigpt.release.manifest import Manifest, load_manifest, manifest_digest
+from minigpt.run import flat
+from minigpt.tracking import Status
+from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
+from minigpt.tracking.store import Store, clear_errors, open_store
+
+MANIFEST, FILES = Path("release/manifest.json"), Path("release/files.json")
+KEPT = ("models/", "exports/", "metrics/", "data/validation.json")  # outputs that a version holds
+INDEX = ("doc_id", "sha256", "source", "role", "work", "lang", "licence", "split")
+
+
+def sync(root: Path, params: RegistryParams, parent: str | None = None) -> Version:
+    """The version of what was built in `root`: found by its manifest's digest, else registered.
+
+    It becomes `challenger`. `parent` is the run of the flow that asks.
+
+    Raises:
+        RegistryError: nothing was built, an output changed since, `root` is no git checkout, or the
+            store cannot be opened.
+    """
+    manifest, name = load_manifest(root / MANIFEST), params.release.name
+    identity = manifest_digest(root / MANIFEST)
+    _refuse_changed(root, manifest)
+    store = open_store(root)
+    with only_changer(store, name):
+        held = [v.version for v in versions_in(store, name) if v.digest == identity]
+        number = held[0] if held else _register(store, root, name, manifest, identity, parent)
+        with clear_errors(store.uri):
+            store.client.set_registered_model_alias(name, CHALLENGER, number)
+    return find_version(root, number, name)
+
+
+def _refuse_changed(root: Path, manifest: Manifest) -> None:
+    for path, expected in manifest.digests.items():
+        if not (root / path).exists() or digest(root / path) != expected:
+            raise RegistryError(
+                f"{path} is not what {MANIFEST.as_posix()} describes. Run: dvc repro"
+            )
+
+
+def _register(
+    store: Store, root: Path, name: str, manifest: Manifest, identity: str, parent: str | None
+) -> str:
+    state, metrics = source_state(root), _metrics(root)
+    params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    bits = main_figure(metrics["evaluate"])
+    tags = {
+        DIGEST: identity,
+        COMMIT: state.commit,
+        DIRTY: str(bool(state.patch)).lower(),
+        **({} if bits is None else {BITS: str(bits)}),
+    }
+    with clear_errors(store.uri):
+        run_id = create_run(store, f"register {name}", tags, parent)
+        status: Status = "FAILED"
+        tracker = MlflowTracker(store, run_id, strict=True)
+        try:
+            tracker.params(params)
+            for stage, values in metrics.items():
+                tracker.metrics({f"{stage}.{key}": v for key, v in flat(values).items()})
+            card = _card(root, name, identity, state, params, metrics)
+            _keep_files(tracker, root, manifest, state, card)
+            model_id = log_model(store, run_id, root / MODEL, library_of(root))
+            number = _create_version(store, name, model_id, run_id, tags, card)
+            status = "FINISHED"
+        finally:
+            tracker.close(status)
+    return number
+
+
+def _keep_files(
+    tracker: MlflowTracker, root: Path, manifest: Manifest, state: SourceState, card: str
+) -> None:
+    """Everything that a version is made of, but its model, under its path in the checkout."""
+    outputs = [p for p in manifest.digests if p.startswith(KEPT) and p != MODEL]
+    about = (MANIFEST, FILES, Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock"))
+    for path in (*map(Path, outputs), *about):
+        folder = path if (root / path).is_dir() else path.parent
+        tracker.artifact(root / path, None if folder == Path() else folder.as_posix())
+    with tempfile.TemporaryDirectory() as name:
+        made = Path(name)
+        (made / "README.md").write_text(card, encoding="utf-8")
+        if state.patch:
+            (made / "source.patch").write_bytes(state.patch)
+        (made / "data").mkdir()
+        rows = [
+            {k: getattr(d, k) for k in INDEX}
+            for d in read_documents(root / "data/documents", INDEX)
+        ]
+        pq.write_table(pa.Table.from_pylist(rows), made / "data" / "documents.parquet")
+        tracker.artifact(made)
+
+
+def _create_version(
+    store: Store, name: str, model_id: str, run_id: str, tags: dict[str, str], card: str
+) -> str:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    body = card.split("---\n", 2)[2].strip()[:5000]  # the length of MLflow's column
+    entry = store.client.create_model_version(
+        name, f"models:/{model_id}", run_id, tags=tags, description=body, model_id=model_id
+    )
+    return str(entry.version)
+
+
+def _card(
+    root: Path,
+    name: str,
+    identity: str,
+    state: SourceState,
+    params: dict[str, Any],
+    metrics: dict[str, Any],
+) -> str:
+    documents = read_documents(root / "data/documents", INDEX)
+    sources: dict[str, list[Document]] = {}
+    for document in documents:
+        sources.setdefault(document.source, []).append(document)
+    with safe_open(root / MODEL / "model.safetensors", framework="numpy") as weights:
+        parameters = sum(math.prod(weights.get_slice(k).get_shape()) for k in weights)
+    return render(
+        CardFacts(
+            name=name,
+            digest=identity,
+            commit=state.commit,
+            dirty=bool(state.patch),
+            parameters=parameters,
+            sources=[
+                SourceFacts(source, d[0].role, d[0].lang, d[0].licence, Counter(x.split for x in d))
+                for source, d in sorted(sources.items())
+            ],
+            params=params,
+            evaluation=metrics["evaluate"],
+            quantization=metrics["quantize"],
+        )
+    )
+
+
+def _metrics(root: Path) -> dict[str, Any]:
+    """metrics/NAME.json by name."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((root / "metrics").glob("*.json"))
+    }

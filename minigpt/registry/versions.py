@@ -1,0 +1,158 @@
+"""The versions of a registered model, and what a person may call one."""
+
+import os
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from minigpt.errors import PackageError, RegistryError
+from minigpt.tracking.store import Store, clear_errors, is_new, local_path, open_store, tracking_uri
+
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+MODEL = "models/finetuned"  # the output that a version's model is
+DIGEST = "minigpt.manifest_digest"
+COMMIT = "minigpt.commit"
+DIRTY = "minigpt.dirty"
+BITS = "minigpt.bits_per_byte"  # of the fine-tuned model on the fine-tuning source
+
+REF = re.compile(r"(?:models:/)?(?:(?P<name>[^/@\s]+)[/@])?(?P<what>[^/@\s]+)")
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version: one manifest digest."""
+
+    name: str
+    version: str
+    """A number, as text: MLflow gives it as int or str, depending on the store."""
+    digest: str
+    """sha256 of its release/manifest.json."""
+    commit: str
+    """Of the checkout that registered it."""
+    dirty: bool
+    """That checkout differed from the commit; the version holds the patch."""
+    aliases: tuple[str, ...]
+    """Sorted: champion, challenger."""
+    bits_per_byte: float | None
+    """Of the fine-tuned model on the test works of the first fine-tuning source."""
+    created: datetime
+    run_id: str
+    """The MLflow run whose artifacts are the version's."""
+    model_id: str
+    """The MLflow model that is the fine-tuned package with its code."""
+
+
+def list_versions(root: Path, name: str) -> list[Version]:
+    """The versions of `name`, oldest first; none if there is no store yet.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    return [] if is_new(root) else versions_in(open_store(root), name)
+
+
+def find_version(root: Path, ref: str, name: str) -> Version:
+    """The version that `ref` names: `3`, `champion`, `minigpt@champion` or `models:/minigpt/3`.
+
+    Raises:
+        RegistryError: there is no such version, or the store cannot be read.
+    """
+    match = REF.fullmatch(ref)
+    if match is None:
+        raise RegistryError(
+            f"{ref!r} names no version; write 3, champion, {name}@champion or models:/{name}/3"
+        )
+    name, what = match["name"] or name, match["what"]
+    versions = list_versions(root, name)
+    if not versions:
+        raise RegistryError(
+            f"no version of {name} is registered in {tracking_uri(root)} yet. Run: make run"
+        )
+    for version in versions:
+        if what == version.version or what in version.aliases:
+            return version
+    if what.isdecimal():
+        known = f"1 to {versions[-1].version}" if len(versions) > 1 else "only 1"
+        raise RegistryError(f"{name} has no version {what} ({known}). See: minigpt registry list")
+    raise RegistryError(
+        f"no version of {name} is called {what} yet. See: minigpt registry list; "
+        f"to make one champion: minigpt registry promote {versions[-1].version}"
+    )
+
+
+def resolve(ref: str, root: Path, name: str) -> Path:
+    """The package folder that `ref` names: a folder, or a version as `find_version` takes it.
+
+    Raises:
+        PackageError: `ref` is a path, and no package is there.
+        RegistryError: there is no such version, or its files are gone.
+    """
+    path = Path(ref).expanduser()
+    if (path / "model.json").is_file():
+        return path
+    if path.is_dir() or (not ref.startswith("models:/") and os.sep in ref):
+        raise PackageError(f"{ref}: no package is there (model.json is missing)")
+    version = find_version(root, ref, name)
+    store = open_store(root)
+    with clear_errors(store.uri):
+        location = store.client.get_logged_model(version.model_id).artifact_location
+        folder = local_path(location)
+        if folder is None:
+            folder = _fetched(store, location, root / ".cache" / "registry" / version.model_id)
+    package = folder / "artifacts" / Path(MODEL).name
+    if not (package / "model.json").is_file():
+        raise RegistryError(
+            f"{version.name} {version.version}: its files are no longer at {package}. "
+            f"To register them again, delete the version in MLflow, then: minigpt registry sync"
+        )
+    return package
+
+
+def versions_in(store: Store, name: str) -> list[Version]:
+    """As `list_versions`, of an open store."""
+    with clear_errors(store.uri):
+        found = store.client.search_model_versions(f"name = '{name}'")
+        if not found:
+            return []
+        # A version from a search comes without its aliases.
+        aliases = aliases_in(store, name)
+    versions = [_version(entry, aliases) for entry in found]
+    return sorted(versions, key=lambda version: int(version.version))
+
+
+def aliases_in(store: Store, name: str) -> dict[str, str]:
+    """Alias to version number of a registered model."""
+    with clear_errors(store.uri):
+        aliases = store.client.get_registered_model(name).aliases
+    return {alias: str(number) for alias, number in aliases.items()}
+
+
+def _version(entry: Any, aliases: dict[str, str]) -> Version:
+    number, tags = str(entry.version), entry.tags
+    return Version(
+        name=entry.name,
+        version=number,
+        digest=tags.get(DIGEST, ""),
+        commit=tags.get(COMMIT, ""),
+        dirty=tags.get(DIRTY) == "true",
+        aliases=tuple(sorted(alias for alias, held in aliases.items() if held == number)),
+        bits_per_byte=float(tags[BITS]) if BITS in tags else None,
+        created=datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC),
+        run_id=entry.run_id or "",
+        model_id=str(entry.source).removeprefix("models:/"),
+    )
+
+
+def _fetched(store: Store, location: str, folder: Path) -> Path:
+    """A copy of files that a server keeps."""
+    import mlflow
+
+    if not (folder / "MLmodel").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        mlflow.artifacts.download_artifacts(
+            artifact_uri=location, dst_path=str(folder), tracking_uri=store.uri
+        )
+    return folder

@@ -1,0 +1,104 @@
+"""What a version is made of: a digest of every output, and beside it every file by name."""
+
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import ValidationError
+
+from minigpt.config import Config
+from minigpt.digest import digest, file_digest, files_of
+from minigpt.errors import DataError, RegistryError
+from minigpt.files import write_json
+from minigpt.run import Run
+
+
+class Manifest(Config):
+    """release/manifest.json. Its file's digest names a version."""
+
+    format: Literal[1] = 1
+    digests: dict[str, str]
+    """Path of an output, relative to the project's root -> its digest."""
+
+
+class FileEntry(Config):
+    """One file of an output."""
+
+    path: str
+    """Relative to the project's root, POSIX style."""
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+class FileList(Config):
+    """release/files.json: what a difference is named by; no part of a version's identity."""
+
+    format: Literal[1] = 1
+    files: list[FileEntry]
+    """Sorted by path."""
+
+
+Read = TypeVar("Read", Manifest, FileList)
+
+
+def manifest(root: Path, inputs: list[Path], manifest: Path, files: Path, run: Run) -> None:
+    """Write the digest of every input to `manifest`, and the files these are made of to `files`.
+
+    Raises:
+        DataError: an input is missing, empty or outside `root`.
+    """
+    digests, entries = {}, []
+    for path in inputs:
+        found = files_of(root / path) if (root / path).exists() else []
+        if not found:
+            raise DataError(f"{path}: there is nothing to list. Run: dvc repro")
+        digests[relative(root, path)] = digest(root / path)
+        entries += [
+            FileEntry(path=relative(root, f), size=f.stat().st_size, sha256=file_digest(f))
+            for f in found
+        ]
+    entries.sort(key=lambda entry: entry.path)
+    write_json(files, FileList(files=entries).model_dump())
+    write_json(manifest, Manifest(digests=digests).model_dump())
+    megabytes = sum(entry.size for entry in entries) / 1e6
+    run.say(
+        f"{len(digests)} outputs · {len(entries)} files · {megabytes:.1f} MB · "
+        f"version {manifest_digest(manifest)[:12]}"
+    )
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read release/manifest.json.
+
+    Raises:
+        RegistryError: it is missing, or of a format that this code does not know.
+    """
+    return _read(path, Manifest)
+
+
+def load_files(path: Path) -> FileList:
+    """Read release/files.json; raises as `load_manifest`."""
+    return _read(path, FileList)
+
+
+def manifest_digest(path: Path) -> str:
+    """The digest that names a version: that of its manifest file."""
+    return file_digest(path)
+
+
+def relative(root: Path, path: Path) -> str:
+    """`path` as a manifest writes it."""
+    try:
+        return (root / path).absolute().relative_to(root.absolute()).as_posix()
+    except ValueError as error:
+        raise DataError(f"{path} lies outside of {root}; a manifest names what is in it") from error
+
+
+def _read(path: Path, kind: type[Read]) -> Read:
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError as error:
+        raise RegistryError(f"{path} is not there. Run: dvc repro manifest") from error
+    except ValidationError as error:
+        where = ".".join(str(part) for part in error.errors()[0]["loc"])
+        raise RegistryError(f"{path}: {where}: {error.errors()[0]['msg']}") from error

@@ -1,0 +1,69 @@
+"""The test text on which a model in another form is held beside itself."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import groupby
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from minigpt.data.document import Document, read_documents
+from minigpt.errors import DataError
+from minigpt.evaluation.config import WindowConfig
+from minigpt.model.config import ModelConfig
+from minigpt.tokenizer.bpe import Tokenizer
+
+Texts = Mapping[str, list[Document]]
+"""Documents by source."""
+
+
+def held_out_texts(documents: Path, max_bytes: int) -> Texts:
+    """The beginnings of all test documents: of each source `max_bytes`, shared out evenly.
+
+    Raises:
+        DataError: there is no test text.
+    """
+    found = read_documents(documents, split="test")
+    if not found:
+        raise DataError(f"{documents}: no document has split test. Run: dvc repro validate")
+    return {
+        source: shortened(list(group), max_bytes)
+        for source, group in groupby(found, key=lambda document: document.source)
+    }
+
+
+def shortened(documents: list[Document], max_bytes: int) -> list[Document]:
+    """Each document cut to its share of `max_bytes`, between characters."""
+    share = max(1, max_bytes // len(documents))
+    return [
+        replace(each, text=each.text.encode()[:share].decode(errors="ignore")) for each in documents
+    ]
+
+
+def first_ids(tokenizer: Tokenizer, texts: Texts, wanted: int) -> Tensor:
+    """(1, T) ids of the fine-tuning role's text (else of all text), T at most `wanted`.
+
+    It starts as training text does, with <|endoftext|>.
+    """
+    everything = [document for group in texts.values() for document in group]
+    chosen = [each for each in everything if each.role == "finetune"] or everything
+    ids: list[int] = []
+    for document in chosen:
+        ids += [tokenizer.eot_id, *tokenizer.encode(document.text)]
+        if len(ids) >= wanted:
+            break
+    return torch.tensor([ids[:wanted]])
+
+
+def window_over(config: ModelConfig, length: int | None) -> WindowConfig:
+    """Windows of `length` (the model's context, if None), half overlapping."""
+    length = length or config.context_length
+    return WindowConfig(length=length, stride=max(1, length // 2))
+
+
+def relative_difference(
+    found: Mapping[str, float], before: Mapping[str, float]
+) -> dict[str, float]:
+    """By source, how much more `found` is than `before`: 0.01 is one per cent."""
+    return {source: value / before[source] - 1 for source, value in found.items()}

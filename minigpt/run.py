@@ -1,0 +1,119 @@
+"""A stage at work: its arguments, its params, its lock, its resumable state and its tracker."""
+
+import contextlib
+import inspect
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+from minigpt import log
+from minigpt.config import Config
+from minigpt.errors import MiniGPTError
+from minigpt.files import rounded, write_json
+from minigpt.graph import read_graph
+from minigpt.machine import Machine
+from minigpt.process import stage_lock
+from minigpt.tracking import NullTracker, Tracker, open_child
+
+WORK = Path(".work")
+
+
+class Run:
+    """What a library function may ask of the stage it works for."""
+
+    def __init__(self, stage: str, machine: Machine, workdir: Path, tracker: Tracker) -> None:
+        """`workdir` holds resumable state and exists; `tracker` is open."""
+        self.stage, self.machine, self.workdir, self.tracker = stage, machine, workdir, tracker
+        self.progress: Callable[[str], None] = log.every(seconds=1.0)
+        """A throttled line for people."""
+        self.say: Callable[[str], None] = log.say
+        """A line for people; the last one of a stage is what its table row shows."""
+        self._stopping: int | None = None
+        self._polled = False
+
+    def report(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Record metrics of one step, names like `train/loss`."""
+        self.tracker.metrics(metrics, step=step)
+
+    def summary(self, path: Path, metrics: Mapping[str, Any]) -> None:
+        """Write the stage's metrics file (sorted, six significant digits), record its numbers."""
+        write_json(path, rounded(dict(metrics)))
+        self.tracker.metrics(flat(metrics), step=0)
+
+    def dataset(self, name: str, path: Path, digest: str, context: str) -> None:
+        """Record which data the stage read."""
+        self.tracker.dataset(name, path, digest, context)
+
+    @property
+    def stop_requested(self) -> bool:
+        """True after SIGTERM or Ctrl-C. A loop that asks is trusted to save and call `stop`."""
+        self._polled = True
+        return self._stopping is not None
+
+    def stop(self) -> NoReturn:
+        """End the process as the signal asked, with the state saved."""
+        raise SystemExit(128 + (self._stopping or signal.SIGTERM))
+
+    def on_signal(self, number: int, _frame: FrameType | None) -> None:
+        """Ask a loop that polls to stop; end anything else, and a second signal, at once."""
+        first, self._stopping = self._stopping is None, number
+        if not (first and self._polled):
+            raise SystemExit(128 + number)
+
+
+@contextlib.contextmanager
+def open_run(stage: str, params: Config) -> Iterator[Run]:
+    """Lock the stage, find its resumable state, open its tracked run; tidy up at the end.
+
+    The resumable state in .work/<stage>/<key>/ outlives a failure or a kill and goes when the
+    block ends well; another key (code, data, params or machine changed) never finds it.
+    """
+    root, spec, machine = Path.cwd(), read_graph(Path.cwd())[stage], Machine.load()
+    key = spec.input_digest(root, params.model_dump(mode="json"), machine.fingerprint())
+    with stage_lock(stage), contextlib.ExitStack() as stack:
+        workdir = WORK / stage / key[:16]
+        workdir.mkdir(parents=True, exist_ok=True)
+        tracker = NullTracker() if machine.tracker == "none" else open_child(root, stage)
+        outcome = "FAILED"
+        stack.callback(lambda: tracker.close(outcome))
+        run = Run(stage, machine, workdir, tracker)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, run.on_signal)
+        tracker.tag("minigpt.input_digest", key)
+        for name, value in machine.fingerprint().items():
+            tracker.tag(f"minigpt.machine.{name}", str(value))
+        tracker.params(params.model_dump(mode="json"))
+        yield run
+        tracker.tag("minigpt.output_digest", spec.output_digest(root))
+        outcome = "FINISHED"
+        shutil.rmtree(WORK / stage, ignore_errors=True)
+
+
+def stage_main(main: Callable[..., None]) -> None:
+    """Call `main` with the command line's paths; our errors become one line and an exit code."""
+    stage, paths = Path(sys.argv[0]).stem, [Path(argument) for argument in sys.argv[1:]]
+    log.set_name(stage)
+    wanted = list(inspect.signature(main).parameters)
+    if len(paths) != len(wanted):
+        log.say(f"expected {len(wanted)} paths ({' '.join(wanted)}), got {len(paths)}")
+        raise SystemExit(2)
+    try:
+        main(*paths)
+    except MiniGPTError as error:
+        log.say(str(error))
+        raise SystemExit(error.exit_code) from error
+
+
+def flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Numbers of a nested mapping under dotted names; everything else is left out."""
+    found: dict[str, float] = {}
+    for key, value in metrics.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[f"{prefix}{key}"] = float(value)
+    return found

@@ -1,0 +1,1 @@
+"""Byte-level BPE: trained by rustbpe, spoken by tiktoken, exported for Hugging Face."""

@@ -1,0 +1,187 @@
+"""Where runs and versions are kept: MLflow's store in the checkout, or MLFLOW_TRACKING_URI.
+
+It lies where MLflow looks by itself, so `mlflow ui` in the checkout needs no settings.
+"""
+
+import contextlib
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.request import url2pathname
+
+from minigpt.errors import RegistryError
+from minigpt.process import quiet_environment
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+EXPERIMENT = "minigpt"
+BUSY_SECONDS = 20.0  # as MLflow's own sqlite busy_timeout
+
+SETTINGS = {
+    # Else a uv.lock in the working directory changes what a model is logged with.
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    # MLflow's own 7 block training for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+}
+
+
+@dataclass(frozen=True)
+class Store:
+    """An opened store: every call names its run, so there is no global active run."""
+
+    uri: str
+    client: "MlflowClient"
+    experiment_id: str
+
+
+def tracking_uri(root: Path) -> str:
+    """MLFLOW_TRACKING_URI, else the checkout's own sqlite store."""
+    own = (root.resolve() / "mlflow.db").as_posix()
+    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{own}"
+
+
+def database_of(uri: str) -> Path | None:
+    """The file of a sqlite store; None for a server."""
+    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
+
+
+def artifacts_of(database: Path) -> Path:
+    """The folder beside a sqlite store that holds its experiment's files."""
+    return database.parent / "mlruns" / EXPERIMENT
+
+
+def is_new(root: Path) -> bool:
+    """Whether the store has yet to be made. Does not import mlflow."""
+    database = database_of(tracking_uri(root))
+    return database is not None and not database.exists()
+
+
+def open_store(root: Path) -> Store:
+    """Open the store of a checkout; make it if it is new. Safe from several processes at once.
+
+    Raises:
+        RegistryError: it cannot be opened, another process keeps it locked, or it was moved.
+    """
+    uri = tracking_uri(root)
+    database = database_of(uri)
+    if database is None:
+        return _connect(uri, None)
+    with _only_opener(database):
+        if database.exists():
+            _check(database)
+            return _connect(uri, artifacts_of(database).as_uri())
+        with clear_errors(uri):
+            _make(database)
+        return _connect(uri, artifacts_of(database).as_uri())
+
+
+@contextlib.contextmanager
+def clear_errors(uri: str) -> Iterator[None]:
+    """Turn what MLflow raises into one line of ours that names the store."""
+    _import_mlflow()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, OSError) as error:
+        reason = str(error).strip() or type(error).__name__
+        raise RegistryError(f"{uri}: {' '.join(reason.split())[:500]}") from error
+
+
+def local_path(uri: str) -> Path | None:
+    """The path that a `file:` URI or plain path names; None if it lies elsewhere."""
+    if uri.startswith("file:"):
+        return Path(url2pathname(uri.removeprefix("file:").removeprefix("//")))
+    return None if "://" in uri or uri.startswith("mlflow-artifacts:") else Path(uri)
+
+
+def _import_mlflow() -> None:
+    """Import mlflow (seconds), quiet and with telemetry off."""
+    quiet_environment()
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
+    import mlflow  # noqa: F401
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    # It logs a traceback before it raises the same error.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+@contextlib.contextmanager
+def _only_opener(database: Path) -> Iterator[None]:
+    """Hold the lock under which a store is made and opened: MLflow's migrations run without one."""
+    from filelock import FileLock, Timeout
+
+    folder = artifacts_of(database).parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock", timeout=60):
+            yield
+    except Timeout as error:
+        raise RegistryError(
+            f"{database}: another process has been opening it for a minute ({folder / '.lock'})"
+        ) from error
+    except PermissionError as error:
+        raise RegistryError(f"{database}: cannot be written: {error.strerror}") from error
+
+
+def _make(database: Path) -> None:
+    """Make a store under another name, then rename: a kill leaves none that is half-made."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    part = database.with_name(f"{database.name}.part")
+    part.unlink(missing_ok=True)
+    artifacts = artifacts_of(database)
+    store = SqlAlchemyStore(f"sqlite:///{part.as_posix()}", artifacts.parent.as_uri())
+    store.create_experiment(EXPERIMENT, artifact_location=artifacts.as_uri())
+    store.engine.dispose()
+    part.replace(database)
+
+
+def _check(database: Path) -> None:
+    """Refuse a store that MLflow would retry for minutes or misread: locked, torn or moved."""
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=BUSY_SECONDS)) as connection:
+            tables = {row[0] for row in connection.execute("select name from sqlite_master")}
+            query = "select artifact_location from experiments where name = ?"
+            row = connection.execute(query, [EXPERIMENT]).fetchone() if tables else None
+    except sqlite3.OperationalError as error:
+        raise RegistryError(f"{database}: {error}; close what holds it, then try again") from error
+    except sqlite3.DatabaseError as error:
+        raise RegistryError(
+            f"{database}: {error}. Move it away; `minigpt registry sync` fills a new one."
+        ) from error
+    made_in = local_path(row[0]) if row else None
+    here = artifacts_of(database)
+    if made_in and made_in != here and made_in.parts[-2:] == here.parts[-2:]:
+        raise RegistryError(
+            f"{database}: made in {made_in.parents[1]}, so the files it names are not found here. "
+            "Run: minigpt registry relocate"
+        )
+
+
+def _connect(uri: str, artifacts: str | None) -> Store:
+    with clear_errors(uri):
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        experiment = client.get_experiment_by_name(EXPERIMENT)
+        if experiment is not None:
+            return Store(uri, client, experiment.experiment_id)
+        try:
+            return Store(uri, client, client.create_experiment(EXPERIMENT, artifacts))
+        except MlflowException as error:
+            # On a server another process may have been quicker.
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            experiment = client.get_experiment_by_name(EXPERIMENT)
+            if experiment is None:
+                raise
+            return Store(uri, client, experiment.experiment_id)

@@ -1,0 +1,210 @@
+"""How a model is trained. Machine settings (threads, micro-batch, checkpoints) are elsewhere."""
+
+import math
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from minigpt.config import Config
+from minigpt.model.config import ModelConfig
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Muon(Config):
+    """Orthogonalised momentum for the blocks' matrices (Jordan 2024), Adam for the rest.
+
+    Five Polar Express iterations (arXiv:2505.16932) in bf16; the rate of a matrix grows with
+    sqrt(max(1, rows / columns)).
+    """
+
+    kind: Literal["muon"] = "muon"
+    momentum: Share = 0.95
+    """Nesterov momentum after its warm-up from 0.85."""
+    momentum_warmup_steps: NonNegativeInt = 200
+    """Steps over which the momentum rises from 0.85."""
+    weight_decay: NonNegativeFloat = 0.1
+    """Decoupled decay of the blocks' matrices."""
+    embedding_lr_ratio: PositiveFloat = 10.0
+    """Adam's rate for the embedding table, as a multiple of lr."""
+    head_lr_ratio: PositiveFloat = 0.4
+    """Adam's rate for the output head, as a multiple of lr."""
+    norm_lr_ratio: NonNegativeFloat = 0.0
+    """Adam's rate for norm weights and other vectors, as a multiple of lr; 0 freezes them."""
+
+
+class AdamW(Config):
+    """Adam with decoupled decay of everything that is a matrix (arXiv:1711.05101)."""
+
+    kind: Literal["adamw"] = "adamw"
+    beta1: Share = 0.9
+    """Decay of the mean of gradients."""
+    beta2: Share = 0.95
+    """Decay of the mean of squared gradients."""
+    eps: PositiveFloat = 1e-8
+    """Added to the root of the mean square."""
+    weight_decay: NonNegativeFloat = 0.1
+    """Decoupled decay of matrices; embedding and norms have none."""
+
+
+class Schedule(Config):
+    """What every schedule has."""
+
+    warmup_steps: NonNegativeInt = 20
+    """Steps of linear warm-up."""
+    min_lr_ratio: Share = 0.0
+    """Where the rate ends, as a fraction of its peak."""
+
+
+class CosineSchedule(Schedule):
+    """Half a cosine from the peak to the floor (arXiv:1608.03983)."""
+
+    kind: Literal["cosine"] = "cosine"
+
+
+class LinearSchedule(Schedule):
+    """A straight line from the peak to the floor."""
+
+    kind: Literal["linear"] = "linear"
+
+
+class StepSchedule(Schedule):
+    """The rate drops by a factor at given shares of the training."""
+
+    kind: Literal["step"] = "step"
+    factor: Share = 0.1
+    """What the rate is multiplied by at each drop; never below the floor."""
+    drops: tuple[Share, ...] = (0.6, 0.85)
+    """Shares of the training at which it drops."""
+
+
+class WsdSchedule(Schedule):
+    """Warm-up, a stable stretch at the peak, a straight line to the floor (arXiv:2404.06395)."""
+
+    kind: Literal["wsd"] = "wsd"
+    decay_share: Share = 0.6
+    """The last share of the training, over which the rate falls."""
+
+
+class Phase(Config):
+    """A stretch of training at one sequence length: short first is faster and as good."""
+
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Share of the steps."""
+    divisor: PositiveInt = 1
+    """Length of a sequence: the model's context_length divided by this."""
+
+
+class TrainConfig(Config):
+    """One training run, whatever the data and the first weights."""
+
+    max_steps: PositiveInt
+    """Optimizer steps."""
+    tokens_per_step: PositiveInt = 2048
+    """Target tokens of one optimizer step, over all devices."""
+    lr: PositiveFloat
+    """Peak rate: about 0.02 for muon, 0.002 for adamw."""
+    optimizer: Annotated[Muon | AdamW, Field(discriminator="kind")] = Muon()
+    """What turns gradients into steps."""
+    schedule: Annotated[
+        CosineSchedule | LinearSchedule | StepSchedule | WsdSchedule, Field(discriminator="kind")
+    ] = WsdSchedule()
+    """The rate over the training, as a multiple of lr."""
+    phases: tuple[Phase, ...] = (Phase(share=1),)
+    """Sequence lengths, in order; the shares add up to 1."""
+    dtype: Literal["bf16", "fp32", "fp16"] = "bf16"
+    """Arithmetic of forward and backward; master weights and optimizer are always fp32."""
+    grad_clip: PositiveFloat | None = None
+    """Largest norm of all gradients together; null: no clipping."""
+    eval_every: PositiveInt = 250
+    """Steps between validations; there is always one at the end."""
+
+    @model_validator(mode="after")
+    def _shares_add_up(self) -> Self:
+        total = math.fsum(phase.share for phase in self.phases)
+        if not math.isclose(total, 1, abs_tol=1e-9):
+            raise ValueError(f"the shares of phases add up to {total:g}, not to 1")
+        return self
+
+    def length(self, step: int, context_length: int) -> int:
+        """Tokens of a sequence at `step`."""
+        end = 0.0
+        for phase in self.phases:
+            end += phase.share
+            if step < round(end * self.max_steps):
+                return context_length // phase.divisor
+        return context_length // self.phases[-1].divisor
+
+    def refuse_context(self, context_length: int) -> None:
+        """Raise a ValueError where a phase does not fit a model of `context_length`."""
+        for phase in self.phases:
+            length, left = divmod(context_length, phase.divisor)
+            if left or not length:
+                raise ValueError(
+                    f"phases: {phase.divisor} does not divide {context_length}, the context_length"
+                )
+            if self.tokens_per_step % length:
+                raise ValueError(
+                    f"tokens_per_step: {self.tokens_per_step} is no multiple of "
+                    f"{length}, the length of a sequence in phase {phase.divisor}"
+                )
+
+
+class PretrainConfig(TrainConfig):
+    """Training from random weights."""
+
+    max_steps: PositiveInt = 2000
+    """Optimizer steps."""
+    lr: PositiveFloat = 0.02
+    """Peak rate: about 0.02 for muon, 0.002 for adamw."""
+    phases: tuple[Phase, ...] = (
+        Phase(share=0.4, divisor=4),
+        Phase(share=0.3, divisor=2),
+        Phase(share=0.3, divisor=1),
+    )
+    """Sequence lengths, in order; the shares add up to 1."""
+
+
+class FinetuneConfig(TrainConfig):
+    """Training that starts from a package."""
+
+    max_steps: PositiveInt = 600
+    """Optimizer steps."""
+    lr: PositiveFloat = 0.01
+    """Peak rate: about 0.01 for muon, 0.001 for adamw."""
+    freeze_embedding: bool = False
+    """Leave the embedding table as it is."""
+    freeze_blocks: NonNegativeInt = 0
+    """Leave this many of the first blocks as they are."""
+
+
+class PretrainParams(Config):
+    """What the pretrain stage reads."""
+
+    seed: NonNegativeInt = 1337
+    """Start of every random sequence: first weights, order of the data, samples."""
+    model: ModelConfig = ModelConfig()
+    """Sizes and parts of the model."""
+    pretrain: PretrainConfig = PretrainConfig()
+    """How the base model is trained."""
+
+    @model_validator(mode="after")
+    def _phases_fit_the_model(self) -> Self:
+        self.pretrain.refuse_context(self.model.context_length)
+        return self
+
+
+class FinetuneParams(Config):
+    """What the finetune stage reads."""
+
+    seed: NonNegativeInt = 1337
+    """Start of every random sequence: first weights, order of the data, samples."""
+    finetune: FinetuneConfig = FinetuneConfig()
+    """How the base model is trained further."""

@@ -1,0 +1,88 @@
+"""The fine-tuned model: from a package and the tokens of a new domain to a package."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from minigpt.data.batches import TokenStream
+from minigpt.data.shards import open_tokens
+from minigpt.digest import digest
+from minigpt.errors import ParamsError
+from minigpt.files import write_text
+from minigpt.model.gpt import GPT
+from minigpt.package import load_package, save_package
+from minigpt.run import Run
+from minigpt.training.config import FinetuneConfig, FinetuneParams
+from minigpt.training.loop import train
+from minigpt.training.optim import freeze
+from minigpt.training.validation import CURVE_WINDOWS, figures, mean_loss
+
+
+def finetune(
+    base: Path,
+    tokens: Path,
+    old_tokens: Path,
+    out: Path,
+    plots: Path,
+    params: FinetuneParams,
+    run: Run,
+) -> dict[str, Any]:
+    """Train the package `base` further; write the package `out` and the loss curve `plots`.
+
+    Args:
+        base: package to start from.
+        tokens: shards of the new domain.
+        old_tokens: shards of the domain the base was trained on, to see what is forgotten.
+        out: folder of the new package.
+        plots: CSV file of step, train_loss, val_loss, lr.
+        params: what the stage reads.
+        run: the stage at work.
+
+    Returns:
+        The stage's metrics; `new_domain` and `old_domain` hold figures before and after.
+
+    Raises:
+        ParamsError: the phases or the frozen blocks do not fit the base model.
+    """
+    package, config = load_package(base), params.finetune
+    model = package.model.train()
+    freeze_parts(model, config)
+    splits = {
+        "new_domain": open_tokens(tokens, "val", package.tokenizer.digest),
+        "old_domain": open_tokens(old_tokens, "val", package.tokenizer.digest),
+    }
+    train_split = open_tokens(tokens, "train", package.tokenizer.digest)
+    run.dataset("finetune", tokens, digest(tokens), "training")
+    measure = partial(figures, model, dtype=config.dtype, machine=run.machine)
+    before = {name: measure(split) for name, split in splits.items()}
+    validate = partial(mean_loss, tokens=splits["new_domain"], max_windows=CURVE_WINDOWS)
+    result = train(model, TokenStream(train_split, params.seed), config, run, validate)
+    after = {name: measure(split) for name, split in splits.items()}
+    save_package(out, model, base)
+    write_text(plots, result.curve.csv())
+    new, old = (
+        f"{before[name]['bits_per_byte']:.3f} to {after[name]['bits_per_byte']:.3f}"
+        for name in splits
+    )
+    run.say(
+        f"{new} bits per byte on the new domain · {old} on the old · {config.max_steps:,} steps"
+    )
+    domains = {name: {"before": before[name], "after": after[name]} for name in splits}
+    return {**domains, **result.metrics()}
+
+
+def freeze_parts(model: GPT, config: FinetuneConfig) -> None:
+    """Take what the config names out of training, after checking that the rest fits `model`."""
+    try:
+        config.refuse_context(model.config.context_length)
+    except ValueError as error:
+        raise ParamsError(f"params.yaml: finetune.{error}") from error
+    if config.freeze_blocks > len(model.blocks):
+        raise ParamsError(
+            f"params.yaml: finetune.freeze_blocks: {config.freeze_blocks}, but the model has "
+            f"{len(model.blocks)} blocks"
+        )
+    for block in model.blocks[: config.freeze_blocks]:
+        freeze(block.parameters())
+    if config.freeze_embedding:
+        freeze(model.embed.parameters())

@@ -1,0 +1,217 @@
+"""The training loop: set up, resume, then step by step until max_steps.
+
+Shapes: B sequences of one step on this rank, T tokens of a sequence.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from minigpt.errors import StageError
+from minigpt.model.count import flops_per_token
+from minigpt.model.gpt import GPT, IGNORED
+from minigpt.run import Run
+from minigpt.training.checkpoint import Checkpoints
+from minigpt.training.config import TrainConfig
+from minigpt.training.lanes import Lanes, lane_count
+from minigpt.training.meter import Meter, measure_peak
+from minigpt.training.optim import build_optimizer
+from minigpt.training.parallel import make_parallel
+from minigpt.training.precision import Precision, make_precision
+from minigpt.training.schedules import multiplier
+from minigpt.training.state import Curve, TrainState
+
+REPORT_EVERY = 10
+Grads = dict[str, Tensor]
+
+
+class Batches(Protocol):
+    """An endless, resumable stream; `data.batches.TokenStream` is one."""
+
+    rank: int
+    world_size: int
+
+    def take(self, batch: int, length: int) -> tuple[Tensor, Tensor]:
+        """This rank's rows of the next `batch` sequences: ids and targets, (B, T) int64."""
+        ...
+
+    def state_dict(self) -> dict[str, int]:
+        """Where the stream is."""
+        ...
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on from there."""
+        ...
+
+
+Evaluate = Callable[[GPT, Lanes], float]
+"""Mean validation loss in nats a token."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run leaves beside the model's weights."""
+
+    curve: Curve
+    tokens: int
+    """Target tokens seen."""
+    n_trained: int
+    """Parameters that were not frozen."""
+
+    def metrics(self) -> dict[str, float]:
+        """What a stage reports of it: no durations, no speeds."""
+        step, train_loss, _, _ = self.curve.rows[-1]
+        return {
+            "train_loss": train_loss,
+            "steps": step,
+            "tokens": self.tokens,
+            "trained_parameters": self.n_trained,
+        }
+
+
+def train(
+    model: GPT, batches: Batches, config: TrainConfig, run: Run, evaluate: Evaluate
+) -> TrainResult:
+    """Train `model` in place; resume from run.workdir if it holds a checkpoint.
+
+    The loss of a step is the mean over all its targets, of every micro-batch and rank, so
+    accumulation is exact. Frozen parameters (`requires_grad` false) stay as they are.
+
+    Raises:
+        StageError: the loss is no longer a number.
+        SystemExit: the process was asked to stop; a checkpoint is saved.
+    """
+    machine, context = run.machine, model.config.context_length
+    parallel = make_parallel(machine.torch_device)
+    batches.rank, batches.world_size = parallel.rank, parallel.world_size
+    lengths = {config.length(step, context) for step in range(config.max_steps)}
+    rows = [config.tokens_per_step // length // parallel.world_size for length in lengths]
+    lanes = Lanes(lane_count(machine.threads, rows, parallel.device.type), machine.threads)
+
+    model.to(parallel.device)
+    optimizer = build_optimizer(model, config.optimizer, chunks=lanes.count)
+    precision = make_precision(config.dtype, model)
+    state = TrainState.new(config.max_steps)
+    checkpoints = Checkpoints(
+        run.workdir,
+        {f"weights.{name}": param for name, param in model.named_parameters()}
+        | {f"optimizer.{name}": tensor for name, tensor in optimizer.state().items()},
+        {"train": state, "data": batches, "precision": precision},
+        every_seconds=machine.checkpoint_seconds,
+    )
+    checkpoints.restore(run.say)
+    precision.refresh()
+
+    with contextlib.closing(parallel), lanes:
+        peak = lanes.count * measure_peak(precision.dtype, parallel.device)
+        meter = Meter(config.max_steps, peak * parallel.world_size)
+        while state.step < config.max_steps:
+            meter.start()
+            length = config.length(state.step, context)
+            lr = config.lr * multiplier(config.schedule, state.step, config.max_steps)
+            ids, targets = batches.take(config.tokens_per_step // length, length)
+            counts = parallel.sum_numbers((targets != IGNORED).sum().item(), run.stop_requested)
+            n_targets, stop = int(counts[0]), bool(counts[1])
+            loss, grads = gradients(
+                precision,
+                ids.to(parallel.device),
+                targets.to(parallel.device),
+                n_targets,
+                lanes,
+                machine.micro_batch,
+            )
+            (loss,) = parallel.sum_numbers(loss)
+            parallel.sum_tensors(list(grads.values()))
+            if not math.isfinite(loss):
+                raise StageError(
+                    f"the loss is {loss} at step {state.step + 1}; lower lr or set grad_clip "
+                    "in params.yaml"
+                )
+            if precision.usable(grads.values()):
+                grad_norm = clip(grads, config.grad_clip)
+                with torch.no_grad():
+                    lanes.run(optimizer.tasks(grads, lr, state.step))
+                precision.refresh()
+            state.advance(n_targets, loss)
+            flops = flops_per_token(model.config, model.vocab_size, length)
+            meter.stop(n_targets, flops * n_targets)
+            run.progress(meter.line(state.step, loss, lr))
+
+            done = state.step == config.max_steps
+            if done or state.step % REPORT_EVERY == 0:
+                run.report(
+                    state.step,
+                    {"train/loss": loss, "train/lr": lr, "train/grad_norm": grad_norm}
+                    | meter.metrics(),
+                )
+            if done or state.step % config.eval_every == 0:
+                val_loss = evaluate(precision.working, lanes)
+                run.report(state.step, {"val/loss": val_loss})
+                state.curve.close_row(state.step, lr, val_loss)
+            elif state.step % state.curve.interval == 0:
+                state.curve.close_row(state.step, lr, None)
+            if (checkpoints.step_done() or done or stop) and parallel.rank == 0:
+                checkpoints.save(state.step)
+            if stop and not done:
+                run.say(f"stopped at step {state.step}; the same command goes on from there")
+                run.stop()
+    model.to("cpu")
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return TrainResult(state.curve, state.tokens, trained)
+
+
+def gradients(
+    precision: Precision,
+    ids: Tensor,
+    targets: Tensor,
+    n_targets: int,
+    lanes: Lanes,
+    micro_batch: int | None = None,
+) -> tuple[float, Grads]:
+    """Loss and fp32 gradients of (B, T) sequences, each a sum over the sequences / `n_targets`.
+
+    Every lane takes an equal share of the sequences, `micro_batch` at a time; sums are made in the
+    order of the sequences, so the result does not depend on which lane is faster.
+    """
+    names = [name for name, p in precision.model.named_parameters() if p.requires_grad]
+    weights = dict(precision.working.named_parameters())
+    wanted = [weights[name] for name in names]
+    share = len(ids) // lanes.count
+
+    def lane(ids: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:
+        loss, sums, size = 0.0, list[Tensor](), micro_batch or share
+        for piece in zip(torch.split(ids, size), torch.split(targets, size), strict=True):
+            part = precision.working.loss_sum(*piece) / n_targets
+            grads = torch.autograd.grad(part * precision.scale, wanted)
+            loss += part.item()
+            sums = (
+                [a.float() + b for a, b in zip(sums, grads, strict=True)] if sums else list(grads)
+            )
+        return loss, sums
+
+    shares = zip(torch.split(ids, share), torch.split(targets, share), strict=True)
+    losses, sums = zip(*lanes.run([partial(lane, *pair) for pair in shares]), strict=True)
+
+    def total(parts: tuple[Tensor, ...]) -> Tensor:
+        result = parts[0].to(torch.float32, copy=True)
+        for other in parts[1:]:
+            result.add_(other)
+        return result
+
+    totals = lanes.run([partial(total, parts) for parts in zip(*sums, strict=True)])
+    return math.fsum(losses), dict(zip(names, totals, strict=True))
+
+
+def clip(grads: Grads, limit: float | None) -> float:
+    """The norm of all gradients together, before they are scaled down to `limit` in place."""
+    norm = float(torch.linalg.vector_norm(torch.stack(torch._foreach_norm(list(grads.values())))))
+    if limit is not None and norm > limit:
+        for grad in grads.values():
+            grad.mul_(limit / norm)
+    return norm

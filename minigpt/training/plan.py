@@ -1,0 +1,68 @@
+"""What a training will cost, before it starts: sizes by formula, time by measurement."""
+
+import resource
+import sys
+import time
+from typing import Any
+
+import torch
+
+from minigpt.machine import Machine
+from minigpt.model.build import build_model
+from minigpt.model.config import ModelConfig
+from minigpt.model.count import parameters
+from minigpt.training.config import TrainConfig
+from minigpt.training.lanes import Lanes, lane_count
+from minigpt.training.loop import gradients
+from minigpt.training.optim import build_optimizer
+from minigpt.training.precision import make_precision
+
+MEASURE_SECONDS = 2.0
+
+
+def plan_training(
+    model: ModelConfig, vocab_size: int, stages: dict[str, TrainConfig], machine: Machine
+) -> dict[str, Any]:
+    """Parameters, tokens, memory (bytes) and seconds of each training stage on this machine.
+
+    Steps on random tokens are timed for about two seconds a stage, at each sequence length of it.
+    """
+    machine.prepare_torch()
+    facts: dict[str, Any] = {"parameters": parameters(model, vocab_size), "stages": {}}
+    for name, config in stages.items():
+        lengths = [config.length(step, model.context_length) for step in range(config.max_steps)]
+        seconds = measure(model, vocab_size, config, sorted(set(lengths)), machine)
+        facts["stages"][name] = {
+            "steps": config.max_steps,
+            "tokens": config.max_steps * config.tokens_per_step,
+            "seconds": round(sum(seconds[length] for length in lengths)),
+        }
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    facts["peak_memory_bytes"] = peak if sys.platform == "darwin" else peak * 1024
+    return facts
+
+
+def measure(
+    model: ModelConfig, vocab_size: int, config: TrainConfig, lengths: list[int], machine: Machine
+) -> dict[int, float]:
+    """Seconds of one optimizer step at each sequence length; the fastest of those that fit."""
+    net = build_model(model, vocab_size, seed=0).to(machine.torch_device)
+    rows = {length: config.tokens_per_step // length for length in lengths}
+    count = lane_count(machine.threads, list(rows.values()), machine.torch_device)
+    optimizer = build_optimizer(net, config.optimizer, chunks=count)
+    precision = make_precision(config.dtype, net)
+    found: dict[int, float] = {}
+    with Lanes(count, machine.threads) as lanes:
+        for length in lengths:
+            ids = torch.randint(vocab_size, (rows[length], length), device=machine.torch_device)
+            end = time.monotonic() + MEASURE_SECONDS / len(lengths)
+            times: list[float] = []
+            while len(times) < 2 or time.monotonic() < end:
+                start = time.perf_counter()
+                _, grads = gradients(precision, ids, ids, ids.numel(), lanes, machine.micro_batch)
+                with torch.no_grad():
+                    lanes.run(optimizer.tasks(grads, config.lr, len(times)))
+                precision.refresh()
+                times.append(time.perf_counter() - start)
+            found[length] = min(times[1:])
+    return found

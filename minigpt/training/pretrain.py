@@ -1,0 +1,49 @@
+"""The base model: from random weights and the pretraining tokens to a package."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from minigpt.data.batches import TokenStream
+from minigpt.data.shards import open_tokens
+from minigpt.digest import digest
+from minigpt.files import write_text
+from minigpt.model.build import build_model
+from minigpt.package import save_package
+from minigpt.run import Run
+from minigpt.tokenizer.bpe import Tokenizer
+from minigpt.training.config import PretrainParams
+from minigpt.training.loop import train
+from minigpt.training.validation import CURVE_WINDOWS, figures, mean_loss
+
+
+def pretrain(
+    tokens: Path, tokenizer: Path, out: Path, plots: Path, params: PretrainParams, run: Run
+) -> dict[str, Any]:
+    """Train the base model; write the package `out` and the loss curve `plots`.
+
+    Args:
+        tokens: shards of the pretraining role.
+        tokenizer: folder of the tokenizer that wrote them.
+        out: folder of the new package.
+        plots: CSV file of step, train_loss, val_loss, lr.
+        params: what the stage reads.
+        run: the stage at work.
+
+    Returns:
+        The stage's metrics.
+    """
+    bpe, config = Tokenizer.load(tokenizer), params.pretrain
+    split, val = (open_tokens(tokens, name, bpe.digest) for name in ("train", "val"))
+    run.dataset("pretrain", tokens, digest(tokens), "training")
+    model = build_model(params.model, bpe.vocab_size, params.seed)
+    validate = partial(mean_loss, tokens=val, max_windows=CURVE_WINDOWS)
+    result = train(model, TokenStream(split, params.seed), config, run, validate)
+    found = figures(model, val, config.dtype, run.machine)
+    save_package(out, model, tokenizer)
+    write_text(plots, result.curve.csv())
+    run.say(
+        f"{found['bits_per_byte']:.3f} bits per byte on validation after {config.max_steps:,} "
+        f"steps and {result.tokens / 1e6:.2g}M tokens · {result.n_trained / 1e6:.2g}M parameters"
+    )
+    return {"val": found, **result.metrics()}

@@ -1,0 +1,151 @@
+"""The flow that brings every stage up to date: one Prefect task a stage of dvc.yaml."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
+from prefect.states import Completed, Failed
+
+from minigpt.errors import StageError
+from minigpt.graph import read_graph
+from minigpt.machine import Machine
+from minigpt.model.count import parameters
+from minigpt.params import PARAMS, Params, load_params
+from minigpt.process import workspace_lock
+from minigpt.tracking import PARENT_ENV, Status, close_parent, find_run, link_run, open_parent
+from pipelines.dag import Stage, anything_stale, read_stages, require_git
+from pipelines.display import Display
+from pipelines.runner import Outcome, Result, run_stage
+
+RETRY_SECONDS = 2
+
+
+@flow
+def build(until: str | None = None, wait: bool = True) -> dict[str, Result]:
+    """Bring every stage (or `until` and what it needs) up to date, in order, one at a time.
+
+    DVC locks the workspace, so there is nothing to gain from two at once. `wait` queues behind
+    another run in this workspace instead of being refused.
+
+    Raises:
+        ParamsError: params.yaml holds something that is not allowed; nothing ran.
+        StageError: a stage failed; nothing after it ran.
+    """
+    root = Path.cwd()
+    params = load_params(Params, root / PARAMS)
+    results: dict[str, Result] = {}
+    with workspace_lock(root, wait=wait), parent_run(root) as parent:
+        stages = read_stages(root, until)
+        display = Display(sys.stdout, plan(params, len(stages)), [stage.name for stage in stages])
+        try:
+            for stage in stages:
+                one = bring_up_to_date.with_options(name=stage.name, retries=stage.retries)
+                state: Any = one(stage, root, display, parent, return_state=True)
+                result = results[stage.name] = state.result(raise_on_failure=False)
+                if result.outcome is Outcome.FAILED:
+                    display.finished(result)
+                    raise StageError(f"{stage.name}: {result.said}")
+        finally:
+            display.close()
+            create_table_artifact(table=[row(result) for result in results.values()], key="stages")
+    return results
+
+
+@task(task_run_name="{stage.name}", cache_policy=NO_CACHE, retry_delay_seconds=RETRY_SECONDS)
+def bring_up_to_date(
+    stage: Stage, root: Path, display: Display, parent: str | None
+) -> State[Result]:
+    """One stage through DVC. The state's name tells ran (Completed), Cached and Failed apart."""
+    display.checking(stage.name)
+    result = run_stage(stage.name, root, Watchers(display, get_run_logger()))
+    if result.outcome is Outcome.FAILED:
+        return Failed(message=result.said, data=result)
+    result = traced(result, root, parent)
+    display.finished(result)
+    if result.outcome is Outcome.RAN:
+        return Completed(message=result.said, data=result)
+    return Completed(name="Cached", message=str(result.outcome), data=result)
+
+
+@dataclass(frozen=True)
+class Watchers:
+    """The table on the terminal and the task's log in Prefect."""
+
+    display: Display
+    log: Any
+
+    def started(self, stage: str) -> None:
+        """The stage's command was started."""
+        self.display.started(stage)
+
+    def said(self, stage: str, text: str) -> None:
+        """The stage said a line."""
+        self.display.said(stage, text)
+        self.log.info("%s", text)
+
+
+@contextlib.contextmanager
+def parent_run(root: Path) -> Iterator[str | None]:
+    """The MLflow run that stages of this process hang their runs on; None where none will run.
+
+    A run with nothing to do leaves none: a schedule would bury the runs that made something, and
+    Prefect has the record. The outermost flow opens it.
+    """
+    if outer := os.environ.get(PARENT_ENV):
+        yield outer
+        return
+    if Machine.load().tracker == "none" or not anything_stale(root):
+        yield None
+        return
+    tags = {"minigpt.commit": require_git(root), "minigpt.flow_run": str(flow_run.id)}
+    parent = os.environ[PARENT_ENV] = open_parent(root, "pipeline", tags)
+    status: Status = "FAILED"
+    try:
+        yield parent
+        status = "FINISHED"
+    finally:
+        del os.environ[PARENT_ENV]
+        close_parent(root, parent, status)
+
+
+def plan(params: Params, stages: int) -> str:
+    """What is about to be built, on one line."""
+    machine, size = Machine.load(), parameters(params.model, params.tokenizer.vocab_size)
+    facts = [
+        params.release.name,
+        f"{stages} stages",
+        f"{size / 1e6:.1f}M parameters",
+        f"{machine.threads} threads, {machine.device}, {params.pretrain.dtype}",
+    ]
+    return f"plan       {' · '.join(facts)}"
+
+
+def traced(result: Result, root: Path, parent: str | None) -> Result:
+    """With the digest of what the stage wrote and the MLflow run that made it."""
+    digest = read_graph(root)[result.stage].output_digest(root)
+    if Machine.load().tracker == "none":
+        return replace(result, digest=digest)
+    if parent and result.outcome is not Outcome.RAN:
+        return replace(result, digest=digest, run=link_run(root, parent, result.stage, digest))
+    return replace(result, digest=digest, run=find_run(root, result.stage, digest))
+
+
+def row(result: Result) -> dict[str, Any]:
+    """A row of the table artifact."""
+    return {
+        "stage": result.stage,
+        "outcome": str(result.outcome),
+        "seconds": round(result.seconds, 1),
+        "what happened": result.said,
+        "digest": result.digest or "",
+        "MLflow run": result.run or "",
+    }

@@ -1,0 +1,106 @@
+"""What a run ends with: the version, its figures beside what gives them meaning, what next."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipelines.display import minutes
+from pipelines.runner import Outcome, Result
+
+BASELINES = {
+    "ppmd": "PPMd", "ngram": "n-gram", "xz": "xz", "zstd": "zstd", "unigram": "unigram",
+    "uniform": "uniform",
+}  # fmt: skip
+SAMPLE_CHARACTERS = 160
+
+
+def nothing_to_do(results: Mapping[str, Result], standing: str, seconds: float) -> str:
+    """The whole of a second run."""
+    return f"{len(results)} of {len(results)} stages unchanged · {standing} · {seconds:.0f} s"
+
+
+def all_unchanged(results: Mapping[str, Result]) -> bool:
+    """Whether DVC found every output as it should be."""
+    return all(result.outcome is Outcome.UNCHANGED for result in results.values())
+
+
+def closing(root: Path, version: str, report: Path, seconds: float) -> list[str]:
+    """The block under the table, from the metrics files and samples in `root`."""
+    evaluation, sizes = (read(root / f"metrics/{name}.json") for name in ("evaluate", "quantize"))
+    samples = read(root / "data/evaluation/samples.json")
+    sample = next(sample for sample in samples if sample["model"] == "finetuned")
+    facts: list[tuple[str, str]] = [("version", version)]
+    facts += figures(evaluation)
+    facts.append(("sizes", " · ".join(size(name, found) for name, found in in_size(sizes))))
+    facts.append(("report", report.relative_to(root).as_posix()))
+    facts.append(("sample", shortened(f"{sample['prompt']}{sample['text']}")))
+    lines = [f"Done in {minutes(seconds)}."]
+    lines += [f"  {name:<10}{text}".rstrip() for name, text in facts]
+    return [*lines, "", "Next", *next_commands(root, sample["prompt"])]
+
+
+def figures(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Bits per byte of both models on each test source, baselines below."""
+    facts = []
+    base, tuned, baselines = (evaluation[key] for key in ("base", "finetuned", "baselines"))
+    roles = {source: about["role"] for source, about in sorted(evaluation["test"].items())}
+    for source in (source for source, role in roles.items() if role == "pretrain"):
+        works = len(base[source]["works"])
+        facts.append(
+            ("base", f"{bits(base, source)} bits per byte on {source} ({works} held-out works)")
+        )
+        found = [(bits(baselines[key], source), name) for key, name in BASELINES.items()]
+        facts.append(("", " · ".join(f"{name} {figure}" for figure, name in sorted(found))))
+    for source in (source for source, role in roles.items() if role == "finetune"):
+        old = [f" · on {s} {bits(tuned, s)}" for s, role in roles.items() if role == "pretrain"]
+        before = f"before fine-tuning {bits(base, source)}"
+        facts.append(("model", f"{bits(tuned, source)} on {source} ({before}){''.join(old)}"))
+    return facts
+
+
+def in_size(sizes: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The packages, largest first."""
+    return sorted(sizes.items(), key=lambda item: -item[1]["bytes"])
+
+
+def size(name: str, found: Mapping[str, Any]) -> str:
+    """Megabytes of a package and what its rounding costs on the worst source."""
+    text = f"{name} {found['bytes'] / 1e6:.1f} MB"
+    change = found.get("relative_difference")
+    return f"{text} ({max(change.values()):+.1%} bits per byte)" if change else text
+
+
+def next_commands(root: Path, prompt: str) -> Sequence[str]:
+    """The three commands that a person wants next."""
+    command = Path(sys.executable).with_name("minigpt")
+    if command.is_relative_to(root):
+        command = command.relative_to(root)
+    elif not command.exists():
+        command = Path("minigpt")
+    listed = (
+        (f"generate {json.dumps(prompt, ensure_ascii=False)}", "let it write"),
+        ("report", "the page about this model, made afresh"),
+        ("registry list", "every version and what it reached"),
+    )
+    width = max(len(arguments) for arguments, _ in listed)
+    return [f"  {command} {arguments:<{width}}  {what}" for arguments, what in listed]
+
+
+def bits(figures: Mapping[str, Any], source: str) -> str:
+    """Bits per byte to two decimals."""
+    return f"{figures[source]['bits_per_byte']:.2f}"
+
+
+def shortened(text: str) -> str:
+    """Text on one line in quotation marks, cut at a word."""
+    words = " ".join(text.split())
+    if len(words) > SAMPLE_CHARACTERS:
+        words = words[:SAMPLE_CHARACTERS].rsplit(" ", 1)[0] + " …"
+    return f'"{words}"'
+
+
+def read(path: Path) -> Any:
+    """A JSON file of a stage."""
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,110 @@
+"""The stages of dvc.yaml as DVC understands them, in an order that runs."""
+
+import contextlib
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dvc.exceptions import DvcException
+from dvc.lock import LockError
+from dvc.repo import Repo
+
+from minigpt.errors import BusyError, ParamsError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of the graph; paths are relative to the project's root."""
+
+    name: str
+    desc: str
+    needs: tuple[str, ...]
+    """Stages whose outputs this one reads."""
+    retries: int
+    """`meta: {retries: n}`: how often a flow tries again."""
+    deps: tuple[str, ...]
+    outs: tuple[str, ...]
+    cmd: str
+
+
+def read_stages(root: Path, until: str | None = None) -> list[Stage]:
+    """The stages in topological order, ties in the order of dvc.yaml; with `until`, what it needs.
+
+    Raises:
+        ParamsError: dvc.yaml or dvc.lock cannot be read, or there is no stage `until`.
+    """
+    with _opened(root) as repo:
+        graph = repo.index.graph  # an edge leads from a stage to one that it needs
+        found = {
+            node.name: Stage(
+                name=node.name,
+                desc=node.desc or "",
+                needs=tuple(sorted(n.name for n in graph.successors(node) if n.cmd)),
+                retries=int((node.meta or {}).get("retries", 0)),
+                deps=tuple(dep.def_path for dep in node.deps if dep.protocol == "local"),
+                outs=tuple(out.def_path for out in node.outs),
+                cmd=node.cmd if isinstance(node.cmd, str) else "\n".join(node.cmd or ()),
+            )
+            for node in repo.index.stages
+            if node.cmd
+        }
+    if until is not None and until not in found:
+        raise ParamsError(f"there is no stage {until} in dvc.yaml; there are: {', '.join(found)}")
+    return in_order(found, until)
+
+
+def in_order(stages: Mapping[str, Stage], until: str | None = None) -> list[Stage]:
+    """Depth first from `until` (or from every stage in turn): what is needed comes first."""
+    ordered: dict[str, Stage] = {}
+
+    def add(name: str) -> None:
+        if name in stages and name not in ordered:
+            for needed in sorted(stages[name].needs, key=list(stages).index):
+                add(needed)
+            ordered[name] = stages[name]
+
+    for name in stages if until is None else [until]:
+        add(name)
+    return list(ordered.values())
+
+
+def anything_stale(root: Path) -> bool:
+    """Whether DVC would run or restore any stage now."""
+    with _opened(root) as repo, repo.lock:
+        return any(stage.changed() for stage in repo.index.stages)
+
+
+def require_git(root: Path) -> str:
+    """The commit that is checked out at `root`.
+
+    Raises:
+        ParamsError: there is none.
+    """
+    command = ["git", "rev-parse", "--verify", "-q", "HEAD"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    except FileNotFoundError as error:
+        raise ParamsError("git is not installed; every run records its commit") from error
+    if done.returncode:
+        said = f" ({done.stderr.strip().splitlines()[0]})" if done.stderr.strip() else ""
+        raise ParamsError(
+            f"{root} is not a git checkout with a commit{said}; every run records the commit it "
+            "was made from. Run: git init && git add -A && git commit -m start (or git clone)"
+        )
+    return done.stdout.strip()
+
+
+@contextlib.contextmanager
+def _opened(root: Path) -> Iterator[Repo]:
+    """DVC's view of `root`, its exceptions as ours."""
+    try:
+        with Repo(root) as repo:
+            yield repo
+    except LockError as error:
+        raise BusyError(f"another dvc is at work in {root}: {error}") from error
+    except DvcException as error:
+        reason = " ".join(str(error).split())
+        if "dvc.lock" in reason:
+            reason += ". A DVC that was killed can leave half of it. Run: git checkout dvc.lock"
+        raise ParamsError(f"{root.name}: {reason}") from error

@@ -1,0 +1,141 @@
+"""The flow behind `make run`: build, register, and promote where the gate allows it."""
+
+import argparse
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from minigpt import log
+from minigpt.errors import GateRefusedError, MiniGPTError
+from minigpt.params import PARAMS, Params, load_params
+from minigpt.process import workspace_lock
+from pipelines.build import build, parent_run
+from pipelines.closing import all_unchanged, closing, nothing_to_do
+from pipelines.dag import require_git
+from pipelines.runner import Result
+from pipelines.server import log_to_file, start_server
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a run of the flow came to."""
+
+    results: dict[str, Result]
+    name: str
+    version: str
+    standing: str
+    """What the version is now, in words."""
+    refusal: str | None
+    """Why it was not promoted."""
+    report: Path
+
+
+@flow
+def release(wait: bool = True) -> State[Release]:
+    """Build, register what was built, promote it. A refusal is a result: Completed, named Refused.
+
+    Raises:
+        MiniGPTError: params.yaml, the store or a stage is not in order.
+    """
+    root = Path.cwd()
+    params = load_params(Params, root / PARAMS)
+    with workspace_lock(root, wait=wait), parent_run(root) as parent:
+        results = build(wait=wait)
+        name, version = register(root, params, parent)
+        standing, refusal = promote(root, params, version)
+        report = root / "reports" / "index.html"
+        if not (all_unchanged(results) and report.is_file()):
+            report = render_report(root)
+    done = Release(results, name, version, standing, refusal, report)
+    if refusal is not None:
+        return Completed(name="Refused", message=refusal, data=done)
+    return Completed(message=f"{name} {version}: {standing}", data=done)
+
+
+@task(cache_policy=NO_CACHE)
+def register(root: Path, params: Params, parent: str | None) -> tuple[str, str]:
+    """Name and number of the version that holds what was built; it becomes `challenger`."""
+    from minigpt.registry.sync import sync
+
+    version = sync(root, params, parent)
+    return version.name, version.version
+
+
+@task(cache_policy=NO_CACHE)
+def promote(root: Path, params: Params, version: str) -> tuple[str, str | None]:
+    """What the version is now, and why it is no champion where the gate refused."""
+    from minigpt.registry import promote as registry
+
+    try:
+        done = registry.promote(root, version, params)
+    except GateRefusedError as refusal:
+        return "challenger (refused as champion)", str(refusal)
+    if not done.moved:
+        return "champion", None
+    before = f"in place of version {done.before}" if done.before else "the first of its name"
+    return f"champion ({before}; it meets the absolute conditions)", None
+
+
+@task(cache_policy=NO_CACHE)
+def render_report(root: Path) -> Path:
+    """reports/index.html, from what was built and from how long it took."""
+    from minigpt.evaluation.report import render
+
+    from minigpt.registry.durations import stage_durations
+
+    return Path(render(root, stage_durations(root)))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the flow from a terminal; what a person can mend becomes one message and an exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.release", description=__doc__)
+    parser.add_argument("--wait", action="store_true", help="queue behind a run in this folder")
+    parser.add_argument("--debug", action="store_true", help="tracebacks, and Prefect's own log")
+    options = parser.parse_args(argv)
+    log.set_name("make run")
+    try:
+        return run(Path.cwd(), options.wait, options.debug)
+    except MiniGPTError as error:
+        if options.debug:
+            raise
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same command goes on from here\n")
+        return 130
+
+
+def run(root: Path, wait: bool, debug: bool) -> int:
+    """Check what must hold before anything starts, run the flow, tell how it ended."""
+    began = time.monotonic()
+    load_params(Params, root / PARAMS)
+    require_git(root)
+    with workspace_lock(root, wait=wait):
+        server_answers = start_server(root)
+        if not debug:
+            log_to_file(root)
+        server_answers()
+        state: Any = release(wait=wait, return_state=True)
+    done: Release = state.result()
+    seconds = time.monotonic() - began
+    if all_unchanged(done.results):
+        standing = f"version {done.version} is {done.standing}"
+        print(nothing_to_do(done.results, standing, seconds))
+    else:
+        version = f"{done.name} {done.version} · {done.standing}"
+        print("\n".join(["", *closing(root, version, done.report, seconds)]))
+    if done.refusal:
+        print(f"\n{done.refusal}")
+    sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""Prefect's home in the project, and a server for as long as the flow's process lives.
+
+Prefect starts such a server itself, but gives it 20 s (not enough on a busy machine) and leaves it
+behind when the flow is killed. Ours starts while other things are made ready, and ends with us.
+"""
+
+import atexit
+import contextlib
+import logging
+import os
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import prefect
+from prefect.logging.configuration import ensure_logging_setup
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+
+from minigpt.errors import MiniGPTError
+from minigpt.process import WORK, tied
+
+READY_SECONDS = 180.0
+LOCAL = "127.0.0.1"
+EPHEMERAL = {
+    "PREFECT_UI_ENABLED": "0",
+    "PREFECT__SERVER_EPHEMERAL": "1",
+    "PREFECT__SERVER_FINAL": "1",
+}
+
+
+def log_to_file(root: Path) -> None:
+    """Send what Prefect and other libraries log to .work/logs/flow.log: the terminal is ours."""
+    ensure_logging_setup()  # done later, it would close our handler
+    path = root / WORK / "logs" / "flow.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, mode="w", encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s %(message)s"))
+    logging.getLogger().handlers = [handler]
+
+
+def start_server(root: Path) -> Callable[[], None]:
+    """Start a server unless PREFECT_API_URL names one; call the result to wait until it answers.
+
+    Its database lies in `root`/.prefect. It is stopped when this process ends, however it ends.
+    """
+    configured = PREFECT_API_URL.value()
+    if configured:
+        return lambda: None
+    with socket.socket() as probe:
+        probe.bind((LOCAL, 0))
+        port = probe.getsockname()[1]
+    home = Path(os.environ.get("PREFECT_HOME") or root.resolve() / ".prefect")
+    home.mkdir(parents=True, exist_ok=True)
+    url = f"http://{LOCAL}:{port}/api"
+    # A proxy of the user's must not be asked for our own server.
+    exempt = [os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")]
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join([*filter(None, exempt), LOCAL])
+    uvicorn = [
+        sys.executable, "-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent),
+        "--factory", "prefect.server.api.server:create_app", "--host", LOCAL, "--port", str(port),
+        "--log-level", "error", "--lifespan", "on",
+    ]  # fmt: skip
+    log = root / WORK / "logs" / "server.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as starting:
+        output = starting.enter_context(log.open("wb"))
+        env = {**EPHEMERAL, "PREFECT_HOME": str(home)}
+        process = starting.enter_context(tied(uvicorn, root, env, stdout=output, stderr=output))
+        settings = {PREFECT_API_URL: url, PREFECT_HOME: home}
+        starting.enter_context(temporary_settings(settings))
+        # atexit runs after Prefect's own threads have sent what they hold.
+        atexit.register(starting.pop_all().close)
+
+    def wait() -> None:
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        deadline = time.monotonic() + READY_SECONDS
+        while time.monotonic() < deadline and process.poll() is None:
+            with contextlib.suppress(OSError), opener.open(f"{url}/health", timeout=5):
+                return
+            time.sleep(0.1)
+        raise MiniGPTError(f"Prefect's server did not start; what it said: {log}")
+
+    return wait

@@ -1,0 +1,19 @@
+"""Write the model in the formats other programs load. DVC runs this: `dvc repro export`."""
+
+from pathlib import Path
+
+from minigpt.export.config import ExportParams
+from minigpt.params import load_params
+from minigpt.release.export import export
+from minigpt.run import open_run, stage_main
+
+
+def main(finetuned: Path, documents: Path, onnx: Path, hf: Path, metrics: Path) -> None:
+    """The fine-tuned package in; ONNX and Hugging Face folders with parity figures out."""
+    params = load_params(ExportParams)
+    with open_run("export", params) as run:
+        run.summary(metrics, export(finetuned, documents, onnx, hf, params, run))
+
+
+if __name__ == "__main__":
+    stage_main(main)

@@ -1,0 +1,20 @@
+"""Encode every document into token shards. DVC runs this: `dvc repro tokenize`."""
+
+from pathlib import Path
+
+from minigpt.params import load_params
+from minigpt.run import open_run, stage_main
+from minigpt.tokenizer.config import TokenizeParams
+from minigpt.tokenizer.tokenize import tokenize
+
+
+def main(documents: Path, tokenizer: Path, pretrain: Path, finetune: Path, metrics: Path) -> None:
+    """Documents and tokenizer in; one folder of shards a role out."""
+    params = load_params(TokenizeParams)
+    with open_run("tokenize", params) as run:
+        result = tokenize(documents, tokenizer, pretrain, finetune, params, run)
+        run.summary(metrics, result)
+
+
+if __name__ == "__main__":
+    stage_main(main)

@@ -1,0 +1,19 @@
+"""Train the byte-level BPE tokenizer. DVC runs this: `dvc repro train_tokenizer`."""
+
+from pathlib import Path
+
+from minigpt.params import load_params
+from minigpt.run import open_run, stage_main
+from minigpt.tokenizer.config import TrainTokenizerParams
+from minigpt.tokenizer.train import train_tokenizer
+
+
+def main(documents: Path, out: Path, metrics: Path) -> None:
+    """Documents in; a tokenizer folder and its metrics out."""
+    params = load_params(TrainTokenizerParams)
+    with open_run("train_tokenizer", params) as run:
+        run.summary(metrics, train_tokenizer(documents, out, params, run))
+
+
+if __name__ == "__main__":
+    stage_main(main)

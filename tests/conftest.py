@@ -1,0 +1,190 @@
+"""One tiny model is built by the flow in a copy of the tree; other tests copy that."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+OURS = ("MINIGPT_", "MLFLOW_", "PREFECT_", "DVC_", "PYTHONHASHSEED", "PIP_INDEX_URL")
+
+
+@dataclass(frozen=True)
+class Project:
+    """A checkout of its own, whose code is the one that runs in it."""
+
+    root: Path
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """The user's environment with this checkout first on PYTHONPATH and no settings of ours."""
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+        path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
+        return kept | {"PATH": path, "PYTHONPATH": str(self.root)} | more
+
+    def run(
+        self,
+        *command: str,
+        check: bool = True,
+        timeout: float = 280,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+        prefix: tuple[str, ...] = (),
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in the checkout; with `check`, a failure shows what it printed."""
+        done = subprocess.run(
+            [*prefix, *command],
+            cwd=cwd or self.root,
+            env=self.environment(**(env or {})),
+            text=True,
+            capture_output=True,
+            timeout=timeout,
+            input=stdin,
+            errors="replace",
+        )
+        if check and done.returncode:
+            pytest.fail(
+                f"{' '.join(command)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+            )
+        return done
+
+    def minigpt(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """`minigpt …` of this checkout."""
+        return self.run(sys.executable, "-m", "minigpt.cli.main", *arguments, **options)
+
+    def flow(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """What `make run` runs after set-up."""
+        return self.run(sys.executable, "-m", "pipelines.release", *arguments, **options)
+
+    def repro(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Plain `dvc repro`."""
+        return self.run("dvc", "repro", *arguments, **options)
+
+    def lock(self) -> dict[str, Any]:
+        """The stages of dvc.lock."""
+        return yaml.safe_load((self.root / "dvc.lock").read_text())["stages"]
+
+    def params(self) -> dict[str, Any]:
+        """params.yaml as plain values."""
+        return yaml.safe_load((self.root / "params.yaml").read_text())
+
+    def set_params(self, change: Any) -> None:
+        """Apply `change(values)` to params.yaml."""
+        values = self.params()
+        change(values)
+        (self.root / "params.yaml").write_text(yaml.safe_dump(values, sort_keys=False))
+
+    def sha256(self, path: str) -> str:
+        """Digest of one file of the project."""
+        return hashlib.sha256((self.root / path).read_bytes()).hexdigest()
+
+    def commit(self, message: str) -> None:
+        """Commit everything that is not ignored."""
+        commit(self, message)
+
+    def processes(self, word: str) -> list[psutil.Process]:
+        """Living processes of this checkout whose command line holds `word`."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.status() == psutil.STATUS_ZOMBIE:  # pid_exists is true for these
+                    continue
+                if process.cwd() == str(self.root) and word in " ".join(process.cmdline()):
+                    found.append(process)
+        return found
+
+    def metrics(self, name: str) -> dict[str, Any]:
+        """metrics/NAME.json."""
+        return json.loads((self.root / "metrics" / f"{name}.json").read_text())
+
+
+def checkout(target: Path) -> Project:
+    """The tree as it stands (tracked and new files), committed in a repository of its own."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split("\0")
+    for name in filter(None, listed):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    project = Project(target)
+    project.run("git", "init", "-q", "-b", "main")
+    commit(project, "start")
+    return project
+
+
+def commit(project: Project, message: str) -> None:
+    """Commit everything that is not ignored."""
+    project.run("git", "add", "-A")
+    author = ("-c", "user.name=test", "-c", "user.email=test@localhost")
+    project.run(
+        "git", *author, "-c", "commit.gpgsign=false", "commit", "-q", "--allow-empty", "-m", message
+    )
+
+
+def tiny_checkout(target: Path) -> Project:
+    """A checkout with preset tiny, committed; nothing built."""
+    project = checkout(target)
+    project.minigpt("preset", "tiny", "--force")
+    for name in ("dvc.lock", "metrics", "plots"):
+        path = target / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    commit(project, "tiny")
+    return project
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """The tiny preset, built, registered and promoted by the flow. Read only: copy it."""
+    project = tiny_checkout(tmp_path_factory.mktemp("built") / "minigpt")
+    done = project.flow()
+    (project.root.parent / "flow.log").write_text(done.stdout + done.stderr)
+    commit(project, "built")
+    return project
+
+
+@pytest.fixture
+def project(built: Project, tmp_path: Path) -> Project:
+    """A copy of the built project, without its MLflow store (whose paths are the original's)."""
+    target = tmp_path / "copy"
+    ignored = shutil.ignore_patterns("mlflow.db*", "mlruns", ".prefect", ".work", "__pycache__")
+    shutil.copytree(built.root, target, symlinks=True, ignore=ignored)
+    copy = Project(target)
+    where = copy.run(sys.executable, "-c", "import minigpt; print(minigpt.__file__)").stdout
+    assert Path(where.strip()).is_relative_to(target), where
+    return copy
+
+
+@pytest.fixture
+def registered(project: Project) -> Project:
+    """A copy whose own new store holds the version, as champion."""
+    project.minigpt("registry", "sync")
+    project.minigpt("registry", "promote", "challenger")
+    return project
+
+
+@pytest.fixture(scope="session")
+def make_tiny() -> Callable[[Path], Project]:
+    """A function that makes a tiny checkout, nothing built, in the folder it is given."""
+    return tiny_checkout
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> Project:
+    """A tiny checkout in which nothing was built."""
+    return tiny_checkout(tmp_path / "fresh")

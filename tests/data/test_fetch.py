@@ -1,0 +1,123 @@
+import hashlib
+import socket
+
+import pytest
+import requests
+
+from minigpt.data import fetch as fetch_module
+from minigpt.data.config import Pin
+from minigpt.data.fetch import Web, fetch, shown
+from minigpt.errors import DataError
+
+BODY = bytes(range(256)) * 4000
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(fetch_module, "PAUSES", (0.0, 0.0))
+
+
+@pytest.fixture
+def pin() -> Pin:
+    return Pin(filename="a.bin", sha256=hashlib.sha256(BODY).hexdigest(), bytes=len(BODY))
+
+
+@pytest.fixture
+def get(workspace, server, pin):
+    """Fetch /a.bin into the workspace; gives the target and the progress that was shown."""
+    server.files["/a.bin"] = BODY
+    target, seen = workspace / "cache" / "a", []
+
+    def go(url: str | None = None, pin: Pin = pin):
+        fetch("sources.x", url or f"{server.url}/a.bin", target, pin, Web(), seen.append)
+        return target, seen
+
+    return go
+
+
+def test_a_file_arrives_whole_and_progress_is_shown(get):
+    target, seen = get()
+    assert target.read_bytes() == BODY
+    assert seen[-1] == len(BODY)
+    assert seen == sorted(seen)
+
+
+def test_a_cut_body_is_asked_for_from_where_it_ended(get, server):
+    server.cut["/a.bin"] = 300_000
+    target, _ = get()
+    assert target.read_bytes() == BODY
+    assert server.asked == [("/a.bin", None), ("/a.bin", "bytes=300000-")]
+
+
+def test_a_later_command_goes_on_from_what_an_earlier_one_left(get, server, workspace):
+    part = workspace / "cache" / "a.part"
+    part.parent.mkdir()
+    part.write_bytes(BODY[:500_000])
+    target, _ = get()
+    assert target.read_bytes() == BODY
+    assert server.asked == [("/a.bin", "bytes=500000-")]
+
+
+def test_a_server_that_knows_no_ranges_sends_all_again(get, server):
+    server.cut["/a.bin"], server.ranges = 300_000, False
+    target, _ = get()
+    assert target.read_bytes() == BODY
+
+
+def test_a_part_of_another_file_is_found_out_and_deleted(get, workspace):
+    part = workspace / "cache" / "a.part"
+    part.parent.mkdir()
+    part.write_bytes(b"x" * 500_000)
+    with pytest.raises(DataError, match="sources.x: wrong sha256: a.bin has"):
+        get()
+    assert not part.exists()
+    assert get()[0].read_bytes() == BODY
+
+
+def test_a_wrong_sha256_is_refused_and_nothing_is_kept(get, pin, workspace):
+    with pytest.raises(DataError, match="wrong sha256.*params.yaml pins 0000"):
+        get(pin=pin.replace(sha256="0" * 64))
+    assert list((workspace / "cache").iterdir()) == []
+
+
+def test_a_wrong_size_beside_a_right_sha256_says_so(get, pin):
+    with pytest.raises(DataError, match="correct pin.bytes"):
+        get(pin=pin.replace(bytes=len(BODY) - 1))
+
+
+def test_a_body_that_never_comes_whole_keeps_its_part_and_says_so(get, pin, workspace):
+    longer = pin.replace(bytes=len(BODY) + 1, sha256="0" * 64)
+    with pytest.raises(DataError, match=r"1,024,000 of 1,024,001 bytes are here.*goes on from there"):
+        get(pin=longer)
+    assert (workspace / "cache" / "a.part").stat().st_size == len(BODY)
+
+
+def test_a_missing_file_is_said_with_its_status_and_without_credentials(get, server):
+    address = server.url.replace("http://", "http://name:secret@") + "/none.bin?token=secret"
+    with pytest.raises(DataError, match=r"/none\.bin cannot be fetched \(HTTP 404\)") as caught:
+        get(address)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_closed_port_is_said_in_a_moment(get):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(DataError, match="connection refused.*0 of 1,024,000 bytes"):
+        get(f"http://127.0.0.1:{port}/a.bin")
+
+
+def test_a_local_address_is_copied(get, tmp_path):
+    (tmp_path / "a.bin").write_bytes(BODY)
+    assert get((tmp_path / "a.bin").as_uri())[0].read_bytes() == BODY
+
+
+def test_addresses_are_shown_without_what_is_secret():
+    assert shown("https://me:pw@host:8080/simple/?key=1") == "https://host:8080/simple/"
+
+
+def test_pip_s_certificates_and_proxy_beat_the_environment(monkeypatch):
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/of/the/environment")
+    web = Web(proxy="http://127.0.0.1:9", cert="/of/pip")
+    with pytest.raises((OSError, requests.RequestException), match="/of/pip"):
+        web.get("https://127.0.0.1:9/", {})

@@ -1,0 +1,111 @@
+"""The flow on a real Prefect server, a real DVC and a real MLflow store."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+# One process does all of it: the server's start is the dear part.
+SCRIPT = """
+import json, os, sys
+from pathlib import Path
+from minigpt.errors import StageError
+from minigpt.process import workspace_lock
+from pipelines.server import log_to_file, start_server
+
+root = Path.cwd()
+with workspace_lock(root):
+    wait = start_server(root)
+    log_to_file(root)
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+    from pipelines.build import build
+    wait()
+
+    def story(state):
+        with get_client(sync_client=True) as client:
+            chosen = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
+            tasks = client.read_task_runs(flow_run_filter=chosen)
+            table = client.read_artifacts(flow_run_filter=chosen)[0]
+        rows = {row["stage"]: row for row in json.loads(table.data)}
+        order = sorted(tasks, key=lambda task: task.start_time)
+        return {
+            "state": state.name,
+            "message": state.message,
+            "tasks": [[task.name, task.state.name, task.run_count] for task in order],
+            "rows": rows,
+        }
+
+    found = {}
+    Path("beta.fails").touch()
+    found["failed"] = story(build(return_state=True))
+    Path("beta.fails").unlink()
+    Path("zeta.txt").unlink()
+    found["mended"] = story(build(return_state=True))
+    found["again"] = story(build(return_state=True))
+    Path("params.yaml").write_text("sed: 1\\n")
+    found["refused"] = build(return_state=True).message
+    print("FOUND", json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def found(template, tmp_path_factory):
+    import shutil
+
+    root = tmp_path_factory.mktemp("flow") / "project"
+    shutil.copytree(template, root)
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
+    env["PYTHONPATH"] = os.fspath(pytest.importorskip("minigpt").__path__[0]) + "/.."
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT], cwd=root, env=env, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown, _, data = done.stdout.partition("FOUND ")
+    return {**json.loads(data), "shown": shown, "stderr": done.stderr, "root": root}
+
+
+def test_a_failed_stage_ends_the_flow_and_nothing_after_it_runs(found):
+    failed = found["failed"]
+    assert failed["state"] == "Failed"
+    assert failed["tasks"] == [["zeta", "Completed", 1], ["beta", "Failed", 1]]
+    assert "beta: 2 documents fail\n  a.txt  bad" in failed["message"]
+    assert failed["rows"]["beta"]["outcome"] == "failed"
+    assert failed["rows"]["beta"]["digest"] == ""
+
+
+def test_ran_and_cached_are_told_apart(found):
+    mended = found["mended"]
+    assert mended["state"] == "Completed"
+    assert [task[:2] for task in mended["tasks"]] == [
+        ["zeta", "Cached"],
+        ["beta", "Completed"],
+        ["alpha", "Completed"],
+    ]
+    outcomes = {name: row["outcome"] for name, row in mended["rows"].items()}
+    assert outcomes == {"zeta": "restored", "beta": "ran", "alpha": "ran"}
+    assert mended["rows"]["alpha"]["what happened"] == "wrote 52 characters"
+    assert len(mended["rows"]["alpha"]["digest"]) == 64
+
+
+def test_nothing_to_do_is_cached_throughout_and_shows_no_table(found):
+    again = found["again"]
+    assert {task[1] for task in again["tasks"]} == {"Cached"}
+    assert {row["outcome"] for row in again["rows"].values()} == {"unchanged"}
+    assert [row["digest"] for row in again["rows"].values()] == [
+        row["digest"] for row in found["mended"]["rows"].values()
+    ]
+    assert found["shown"].count("what happened") == 2  # the table of each of the first two runs
+
+
+def test_bad_params_are_refused_before_anything_runs(found):
+    assert "params.yaml: sed: unknown key; did you mean seed?" in found["refused"]
+
+
+def test_the_terminal_is_ours_and_prefects_log_is_in_a_file(found):
+    assert found["stderr"] == ""
+    assert "Flow run" not in found["shown"]
+    assert "step 1/2" in (found["root"] / ".work/logs/flow.log").read_text()
+    assert (found["root"] / ".prefect/prefect.db").is_file()

@@ -1,0 +1,134 @@
+"""Killed anywhere, the same command goes on, and the bytes are those of an undisturbed run."""
+
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+QUICK = {"MINIGPT_CHECKPOINT_SECONDS": "0.2"}
+WORDS = {
+    "flow": "pipelines.release",
+    "lifeline": "lifeline",
+    "dvc": "dvc repro",
+    "stage": "stages.pretrain",
+}
+
+
+@pytest.fixture(scope="session")
+def undisturbed(built, tmp_path_factory):
+    """sha256 of the base model that seed 7 gives when nobody disturbs it."""
+    import shutil
+
+    target = tmp_path_factory.mktemp("undisturbed") / "copy"
+    ignored = shutil.ignore_patterns("mlflow.db*", "mlruns", ".prefect", ".work", "__pycache__")
+    shutil.copytree(built.root, target, symlinks=True, ignore=ignored)
+    quiet = type(built)(target)
+    quiet.set_params(lambda p: p.update(seed=7))
+    quiet.repro("pretrain", env=QUICK)
+    return quiet.sha256("models/base/model.safetensors")
+
+
+def start(project, *command):
+    return subprocess.Popen(
+        command,
+        cwd=project.root,
+        env=project.environment(**QUICK),
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+
+
+def wait_for(condition, seconds=120):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def checkpoint(project):
+    return sorted((project.root / ".work" / "pretrain").glob("*/*/state.json"))
+
+
+def begin_training(project, *command):
+    project.set_params(lambda p: p.update(seed=7))
+    process = start(project, *command)
+    wait_for(lambda: checkpoint(project) or process.poll() is not None)
+    assert process.poll() is None, process.communicate()[0]
+    return process
+
+
+def end(process):
+    if process.poll() is None:
+        process.kill()
+    return process.communicate()[0]
+
+
+def test_a_killed_training_resumes_to_the_same_bytes(project, undisturbed):
+    process = begin_training(project, "dvc", "repro", "pretrain")
+    [stage] = project.processes(WORDS["stage"])
+    stage.kill()
+    process.wait(timeout=30)
+    assert not (project.root / "models" / "base").exists(), "no half-written output"
+    done = project.repro("pretrain", env=QUICK)
+    assert "resumed at step" in done.stdout + done.stderr
+    assert project.sha256("models/base/model.safetensors") == undisturbed
+
+
+def test_a_torn_checkpoint_is_named_and_the_one_before_it_used(project, undisturbed):
+    process = begin_training(project, "dvc", "repro", "pretrain")
+    wait_for(lambda: len(checkpoint(project)) > 1)
+    [stage] = project.processes(WORDS["stage"])
+    stage.kill()
+    process.wait(timeout=30)
+    newest = checkpoint(project)[-1].parent
+    weights = max(newest.glob("*.safetensors"), key=lambda p: p.stat().st_size)
+    weights.write_bytes(weights.read_bytes()[:-100])
+    done = project.repro("pretrain", env=QUICK)
+    said = done.stdout + done.stderr
+    assert newest.name in said
+    assert "resumed at step" in said
+    assert project.sha256("models/base/model.safetensors") == undisturbed
+
+
+CASES = [("flow", "KILL"), ("lifeline", "KILL"), ("dvc", "TERM")]
+MORE = [("flow", "TERM"), ("lifeline", "TERM"), ("dvc", "KILL"), ("stage", "TERM")]
+
+
+@pytest.mark.parametrize(
+    ("victim", "name"),
+    [*CASES, *(pytest.param(*case, marks=pytest.mark.prove) for case in MORE)],
+)
+def test_whoever_dies_no_stage_lives_on_and_the_next_run_goes_through(
+    project, undisturbed, victim, name
+):
+    process = begin_training(project, sys.executable, "-m", "pipelines.release")
+    found = project.processes(WORDS[victim])
+    assert found, f"no {victim} to kill"
+    for target in found:
+        target.send_signal(getattr(signal, f"SIG{name}"))
+    wait_for(lambda: not project.processes("stages."), seconds=5)
+    end(process)
+    psutil.wait_procs(found, timeout=5)
+    done = project.repro("pretrain", env=QUICK)
+    assert "resumed at step" in done.stdout + done.stderr
+    assert project.sha256("models/base/model.safetensors") == undisturbed
+
+
+def test_a_second_run_in_the_same_workspace_is_refused_and_names_the_holder(project):
+    process = begin_training(project, sys.executable, "-m", "pipelines.release")
+    try:
+        second = project.flow(check=False)
+        assert second.returncode == 1
+        assert str(process.pid) in second.stderr
+        assert "Traceback" not in second.stderr
+    finally:
+        process.terminate()
+        end(process)
+    wait_for(lambda: not project.processes("stages."), seconds=5)

@@ -1,0 +1,82 @@
+"""A stage's deps name every module that can change a byte of its outputs."""
+
+import json
+import sys
+from pathlib import Path
+
+from minigpt.graph import read_graph
+from minigpt.params import STAGE_PARAMS
+
+ROOT = Path(__file__).resolve().parents[2]
+# These may refuse, speak or record; test_rebuild builds without the tracker and compares.
+SILENT = {"log", "errors", "extras", "process", "lifeline", "tracking", "params"}
+DUMP = """
+import atexit, json, os, sys
+def dump():
+    stage, folder = os.environ.get("DVC_STAGE"), os.environ["MODULES_DIR"]
+    found = sorted(m for m in sys.modules if m == "minigpt" or m.startswith("minigpt."))
+    if stage and any(os.path.basename(a) == f"{stage}.py" for a in sys.argv[:1]):
+        with open(os.path.join(folder, f"{stage}.json"), "w") as file:
+            json.dump(found, file)
+atexit.register(dump)
+"""
+
+
+def test_every_module_that_a_stage_loads_lies_under_its_deps(fresh, tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(DUMP)
+    path = f"{fresh.root}:{tmp_path}"
+    fresh.repro(env={"PYTHONPATH": path, "MODULES_DIR": str(tmp_path), "MINIGPT_TRACKER": "none"})
+    missing = {}
+    for name, spec in read_graph(ROOT).items():
+        for module in json.loads((tmp_path / f"{name}.json").read_text()):
+            parts = module.split(".")
+            if len(parts) == 1 or parts[1] in SILENT:  # minigpt/__init__.py holds the version only
+                continue
+            if parts[-1] == "config" and module != STAGE_PARAMS[name].__module__ and len(parts) > 2:
+                continue  # loaded by params to check the whole file
+            file = Path(*parts)
+            file = file / "__init__.py" if (ROOT / file).is_dir() else file.with_suffix(".py")
+            if not any(file.is_relative_to(dep) for dep in spec.deps):
+                missing.setdefault(name, []).append(file.as_posix())
+    assert missing == {}
+
+
+def test_a_stage_depends_on_the_config_of_its_params_and_of_their_fields():
+    for name, spec in read_graph(ROOT).items():
+        for config in configs(STAGE_PARAMS[name]):
+            file = Path(*config.split(".")).with_suffix(".py")
+            if config != "minigpt.params":
+                assert any(file.is_relative_to(dep) for dep in spec.deps), (name, file)
+
+
+def configs(kind, seen=None):
+    """The modules of a params class and of every config class in its fields."""
+    from typing import get_args
+
+    from minigpt.config import Config
+
+    seen = set() if seen is None else seen
+    if isinstance(kind, type) and issubclass(kind, Config):
+        seen.add(kind.__module__)
+        for field in kind.model_fields.values():
+            configs(field.annotation, seen)
+    for argument in get_args(kind):
+        configs(argument, seen)
+    return seen
+
+
+def test_looking_at_help_params_and_data_stages_never_imports_torch():
+    import subprocess
+
+    for module in (
+        "minigpt.cli.main",
+        "minigpt.params",
+        "stages.download",
+        "stages.validate",
+        "stages.train_tokenizer",
+        "stages.tokenize",
+    ):
+        code = f"import sys, {module}; sys.exit('torch' in sys.modules)"
+        assert (
+            subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+        ), module

@@ -1,0 +1,69 @@
+"""A registered version works where the checkout is not."""
+
+import os
+import site
+import sys
+
+LOAD = """
+import os, sys
+import mlflow
+model = mlflow.pyfunc.load_model("models:/minigpt-tiny@champion")
+[text] = model.predict(["My fellow"], params={"max_tokens": 12, "seed": 3})
+import minigpt
+print(minigpt.__file__)
+print(len(text) > 0)
+"""
+
+
+def test_a_version_loads_and_generates_in_a_process_that_cannot_import_the_checkout(
+    registered, tmp_path
+):
+    packages = os.pathsep.join(site.getsitepackages())
+    uri = f"sqlite:///{registered.root}/mlflow.db"
+    done = registered.run(
+        sys.executable,
+        "-S",
+        "-c",
+        LOAD,
+        cwd=tmp_path,
+        env={"PYTHONPATH": packages, "MLFLOW_TRACKING_URI": uri},
+    )
+    file, spoke = done.stdout.strip().splitlines()[-2:]
+    assert "/mlruns/" in file
+    assert spoke == "True"
+
+
+def test_sync_is_idempotent_and_never_promotes(project):
+    first = project.minigpt("registry", "sync", "--json").stdout
+    assert project.minigpt("registry", "sync", "--json").stdout == first
+    assert '"alias": "challenger"' in first
+    listed = project.minigpt("registry", "list", "--json").stdout
+    assert "champion" not in listed
+    project.minigpt("registry", "promote", "challenger")
+    assert "champion" in project.minigpt("registry", "list").stdout
+
+
+def test_the_flow_and_the_commands_by_hand_give_the_same_aliases(built, registered):
+    assert built.minigpt("registry", "list").stdout == registered.minigpt("registry", "list").stdout
+
+
+def test_a_second_run_of_the_flow_reports_every_stage_unchanged(built):
+    done = built.flow()
+    assert "10 of 10 stages unchanged · version 1 is champion" in done.stdout + done.stderr
+
+
+def test_runs_are_nested_and_carry_digests(built):
+    code = (
+        "from mlflow import MlflowClient\n"
+        "c = MlflowClient('sqlite:///mlflow.db')\n"
+        "e = c.get_experiment_by_name('minigpt')\n"
+        "runs = c.search_runs([e.experiment_id])\n"
+        "child = [r for r in runs if r.data.tags.get('minigpt.stage') == 'pretrain'][0]\n"
+        "assert child.data.tags['mlflow.parentRunId'] in {r.info.run_id for r in runs}\n"
+        "assert len(child.data.tags['minigpt.output_digest']) == 64\n"
+        "assert c.get_metric_history(child.info.run_id, 'train/loss')\n"
+        "wanted = {'train/lr', 'train/grad_norm', 'perf/tokens_per_second', 'perf/mfu'}\n"
+        "assert wanted <= set(child.data.metrics)\n"
+        "assert child.inputs.dataset_inputs\n"
+    )
+    built.run(sys.executable, "-c", code)

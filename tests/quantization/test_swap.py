@@ -1,0 +1,105 @@
+"""Models with quantized layers."""
+
+import pytest
+import torch
+
+from minigpt.errors import PackageError, ParamsError
+from minigpt.model.build import build_model
+from minigpt.model.config import LearnedPosition, ModelConfig
+from minigpt.quantization.error import layer_errors
+from minigpt.quantization.swap import int4_scheme, int8_scheme, quantize, quantize_structure
+
+SIZES = ModelConfig(n_layer=2, n_embd=64, n_head=4, n_kv_head=2, mlp_dim=96, context_length=32)
+
+
+def tiny(config=SIZES):
+    model = build_model(config, vocab_size=50, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator), alpha=0.1)
+    return model.eval()
+
+
+IDS = torch.arange(20).view(2, 10)
+SCHEMES = {"int8": int8_scheme, "int4": lambda model: int4_scheme(model, 32, ["embed", "head"])}
+
+
+@pytest.mark.parametrize("kind", SCHEMES)
+def test_a_loaded_structure_gives_the_logits_of_the_quantized_model(kind):
+    model = tiny()
+    scheme = SCHEMES[kind](model)
+    quantized = quantize(model, scheme)
+    loaded = quantize_structure(tiny(), scheme.model_dump(mode="json"))
+    loaded.load_state_dict(quantized.state_dict())
+    assert torch.equal(loaded(IDS), quantized(IDS))
+
+
+@pytest.mark.parametrize(("kind", "tolerance"), [("int8", 0.03), ("int4", 0.3)])
+def test_quantized_logits_are_near_the_originals(kind, tolerance):
+    model = tiny()
+    quantized = quantize(model, SCHEMES[kind](model))
+    difference = (quantized(IDS) - model(IDS)).norm() / model(IDS).norm()
+    # Rounding moves a weight by about 0.5 % (int8) or 7 % (int4); a few layers add up.
+    assert 0 < difference < tolerance
+
+
+def test_quantizing_leaves_the_original_alone():
+    model = tiny()
+    before = model(IDS)
+    quantize(model, int8_scheme(model))
+    assert torch.equal(model(IDS), before)
+
+
+def test_every_matrix_is_quantized_and_nothing_else():
+    model = tiny()
+    state = quantize(model, int8_scheme(model)).state_dict()
+    floats = [name for name, tensor in state.items() if tensor.dtype == torch.float32]
+    assert floats
+    assert all("norm" in name for name in floats)
+
+
+def test_a_tied_table_becomes_two():
+    model = tiny(SIZES.replace(tied=True, embedding_norm=False))
+    quantized = quantize(model, int8_scheme(model))
+    assert not quantized.config.tied
+    assert {"embed.codes", "head.codes"} <= quantized.state_dict().keys()
+
+
+def test_layers_without_a_matrix_of_their_own_keep_their_floats():
+    model = tiny(SIZES.replace(position=LearnedPosition()))
+    assert "position.weight" in quantize(model, int8_scheme(model)).state_dict()
+
+
+def test_layer_errors_grow_with_fewer_bits():
+    model = tiny()
+    eight = layer_errors(model, quantize(model, SCHEMES["int8"](model)))
+    four = layer_errors(model, quantize(model, SCHEMES["int4"](model)))
+    assert eight.keys() == four.keys()
+    assert all(four[name] > 5 * eight[name] for name in eight if name.startswith("blocks"))
+    assert four["head"] == eight["head"]
+
+
+def test_a_group_that_does_not_divide_a_row_is_refused():
+    with pytest.raises(ParamsError, match=r"64 does not divide the 96 columns of blocks\.0"):
+        int4_scheme(tiny(), 64)
+
+
+def test_an_unknown_layer_name_is_refused():
+    with pytest.raises(ParamsError, match=r"no layer \['lm_head'\]"):
+        int4_scheme(tiny(), 32, ["lm_head"])
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        {"nowhere": {"bits": 8}},
+        {"norm": {"bits": 8}},
+        {"head": {"bits": 4}},
+        {"head": {"bits": 2}},
+        "head",
+    ],
+)
+def test_a_scheme_that_does_not_fit_is_refused(layers):
+    with pytest.raises(PackageError, match=r"model\.json: quantization"):
+        quantize_structure(tiny(), {"kind": "int8", "layers": layers})

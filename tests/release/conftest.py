@@ -1,0 +1,56 @@
+"""A tiny fine-tuned package and documents of two sources, as the stages before would leave them."""
+
+import hashlib
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from minigpt.data.document import DOCUMENTS, Document, write_documents
+from minigpt.machine import Machine
+from minigpt.model.build import build_model
+from minigpt.model.config import ModelConfig
+from minigpt.package import save_package
+from minigpt.tokenizer.bpe import Tokenizer
+from minigpt.tokenizer.config import TokenizerConfig
+
+VERSES = "The quick brown fox jumps over the lazy dog, and the dog’s dream goes on.\n" * 8
+
+
+def document(source: str, role: str, number: int, text: str) -> Document:
+    return Document(
+        doc_id=f"{source}/{number}", text=text, source=source, role=role, work=f"work {number}",
+        lang="en", licence="public domain", split="test",
+        sha256=hashlib.sha256(text.encode()).hexdigest(), origin="a test",
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory):
+    """A folder with models/tokenizer, models/finetuned and data/documents."""
+    root = tmp_path_factory.mktemp("release")
+    tokenizer = Tokenizer.train([VERSES], TokenizerConfig(vocab_size=300))
+    tokenizer.save(root / "models" / "tokenizer")
+    sizes = ModelConfig(n_layer=2, n_embd=64, n_head=4, n_kv_head=2, mlp_dim=128, context_length=48)
+    model = build_model(sizes, vocab_size=300, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(torch.randn(weight.shape, generator=generator), alpha=0.1)
+    save_package(root / "models" / "finetuned", model, root / "models" / "tokenizer", step=7)
+    documents = [
+        document("plays", "pretrain", 0, VERSES),
+        document("speeches", "finetune", 1, VERSES[9:]),
+        document("speeches", "finetune", 2, VERSES[18:]),
+    ]
+    write_documents(root / "data" / "documents" / DOCUMENTS, documents)
+    return root
+
+
+@pytest.fixture(scope="session")
+def run():
+    """What a stage's function asks of its run, with what it said."""
+    said: list[str] = []
+    return SimpleNamespace(
+        machine=Machine(threads=1), say=said.append, progress=said.append, said=said
+    )

@@ -1,0 +1,87 @@
+"""What a version is made of."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from minigpt.digest import digest
+from minigpt.errors import DataError, RegistryError
+from minigpt.release.manifest import load_files, load_manifest, manifest, manifest_digest
+
+INPUTS = [Path("models/base"), Path("metrics/pretrain.json")]
+
+
+@pytest.fixture
+def root(tmp_path):
+    base = ("models/base/model.safetensors", "models/base/model.json")
+    for name in (*base, "metrics/pretrain.json"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path
+
+
+def write(root, run, inputs=INPUTS):
+    release = root / "release"
+    manifest(root, inputs, release / "manifest.json", release / "files.json", run)
+    return release / "manifest.json", release / "files.json"
+
+
+def test_it_holds_the_digest_of_every_input(root, run):
+    path, _ = write(root, run)
+    assert load_manifest(path).digests == {str(name): digest(root / name) for name in INPUTS}
+
+
+def test_its_own_digest_is_its_files(root, run):
+    path, _ = write(root, run)
+    assert manifest_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_files_lists_every_file_with_size_and_sha256(root, run):
+    _, path = write(root, run)
+    entries = {entry.path: entry for entry in load_files(path).files}
+    assert list(entries) == [
+        "metrics/pretrain.json", "models/base/model.json", "models/base/model.safetensors",
+    ]
+    entry = entries["models/base/model.json"]
+    assert entry.size == len("models/base/model.json")
+    assert entry.sha256 == hashlib.sha256(b"models/base/model.json").hexdigest()
+
+
+def test_order_of_inputs_and_place_of_the_project_do_not_matter(root, run, tmp_path_factory):
+    first = [path.read_bytes() for path in write(root, run)]
+    elsewhere = root.rename(tmp_path_factory.mktemp("elsewhere") / "moved")
+    assert [path.read_bytes() for path in write(elsewhere, run, INPUTS[::-1])] == first
+
+
+def test_a_changed_byte_is_another_version(root, run):
+    before = manifest_digest(write(root, run)[0])
+    (root / "models/base/model.json").write_text("models/base/model.jsoN")
+    assert manifest_digest(write(root, run)[0]) != before
+
+
+@pytest.mark.parametrize("name", ["models/none", "models/empty"])
+def test_a_missing_or_empty_input_is_refused(root, run, name):
+    (root / "models/empty").mkdir()
+    with pytest.raises(DataError, match=f"{name}: there is nothing to list"):
+        write(root, run, [Path(name)])
+    assert not (root / "release").exists()
+
+
+def test_an_input_outside_of_the_project_is_refused(root, run, tmp_path_factory):
+    with pytest.raises(DataError, match="lies outside of"):
+        write(root, run, [tmp_path_factory.mktemp("other").parent])
+
+
+def test_a_missing_manifest_says_what_to_run(tmp_path):
+    with pytest.raises(RegistryError, match="dvc repro manifest"):
+        load_manifest(tmp_path / "manifest.json")
+
+
+def test_another_format_is_refused(tmp_path):
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps({"format": 2, "digests": {}}))
+    with pytest.raises(RegistryError, match="format"):
+        load_manifest(path)

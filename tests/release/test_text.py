@@ -1,0 +1,41 @@
+"""The text that other forms of a model are held beside."""
+
+import pytest
+
+from minigpt.data.document import DOCUMENTS, read_documents, write_documents
+from minigpt.errors import DataError
+from minigpt.model.config import ModelConfig
+from minigpt.release.text import first_ids, shortened, held_out_texts, window_over
+from minigpt.tokenizer.bpe import Tokenizer
+
+
+def test_every_document_has_its_share_of_a_source(tiny):
+    texts = held_out_texts(tiny / "data/documents", max_bytes=100)
+    assert [len(document.text) for document in texts["speeches"]] == [48, 48]  # ’ would be bytes 48 to 50
+    assert [document.n_bytes for document in texts["plays"]] == [100]
+
+
+def test_a_short_document_is_left_whole(tiny):
+    documents = read_documents(tiny / "data/documents")
+    assert shortened(documents, max_bytes=10**6) == documents
+
+
+def test_ids_are_of_the_fine_tuning_text_and_start_a_document(tiny):
+    tokenizer = Tokenizer.load(tiny / "models/tokenizer")
+    texts = held_out_texts(tiny / "data/documents", max_bytes=100)
+    ids = first_ids(tokenizer, texts, wanted=10)
+    assert ids.shape == (1, 10)
+    text = texts["speeches"][0].text
+    assert ids[0].tolist() == [tokenizer.eot_id, *tokenizer.encode(text)][:10]
+
+
+def test_no_test_text_is_refused(tmp_path):
+    write_documents(tmp_path / DOCUMENTS, [])
+    with pytest.raises(DataError, match="no document has split test"):
+        held_out_texts(tmp_path, max_bytes=100)
+
+
+def test_windows_overlap_by_half_of_the_context():
+    config = ModelConfig(context_length=128)
+    assert (window_over(config, None).length, window_over(config, None).stride) == (128, 64)
+    assert window_over(config, 32).length == 32

@@ -1,0 +1,98 @@
+import multiprocessing
+import os
+import shutil
+import sqlite3
+
+import pytest
+
+from minigpt.errors import RegistryError
+from minigpt.tracking import open_child
+from minigpt.tracking import store as stores
+from minigpt.tracking.relocate import relocate
+
+
+def open_in_child(root, answers):
+    try:
+        answers.put(stores.open_store(root).experiment_id)
+    except BaseException as error:
+        answers.put(repr(error))
+        raise
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes start from this one's imports")
+def test_four_processes_may_make_one_store(store, tmp_path):
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    started = [context.Process(target=open_in_child, args=(tmp_path, answers)) for _ in range(4)]
+    for process in started:
+        process.start()
+    experiments = {answers.get(timeout=120) for _ in started}
+    for process in started:
+        process.join()
+    assert [process.exitcode for process in started] == [0] * 4
+    assert experiments == {stores.open_store(tmp_path).experiment_id}
+
+
+def test_the_store_lies_where_mlflow_ui_looks(root, store):
+    experiment = store.client.get_experiment_by_name("minigpt")
+    assert store.uri == f"sqlite:///{root.as_posix()}/mlflow.db"
+    assert experiment.artifact_location == (root / "mlruns" / "minigpt").as_uri()
+    assert not list((root / "mlruns").glob("[0-9]*"))  # such a folder makes MLflow look elsewhere
+
+
+def test_a_killed_making_leaves_no_store(monkeypatch, tmp_path, store):
+    (tmp_path / "mlflow.db.part").write_bytes(b"torn")
+    assert stores.is_new(tmp_path)
+    stores.open_store(tmp_path)
+    assert not stores.is_new(tmp_path)
+    assert not (tmp_path / "mlflow.db.part").exists()
+
+
+def test_the_environment_names_another_store(root, monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{root}/mlflow.db")
+    assert stores.open_store(tmp_path).uri == f"sqlite:///{root}/mlflow.db"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_locked_store_is_named_at_once(root, monkeypatch):
+    monkeypatch.setattr(stores, "BUSY_SECONDS", 0.1)
+    holder = sqlite3.connect(root / "mlflow.db")
+    try:
+        holder.execute("begin exclusive")
+        with pytest.raises(RegistryError, match=r"mlflow\.db: database is locked"):
+            stores.open_store(root)
+    finally:
+        holder.rollback()
+        holder.close()
+
+
+def test_a_file_that_is_no_database_is_named(tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(
+        b"not a database, but long enough to look like a header" * 9
+    )
+    with pytest.raises(RegistryError, match="registry sync"):
+        stores.open_store(tmp_path)
+
+
+def test_a_file_store_is_refused_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "runs").as_uri())
+    with pytest.raises(RegistryError) as refusal:
+        stores.open_store(tmp_path)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_moved_checkout_is_noticed_and_mended(root, tmp_path):
+    tracker = open_child(root, "evaluate")
+    (root / "note.txt").write_text("kept")
+    tracker.artifact(root / "note.txt")
+    tracker.close()
+    moved = tmp_path / "moved checkout"
+    shutil.copytree(root, moved)
+    with pytest.raises(RegistryError, match="minigpt registry relocate"):
+        stores.open_store(moved)
+    assert relocate(moved) > 0
+    client = stores.open_store(moved).client
+    location = stores.local_path(client.get_run(tracker.run_id).info.artifact_uri)
+    assert location.is_relative_to(moved)
+    assert (location / "note.txt").read_text() == "kept"
+    assert relocate(moved) == 0

@@ -1,0 +1,121 @@
+"""Lanes, precision, curve, meter and config: the small objects around the loop."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+from tiny_training import MODEL, new_model
+
+from minigpt.training.config import Phase, PretrainConfig, PretrainParams
+from minigpt.training.lanes import Lanes, lane_count
+from minigpt.training.meter import Meter, measure_peak
+from minigpt.training.precision import make_precision
+from minigpt.training.state import Curve, TrainState
+
+
+def test_lanes_answer_in_order_and_inherit_whether_gradients_are_on():
+    with Lanes(2, threads=2) as lanes:
+        assert lanes.run([lambda i=i: i for i in range(20)]) == list(range(20))
+        with torch.no_grad():
+            assert lanes.run([torch.is_grad_enabled] * 2) == [False, False]
+        assert lanes.run([torch.is_grad_enabled] * 2) == [True, True]
+
+
+def test_lanes_share_the_cores_and_give_them_back():
+    before = torch.get_num_threads()
+    with Lanes(2, threads=4) as lanes:
+        assert lanes.run([torch.get_num_threads]) == [2]
+    assert torch.get_num_threads() == before
+
+
+def test_lane_count_divides_every_batch():
+    assert lane_count(2, [16, 8, 4], "cpu") == 2
+    assert lane_count(8, [16, 8, 4], "cpu") == 4
+    assert lane_count(2, [5], "cpu") == 1
+    assert lane_count(8, [16], "cuda") == 1
+
+
+def test_bf16_works_with_a_rounded_copy_of_the_masters():
+    model = new_model()
+    precision = make_precision("bf16", model)
+    with torch.no_grad():
+        model.blocks[0].mlp.up.weight.fill_(1 / 3)
+    precision.refresh()
+    copied = precision.working.blocks[0].mlp.up.weight
+    assert model.blocks[0].mlp.up.weight.dtype == torch.float32
+    assert torch.equal(copied, torch.full_like(copied, 1 / 3))
+
+
+def test_fp32_works_with_the_masters_themselves():
+    model = new_model()
+    assert make_precision("fp32", model).working is model
+
+
+def test_fp16_leaves_out_a_step_that_overflowed_and_halves_the_scale():
+    precision = make_precision("fp16", new_model())
+    grad = torch.full((2,), precision.scale)
+    assert precision.usable([grad])
+    assert grad.tolist() == [1.0, 1.0]
+    assert not precision.usable([torch.tensor([float("inf")])])
+    assert precision.scale == 2.0**15
+    other = make_precision("fp16", new_model())
+    other.load_state_dict(precision.state_dict())
+    assert (other.scale, other.good_steps) == (2.0**15, 0)
+
+
+def test_curve_rows_are_means_since_the_row_before():
+    curve = Curve(interval=2)
+    for loss in (4.0, 2.0):
+        curve.add(loss)
+    curve.close_row(2, lr=0.02, val_loss=None)
+    curve.add(1.0)
+    curve.close_row(3, lr=0.01, val_loss=1.23456)
+    assert curve.csv() == "step,train_loss,val_loss,lr\n2,3.0000,,0.02\n3,1.0000,1.2346,0.01\n"
+
+
+def test_state_survives_a_round_trip():
+    state = TrainState.new(400)
+    state.advance(64, 3.0)
+    state.curve.close_row(1, 0.1, None)
+    other = TrainState.new(400)
+    other.load_state_dict(state.state_dict())
+    assert other == state
+
+
+def test_progress_line_says_step_loss_rate_speed_and_time_left():
+    meter = Meter(max_steps=1800, peak_flops=1e9)
+    meter.seconds_a_step, meter.tokens_per_second = 0.156, 13_100
+    expected = "step 610/1800 · loss 3.91 · lr 0.02 · 13.1k tok/s · 3:06 left"
+    assert meter.line(610, 3.912, 0.02) == expected
+
+
+def test_meter_measures_and_peak_is_positive():
+    meter = Meter(max_steps=2, peak_flops=measure_peak(torch.float32, torch.device("cpu"), 64))
+    meter.start()
+    meter.stop(tokens=10, flops=1.0)
+    assert meter.tokens_per_second > 0
+    assert 0 < meter.metrics()["perf/mfu"] < 1
+
+
+def test_lengths_follow_the_phases():
+    phases = (Phase(share=0.4, divisor=4), Phase(share=0.3, divisor=2), Phase(share=0.3))
+    config = PretrainConfig(max_steps=10, phases=phases)
+    lengths = [config.length(step, context_length=16) for step in range(10)]
+    assert lengths == [4, 4, 4, 4, 8, 8, 8, 16, 16, 16]
+
+
+def test_phases_that_do_not_fill_the_training_are_refused():
+    with pytest.raises(ValidationError, match=r"shares of phases add up to 0\.9"):
+        PretrainConfig(phases=(Phase(share=0.9),))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"phases": (Phase(share=1, divisor=3),)}, "3 does not divide 16, the context_length"),
+        ({"tokens_per_step": 100}, "100 is no multiple of 16"),
+    ],
+)
+def test_phases_that_do_not_fit_the_model_are_refused(changes, reason):
+    config = PretrainConfig(phases=(Phase(share=1),)).replace(**changes)
+    with pytest.raises(ValidationError, match=reason):
+        PretrainParams(model=MODEL, pretrain=config)
