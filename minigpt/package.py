@@ -7,7 +7,6 @@ tokenizer.tiktoken. Nothing in it depends on time or place.
 
 import hashlib
 import json
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,16 @@ def save_package(
 
     Floating-point weights are written as they are, but a normalised embedding is divided first
     (`ModelConfig.embedding_norm`). `meta` must be JSON that is the same in every run.
+
+    Raises:
+        PackageError: the tokenizer cannot be read, or has another number of tokens.
     """
+    words = Tokenizer.load(tokenizer)
+    if words.vocab_size != model.vocab_size:
+        raise PackageError(
+            f"{tokenizer}: {words.vocab_size} tokens, but the model was built for "
+            f"{model.vocab_size}. Run: dvc repro pretrain"
+        )
     tensors = packaged_tensors(model)
     description = {
         "format": FORMAT,
@@ -70,7 +78,7 @@ def save_package(
         write_bytes(folder / WEIGHTS, save(tensors))
         write_json(folder / DESCRIPTION, description)
         for name in TOKENIZER_FILES:
-            shutil.copyfile(tokenizer / name, folder / name)
+            write_bytes(folder / name, words.files[name])
 
 
 def load_package(path: Path, device: str = "cpu", *, verify: bool = False) -> Package:

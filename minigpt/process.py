@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from minigpt import lifeline
 from minigpt.errors import BusyError
 from minigpt.log import say
 
 WORK = Path(".work")
+LIFELINE = str(Path(__file__).with_name("lifeline.py"))  # run by path: no stage loads it
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 HELD = "MINIGPT_WORKSPACE_LOCK"
 """Environment of the holder's children: `<pid>:<lock file>`, so that they do not lock again."""
 
@@ -70,7 +71,7 @@ def die_with_parent(grace_seconds: float = 3.0) -> None:
     """
     parent = os.getppid()
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(lifeline.PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     orphan = parent == 1 and "DVC_ROOT" in os.environ and not is_alive(1, "dvc")
     if orphan or os.getppid() != parent:  # it died before the kernel knew of our wish
         raise SystemExit(128 + signal.SIGTERM)
@@ -194,7 +195,7 @@ def workspace_lock(root: Path, wait: bool = False) -> Iterator[None]:
         yield
     finally:
         _workspace = None
-        del os.environ[HELD]
+        os.environ.pop(HELD, None)
         lock.free()
 
 
@@ -260,7 +261,7 @@ def tied(
     """
     inherited = [_workspace.descriptor] if _workspace and sys.platform != "win32" else []
     process = subprocess.Popen(
-        [sys.executable, "-I", "-S", lifeline.__file__, *argv],
+        [sys.executable, "-I", "-S", LIFELINE, *argv],
         cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.PIPE, text=True,
         encoding="utf-8", errors="replace", start_new_session=True, pass_fds=inherited, **popen,
     )  # fmt: skip

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 from minigpt import log
 from minigpt.config import Config
@@ -25,9 +25,18 @@ WORK = Path(".work")
 class Run:
     """What a library function may ask of the stage it works for."""
 
-    def __init__(self, stage: str, machine: Machine, workdir: Path, tracker: Tracker) -> None:
+    def __init__(
+        self,
+        stage: str,
+        machine: Machine,
+        workdir: Path,
+        tracker: Tracker,
+        inputs: tuple[Path, ...] = (),
+    ) -> None:
         """`workdir` holds resumable state and exists; `tracker` is open."""
         self.stage, self.machine, self.workdir, self.tracker = stage, machine, workdir, tracker
+        self.inputs = inputs
+        """What other stages wrote and this one reads, as dvc.yaml says."""
         self.progress: Callable[[str], None] = log.every(seconds=1.0)
         """A throttled line for people."""
         self.say: Callable[[str], None] = log.say
@@ -72,15 +81,19 @@ def open_run(stage: str, params: Config) -> Iterator[Run]:
     The resumable state in .work/<stage>/<key>/ outlives a failure or a kill and goes when the
     block ends well; another key (code, data, params or machine changed) never finds it.
     """
-    root, spec, machine = Path.cwd(), read_graph(Path.cwd())[stage], Machine.load()
+    root, machine = Path.cwd(), Machine.load()
+    graph = read_graph(root)
+    spec = graph[stage]
+    made = {out for other in graph.values() for out in other.outs}
     key = spec.input_digest(root, params.model_dump(mode="json"), machine.fingerprint())
     with stage_lock(stage), contextlib.ExitStack() as stack:
         workdir = WORK / stage / key[:16]
         workdir.mkdir(parents=True, exist_ok=True)
         tracker = NullTracker() if machine.tracker == "none" else open_child(root, stage)
-        outcome = "FAILED"
+        outcome: Literal["FINISHED", "FAILED"] = "FAILED"
         stack.callback(lambda: tracker.close(outcome))
-        run = Run(stage, machine, workdir, tracker)
+        inputs = tuple(Path(dep) for dep in spec.deps if dep in made)
+        run = Run(stage, machine, workdir, tracker, inputs)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, run.on_signal)
         tracker.tag("minigpt.input_digest", key)

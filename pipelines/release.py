@@ -16,6 +16,7 @@ from minigpt import log
 from minigpt.errors import GateRefusedError, MiniGPTError
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
+from minigpt.tracking.store import open_store
 from pipelines.build import build, parent_run
 from pipelines.closing import all_unchanged, closing, nothing_to_do
 from pipelines.dag import require_git
@@ -121,6 +122,7 @@ def run(root: Path, wait: bool, debug: bool) -> int:
         server_answers = start_server(root)
         if not debug:
             log_to_file(root)
+        open_store(root)  # before any stage does, and while the server gets ready
         server_answers()
         state: Any = release(wait=wait, return_state=True)
     done: Release = state.result()

@@ -5,7 +5,9 @@ it is wanted or points outside. Sizes are capped by what is read, not by what he
 """
 
 import io
+import lzma
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
@@ -18,7 +20,19 @@ from minigpt.errors import DataError
 MAX_MEMBER = 256 * 2**20
 MAX_TOTAL = 2 * 2**30
 """Bytes that all members together may unpack to."""
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
+DRIVE = re.compile(r"[A-Za-z]:[/\\]")
+BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+"""What the standard library raises when bytes are no archive, or one that it cannot read."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +140,7 @@ _ADVICE = "This is no archive of texts: take another version of the source (para
 
 def _refuse_outside(file: Path, path: str) -> None:
     parts = path.replace("\\", "/").split("/")
-    if path.startswith(("/", "\\")) or ".." in parts or ":" in parts[0] or "\0" in path:
+    if path.startswith(("/", "\\")) or ".." in parts or DRIVE.match(path) or "\0" in path:
         raise DataError(
             f"{file.name}: entry {path!r} points outside the archive; refused. {_ADVICE}"
         )

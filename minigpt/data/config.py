@@ -231,7 +231,7 @@ class Validation(Config):
     max_replacement_characters: NonNegativeInt = 0
     """Characters a document may have that could not be decoded."""
     min_language_share: Share = 0.2
-    """Share of a text's words that are among its language's commonest (English: 0.4 to 0.6)."""
+    """Share of a text's words that are among its language's commonest (English: 0.35 to 0.5)."""
     min_language_words: PositiveInt = 100
     """Shorter texts are not asked for their language."""
     pretrain_bytes: Bounds = Bounds(min=4_800_000, max=5_300_000)

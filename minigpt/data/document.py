@@ -1,6 +1,7 @@
 """The one record type of the data stages, and its Parquet file."""
 
 import contextlib
+import io
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from minigpt.errors import DataError
-from minigpt.files import new_file
+from minigpt.files import write_bytes
 
 DOCUMENTS = "documents.parquet"
 REDO = "It is not as the pipeline wrote it. Run: dvc repro --force validate"
@@ -67,8 +68,9 @@ def write_rows(path: Path, columns: dict[str, list[str]]) -> None:
     """Write columns of strings as Parquet through `datasets`: the same rows, the same bytes."""
     datasets = import_datasets()
     features = datasets.Features({name: datasets.Value("string") for name in columns})
-    with new_file(path) as file:
-        datasets.Dataset.from_dict(columns, features=features).to_parquet(file)
+    buffer = io.BytesIO()  # pyarrow aborts the process when a write fails under it
+    datasets.Dataset.from_dict(columns, features=features).to_parquet(buffer)
+    write_bytes(path, buffer.getvalue())
 
 
 def read_documents(

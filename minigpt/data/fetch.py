@@ -22,11 +22,11 @@ from minigpt.digest import file_digest
 from minigpt.errors import DataError
 from minigpt.files import full_disk
 
-TIMEOUT = (10.0, 30.0)
+TIMEOUT = (5.0, 30.0)
 """Seconds to connect, seconds without a byte."""
 PAUSES = (0.5, 1.0, 2.0, 4.0)
 """Seconds before each new attempt at the rest of a file."""
-CHUNK = 256 * 1024
+CHUNK = 64 * 1024
 Progress = Callable[[int], None]
 """Called with the bytes that have arrived."""
 
@@ -69,7 +69,7 @@ def fetch(what: str, url: str, target: Path, pin: Pin, web: Web, progress: Progr
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{target.name}.part")
-    if urlsplit(url).scheme == "file":
+    if url.startswith("file:"):
         try:
             shutil.copyfile(url2pathname(urlsplit(url).path), part)
         except FileNotFoundError as error:
@@ -106,11 +106,13 @@ def _fetch_parts(what: str, url: str, part: Path, pin: Pin, web: Web, progress: 
         try:
             with full_disk(part):
                 _append(url, part, pin, web, progress)
-        except requests.HTTPError as error:
-            raise DataError(f"{what}: {shown(url)} cannot be fetched ({why(error)})") from error
-        except requests.RequestException as error:
+        except CUT as error:
             problem = error
+            if why(error) in UNREACHABLE:
+                break
             continue
+        except requests.RequestException as error:
+            raise DataError(f"{what}: {shown(url)} cannot be fetched ({why(error)})") from error
         if part.stat().st_size >= pin.bytes:
             return
     have = part.stat().st_size if part.is_file() else 0
@@ -145,11 +147,12 @@ def _append(url: str, part: Path, pin: Pin, web: Web, progress: Progress) -> Non
 
 def shown(url: str) -> str:
     """An address without user, password and query."""
-    parts = urlsplit(url)
-    if not parts.hostname:
-        return parts.path
-    port = f":{parts.port}" if parts.port else ""
-    return f"{parts.scheme}://{parts.hostname}{port}{parts.path}"
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "an address that cannot be read"
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}" if host else parts.path
 
 
 def why(error: BaseException) -> str:
@@ -174,6 +177,9 @@ def why(error: BaseException) -> str:
     return type(error).__name__
 
 
+CUT = (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError)
+"""What another attempt may get over."""
+UNREACHABLE = ("connection refused", "its name cannot be resolved")
 REASONS: dict[type[BaseException], str] = {
     ConnectionRefusedError: "connection refused",
     socket.gaierror: "its name cannot be resolved",
@@ -186,6 +192,6 @@ REASONS: dict[type[BaseException], str] = {
     requests.exceptions.InvalidURL: "not an address",
     requests.exceptions.InvalidSchema: "not an address",
     requests.exceptions.MissingSchema: "not an address",
-    UnicodeError: "not an address",
+    ValueError: "not an address",
     OSError: "not readable",
 }

@@ -112,6 +112,7 @@ def find(name: str, source: PackageSource, pip: PipSettings, web: Web) -> str:
         except (
             requests.RequestException,
             OSError,
+            ValueError,
             UnsupportedRepoVersionError,
             UnsupportedContentTypeError,
         ) as error:
@@ -124,7 +125,7 @@ def find(name: str, source: PackageSource, pip: PipSettings, web: Web) -> str:
         "; ".join(problems) or ", ".join(shown(place) for place in pip.indexes) or "no index set"
     )
     what = f"sources.{name}: {source.pin.filename}"
-    if reached:
+    if reached and not problems:
         raise DataError(
             f"{what} is on no index that pip is configured with (tried: {tried}). Check package, "
             "version and filename in params.yaml, or set PIP_INDEX_URL, then run the same command."
@@ -154,7 +155,17 @@ def look(place: str, source: PackageSource, web: Web, *, is_index: bool) -> str 
             return None
         answer.raise_for_status()
         page = ProjectPage.from_response(answer, source.package)
-    return next((p.url for p in page.packages if p.filename == wanted), None)
+    found = next((p.url for p in page.packages if p.filename == wanted), None)
+    return found and with_credentials(found, place)
+
+
+def with_credentials(address: str, index: str) -> str:
+    """The address with the user and password of the index, where both are on one host."""
+    there, here = urlsplit(address), urlsplit(index)
+    secret, at, _ = here.netloc.rpartition("@")
+    if at and there.netloc == here.netloc.rpartition("@")[2]:
+        return there._replace(netloc=f"{secret}@{there.netloc}").geturl()
+    return address
 
 
 def local_path(place: str) -> Path | None:

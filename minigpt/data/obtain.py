@@ -20,6 +20,7 @@ from minigpt.data.config import (
 )
 from minigpt.data.fetch import Progress, Web, check, fetch
 from minigpt.data.hub import fetch_dataset
+from minigpt.data.text import SURROGATE
 from minigpt.digest import file_digest, files_of
 from minigpt.errors import DataError
 from minigpt.files import full_disk, write_bytes
@@ -138,9 +139,14 @@ def pack_local(name: str, source: LocalSource, local: Path, run: "Run") -> bytes
         )
     everything = files_of(folder)
     chosen = [p for p in everything if is_chosen(source, p.relative_to(folder).as_posix())]
+    if odd := [p for p in chosen if SURROGATE.search(str(p))]:
+        raise DataError(f"sources.{name}: the name of {str(odd[0])!r} is not UTF-8; rename it")
     if left := sorted({p.suffix or p.name for p in set(everything) - set(chosen)}):
         run.say(f"{name}: {len(everything) - len(chosen)} files left out ({', '.join(left[:5])})")
-    return pack_folder(folder, chosen)
+    try:
+        return pack_folder(folder, chosen)
+    except PermissionError as error:
+        raise DataError(f"sources.{name}: {error.filename} may not be read by you") from error
 
 
 def is_chosen(source: Source, path: str) -> bool:

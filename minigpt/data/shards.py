@@ -119,7 +119,7 @@ class Tokens:
         Raises:
             IndexError: a row would begin before the first token or end behind the last.
         """
-        if len(starts) and not 0 <= min(starts) <= max(starts) <= len(self) - length:
+        if len(starts) and not 0 <= starts.min() <= starts.max() <= len(self) - length:
             raise IndexError(f"rows of {length} tokens do not fit into {len(self)} tokens")
         found = np.empty((len(starts), length), dtype=np.int64)
         for row, start in zip(found, starts, strict=True):

@@ -53,10 +53,11 @@ def download(
             run.progress(f"{name} {len(found):,} documents")
             documents += found
             licences[name] = licence_of(source, archive, found)
-            run.dataset(name, archives / archive.name, licences[name]["sha256"], source.role)
         write_documents(out / DOCUMENTS, documents)
         write_json(out / LICENCES, licences)
         write_text(out / "LICENCES.md", licences_page(licences))
+    for name, entry in licences.items():
+        run.dataset(name, archives / entry["archive"], entry["sha256"], entry["role"])
     run.say(summary(params, licences))
     return {
         name: {key: item[key] for key in ("documents", "bytes")} for name, item in licences.items()

@@ -25,20 +25,20 @@ def assign(
     Raises:
         DataError: a glob matches no work, a work is in two splits, or a work has no year.
     """
-    works = sorted({document.work for document in documents})
+    works = sorted({document.work for document in documents if document.text})
     if isinstance(rule, AutoSplits):
         split_of = by_share(documents)
         if split_of is None:
             cut = [part for document in documents for part in cut_document(document)]
             return cut, (
                 f"{source}: {len(works)} {'work is' if len(works) == 1 else 'works are'} too few "
-                "to hold whole ones out: of each, the last tenth is test, the tenth before validation"
+                "to hold whole ones out; of each the last tenth is test, the one before validation"
             )
     elif isinstance(rule, WorkSplits):
         split_of = by_name(source, works, rule)
     else:
         split_of = {work: by_year(source, work, rule) for work in works}
-    return [replace(document, split=split_of[document.work]) for document in documents], None
+    return [replace(d, split=split_of.get(d.work, "train")) for d in documents], None
 
 
 def by_name(source: str, works: list[str], rule: WorkSplits) -> dict[str, str]:
@@ -72,16 +72,16 @@ def by_share(documents: list[Document]) -> dict[str, str] | None:
     """Work → split, whole works for about a tenth of the text each; None where works are few.
 
     Works are taken in the order of their names' digests, so that a new one moves few others. One
-    that holds a fifth of all text is never held out.
+    that holds over a quarter of all text is never held out.
     """
     sizes: dict[str, int] = {}
     for document in documents:
         sizes[document.work] = sizes.get(document.work, 0) + document.n_bytes
-    if len(sizes) < FEW_WORKS:
+    if sum(size > 0 for size in sizes.values()) < FEW_WORKS:
         return None
     total = sum(sizes.values())
     order = sorted(sizes, key=lambda work: hashlib.sha256(work.encode()).hexdigest())
-    small = [work for work in order if 0 < sizes[work] < 2 * HELD_OUT * total]
+    small = [work for work in order if 0 < sizes[work] <= total / 4]
     split_of = dict.fromkeys(sizes, "train")
     for split in ("test", "val"):
         held = 0

@@ -92,15 +92,14 @@ def _records(path: str, data: bytes) -> Iterator[Piece]:
             continue
         try:
             record = json.loads(decoded)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise DataError(f"{path}: line {number} is not JSON: {error}") from error
         text = record.get("text") if isinstance(record, dict) else None
         if not isinstance(text, str):
             raise DataError(f'{path}: line {number} needs a string under the key "text"')
-        work = record.get("work")
-        # JSON can spell half a character (\\ud800), which no encoding can write.
-        text = SURROGATE.sub("\ufffd", text)
-        yield Piece(f"{path}#{number}", text, facts, work if isinstance(work, str) else None)
+        # JSON can spell half a character (\ud800), which no encoding can write.
+        text, work = (SURROGATE.sub("\ufffd", str(s)) for s in (text, record.get("work") or ""))
+        yield Piece(f"{path}#{number}", text, facts, work or None)
 
 
 def cut_tail(text: str) -> tuple[str, str, str] | None:

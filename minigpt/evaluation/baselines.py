@@ -11,6 +11,7 @@ import lzma
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyppmd
@@ -54,12 +55,11 @@ def measure_baselines(
     for source, splits in sources.items():
         train, test = joined(splits.train), joined(splits.test)
         jobs += [
-            (source, "xz+", lambda text=train + test: xz_size(text, config)),
-            (source, "xz-", lambda text=train: xz_size(text, config)),
-            (source, "zstd", lambda train=train, test=test: zstd_size(train, test, config)),
-            (source, "ppmd", lambda train=train, test=test: ppmd_size(train, test, config)),
+            (source, "xz+", partial(xz_size, train + test, config)),
+            (source, "xz-", partial(xz_size, train, config)),
+            (source, "zstd", partial(zstd_size, train, test, config)),
+            (source, "ppmd", partial(ppmd_size, train, test, config)),
         ]
-    jobs.sort(key=lambda job: (job[1], job[0]))  # the long ones first
     with ThreadPoolExecutor(threads) as pool:
         sizes: dict[tuple[str, str], Future[float]] = {
             (source, name): pool.submit(job) for source, name, job in jobs

@@ -2,9 +2,15 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from minigpt.config import Config
+from minigpt.generation.config import SamplingConfig
+
+MODELS = ("base", "finetuned")
+"""The two that are judged, as metrics and tables name them."""
+SAMPLES = "samples.json"
+"""What they wrote, in the folder of the evaluate stage."""
 
 
 class WindowConfig(Config):
@@ -67,12 +73,8 @@ class SamplesConfig(Config):
     """Each model continues each of them."""
     max_tokens: NonNegativeInt = 120
     """Tokens written after a prompt."""
-    temperature: PositiveFloat = 0.8
-    """Below 1: likelier words; above 1: bolder."""
-    top_k: PositiveInt | None = 50
-    """Choose among this many likeliest tokens; null: among all."""
-    top_p: Annotated[float, Field(gt=0, le=1)] | None = 0.95
-    """Choose among the fewest tokens that hold this much probability; null: among all."""
+    sampling: SamplingConfig = SamplingConfig()
+    """How each token is chosen."""
 
 
 class EvaluateConfig(Config):

@@ -7,16 +7,13 @@ from typing import Any
 from minigpt.data.document import Document, read_documents
 from minigpt.errors import DataError
 from minigpt.evaluation.baselines import Baselines, Splits, measure_baselines
-from minigpt.evaluation.config import EvaluateConfig, EvaluateParams
+from minigpt.evaluation.config import MODELS, SAMPLES, EvaluateConfig, EvaluateParams
 from minigpt.evaluation.passages import Row, figures, model_rows, write_passages
 from minigpt.evaluation.perplexity import Figures, bits_of_documents, model_score, window_over
 from minigpt.evaluation.samples import Sample, write_samples
 from minigpt.files import new_folder, write_json
 from minigpt.package import Package, load_package
 from minigpt.run import Run
-
-MODELS = ("base", "finetuned")
-SAMPLES = "samples.json"
 
 
 def evaluate(
@@ -25,12 +22,13 @@ def evaluate(
     """Write passages.parquet and samples.json to `out`; return the figures, all sums over passages.
 
     {base,finetuned}.SOURCE: bits_per_byte, perplexity_per_token, works; baselines.NAME.SOURCE:
-    bits_per_byte (and the n-gram's order); test.SOURCE: role, bytes, passages, works.
+    bits_per_byte (and the n-gram's order); test.SOURCE: role and bytes.
 
     Raises:
         DataError: no document is in the test split.
         ParamsError: the window is longer than a model's context.
     """
+    run.machine.prepare_torch()
     config, sources = params.evaluate, read_sources(documents)
     device, rows, samples = run.machine.torch_device, list[Row](), list[Sample]()
     for model, path in zip(MODELS, (base, finetuned), strict=True):

@@ -73,7 +73,7 @@ def model_rows(measure: str, documents: Sequence[DocumentBits], wanted: int) -> 
 def byte_rows(
     measure: str, documents: Sequence[Document], bits: NDArray[np.float64], wanted: int
 ) -> list[Row]:
-    """One row a passage for a baseline that has bits for every byte; (bytes,) over all documents."""
+    """One row a passage for a baseline; `bits` are (bytes,) over the documents end to end."""
     rows, start = [], 0
     for document in documents:
         text = document.text.encode()

@@ -60,7 +60,7 @@ class Figures:
 
     @property
     def perplexity_per_token(self) -> float:
-        """exp of the mean loss of a token; comparable under one tokenizer only."""
+        """The exponential of the mean loss of a token; comparable under one tokenizer only."""
         return float(2 ** (self.bits / self.tokens))
 
 
@@ -118,7 +118,7 @@ def bits_of_documents(
     tokenizer: Tokenizer,
     documents: Sequence[Document],
     window: WindowConfig,
-    progress: Progress = lambda text: None,
+    progress: Progress = lambda _: None,
 ) -> list[DocumentBits]:
     """The bits of every token of every document, in the order given.
 
@@ -150,7 +150,7 @@ def token_bits(
     streams: Sequence[NDArray[np.int64]],
     window: WindowConfig,
     fill: int,
-    progress: Progress = lambda text: None,
+    progress: Progress = lambda _: None,
 ) -> list[NDArray[np.float64]]:
     """For each stream of n ids, (n - 1,) bits of every id but the first.
 

@@ -22,7 +22,7 @@ class ExportConfig(Config):
     """The last of them that are fed one by one, from the cache."""
     window: Annotated[int, Field(ge=2)] | None = None
     """Tokens that onnxruntime's int8 sees at once while it is measured; null: context_length."""
-    max_bytes: PositiveInt = 50_000
+    max_bytes: PositiveInt = 30_000
     """Test text it is measured on in each source, at most: as much of each document as fits."""
 
 

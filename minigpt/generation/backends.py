@@ -22,6 +22,7 @@ class OnnxEngine(Engine):
             PackageError: the folder is not an ONNX export.
         """
         runtime = require("onnxruntime", extra="export")
+        theirs = require("onnxruntime.capi.onnxruntime_pybind11_state", extra="export")
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             self.context_length = config["context_length"]
@@ -34,9 +35,12 @@ class OnnxEngine(Engine):
             self.session = runtime.InferenceSession(
                 (folder / file).read_bytes(), options, providers=["CPUExecutionProvider"]
             )
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (
+            *(OSError, ValueError, KeyError, TypeError),
+            *(theirs.Fail, theirs.InvalidProtobuf, theirs.InvalidGraph, theirs.NotImplemented),
+        ) as error:
             raise PackageError(
-                f"{folder}: not an ONNX export ({type(error).__name__}: {error}). "
+                f"{folder / file}: not an ONNX export ({type(error).__name__}: {error}). "
                 "Run: dvc repro export"
             ) from error
         self.inputs = [each.name for each in self.session.get_inputs()][1:]

@@ -49,11 +49,11 @@ class Engine(ABC):
         """
         if not prompt_ids:
             raise ValueError("a prompt needs at least one token; <|endoftext|> starts a document")
-        random = np.random.default_rng(seed)
+        random, never = np.random.default_rng(seed), list(banned)
         seen = list(prompt_ids[-self.context_length :])
         logits = self.start(seen) if max_tokens else np.empty(0)
         for remaining in range(max_tokens, 0, -1):
-            logits[list(banned)] = -np.inf
+            logits[never] = -np.inf
             token = choose(logits, sampling, random.random())
             if token in stop:
                 return

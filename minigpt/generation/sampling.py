@@ -13,7 +13,10 @@ def choose(logits: Floats, sampling: SamplingConfig, chance: float) -> int:
     if sampling.temperature == 0:
         return int(np.argmax(logits))
     cumulative = np.cumsum(probabilities(logits, sampling))
-    return int(np.searchsorted(cumulative, chance * cumulative[-1], side="right"))
+    total = cumulative[-1]
+    found = np.searchsorted(cumulative, chance * total, side="right")
+    last = np.searchsorted(cumulative, total)  # a chance next to 1 may round to all of it
+    return int(min(found, last))
 
 
 def probabilities(logits: Floats, sampling: SamplingConfig) -> Floats:
@@ -27,8 +30,8 @@ def probabilities(logits: Floats, sampling: SamplingConfig) -> Floats:
         order = order[before < sampling.top_p * chances[order].sum()]
     kept = np.zeros_like(chances)
     kept[order] = chances[order]
-    chances = kept / kept.sum()
-    return chances
+    kept /= kept.sum()
+    return kept
 
 
 def softmax(logits: Floats) -> Floats:

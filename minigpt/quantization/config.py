@@ -16,7 +16,7 @@ class QuantizeConfig(Config):
     """Layers that the 4-bit package keeps in 8 bits: where an error reaches every token."""
     window: Annotated[int, Field(ge=2)] | None = None
     """Tokens the model sees at once while it is measured; null: its context_length."""
-    max_bytes: PositiveInt = 100_000
+    max_bytes: PositiveInt = 60_000
     """Test text measured in each source, at most: as much of each document as fits."""
     logit_tokens: PositiveInt = 256
     """Tokens of test text on which logits are compared with the fp32 package's."""

@@ -12,6 +12,13 @@ instructions and repeats what its sources thought and said in their time. It has
 Do not show what it writes as the words of the authors it learned from."""
 
 
+USE = """\
+```python
+model = mlflow.pyfunc.load_model("models:/{name}@champion")  # or /VERSION; from any folder
+model.predict(["My fellow citizens"], params={{"max_tokens": 100, "seed": 0}})
+```"""
+
+
 @dataclass(frozen=True)
 class SourceFacts:
     """One source of text."""
@@ -66,6 +73,8 @@ def render(facts: CardFacts) -> str:
         "## Parameters",
         f"```yaml\n{_chosen(facts.params)}```",
         "All of them: params.yaml.",
+        "## Use",
+        USE.format(name=facts.name),
         "## Limits",
         LIMITS,
         "## Where it comes from",

@@ -1,14 +1,13 @@
 """What `mlflow.pyfunc.load_model` runs. MLflow copies this file and minigpt/ into the version."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mlflow.models import set_model
-from mlflow.pyfunc import PythonModel
+from mlflow.pyfunc.model import PythonModel
 
 
-class TextModel(PythonModel):  # type: ignore[misc] # mlflow's classes are untyped
+class TextModel(PythonModel):
     """Continues texts. Needs no checkout: code and package lie beside it."""
 
     def load_context(self, context: Any) -> None:
@@ -19,11 +18,14 @@ class TextModel(PythonModel):  # type: ignore[misc] # mlflow's classes are untyp
         package = load_package(Path(context.artifacts["package"]))
         self._tokenizer, self._engine = package.tokenizer, TorchEngine(package.model)
 
-    def predict(self, model_input: list[str], params: Mapping[str, Any] | None = None) -> list[str]:
+    def predict(
+        self, context: Any, model_input: list[str], params: dict[str, Any] | None = None
+    ) -> list[str]:
         """The continuation of each text, without the text; `params` as the signature lists them.
 
         Text i is sampled with seed + i; top_k 0 means all tokens.
         """
+        del context  # load_context has used it
         from minigpt.generation.config import SamplingConfig
         from minigpt.generation.stream import generate
 

@@ -136,8 +136,10 @@ def _create_version(
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     body = card.split("---\n", 2)[2].strip()[:5000]  # the length of MLflow's column
+    # Not `models:/ID`: MLflow would look that up in the process's global store.
+    source = store.client.get_logged_model(model_id).artifact_location
     entry = store.client.create_model_version(
-        name, f"models:/{model_id}", run_id, tags=tags, description=body, model_id=model_id
+        name, source, run_id, tags=tags, description=body, model_id=model_id
     )
     return str(entry.version)
 
@@ -155,7 +157,7 @@ def _card(
     for document in documents:
         sources.setdefault(document.source, []).append(document)
     with safe_open(root / MODEL / "model.safetensors", framework="numpy") as weights:
-        parameters = sum(math.prod(weights.get_slice(k).get_shape()) for k in weights)
+        parameters = sum(math.prod(weights.get_slice(k).get_shape()) for k in weights.keys())  # noqa: SIM118
     return render(
         CardFacts(
             name=name,

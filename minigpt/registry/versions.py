@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minigpt.errors import PackageError, RegistryError
+from minigpt.files import new_folder
 from minigpt.tracking.store import Store, clear_errors, is_new, local_path, open_store, tracking_uri
 
 CHAMPION = "champion"
@@ -41,8 +42,6 @@ class Version:
     created: datetime
     run_id: str
     """The MLflow run whose artifacts are the version's."""
-    model_id: str
-    """The MLflow model that is the fine-tuned package with its code."""
 
 
 def list_versions(root: Path, name: str) -> list[Version]:
@@ -98,10 +97,10 @@ def resolve(ref: str, root: Path, name: str) -> Path:
     version = find_version(root, ref, name)
     store = open_store(root)
     with clear_errors(store.uri):
-        location = store.client.get_logged_model(version.model_id).artifact_location
+        location = store.client.get_model_version_download_uri(version.name, version.version)
         folder = local_path(location)
         if folder is None:
-            folder = _fetched(store, location, root / ".cache" / "registry" / version.model_id)
+            folder = _fetched(store, location, root / ".cache" / "registry" / version.digest)
     package = folder / "artifacts" / Path(MODEL).name
     if not (package / "model.json").is_file():
         raise RegistryError(
@@ -142,17 +141,14 @@ def _version(entry: Any, aliases: dict[str, str]) -> Version:
         bits_per_byte=float(tags[BITS]) if BITS in tags else None,
         created=datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC),
         run_id=entry.run_id or "",
-        model_id=str(entry.source).removeprefix("models:/"),
     )
 
 
 def _fetched(store: Store, location: str, folder: Path) -> Path:
-    """A copy of files that a server keeps."""
-    import mlflow
+    """A copy of files that a server keeps, fetched once."""
+    from mlflow.artifacts import download_artifacts
 
-    if not (folder / "MLmodel").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        mlflow.artifacts.download_artifacts(
-            artifact_uri=location, dst_path=str(folder), tracking_uri=store.uri
-        )
-    return folder
+    if not folder.is_dir():
+        with new_folder(folder) as new:
+            download_artifacts(artifact_uri=location, dst_path=str(new), tracking_uri=store.uri)
+    return folder / location.rstrip("/").rpartition("/")[2]

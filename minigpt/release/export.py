@@ -21,7 +21,7 @@ from minigpt.export.verify import (
 )
 from minigpt.files import new_folder, write_text
 from minigpt.package import Package, load_package
-from minigpt.release.text import Texts, first_ids, relative_difference, held_out_texts, window_over
+from minigpt.release.text import Texts, first_ids, held_out_texts, relative_difference, window_over
 from minigpt.run import Run
 
 

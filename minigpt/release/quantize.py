@@ -12,7 +12,7 @@ from minigpt.package import WEIGHTS, Package, load_package, save_package
 from minigpt.quantization import swap
 from minigpt.quantization.config import QuantizeParams, Scheme
 from minigpt.quantization.error import layer_errors
-from minigpt.release.text import Texts, first_ids, relative_difference, held_out_texts, window_over
+from minigpt.release.text import Texts, first_ids, held_out_texts, relative_difference, window_over
 from minigpt.run import Run
 
 

@@ -20,7 +20,7 @@ PATTERNS = {
         r"| ?[^\s\p{L}\p{N}]+|\s*[\r\n]|\s+(?!\S)|\s+"
     ),
 }
-"""By name. qwen2 and gpt2 are known to llama.cpp by these names, gpt4 is its gpt-4 (cl100k)."""
+"""By name. llama.cpp knows qwen2 and gpt2, so that only these export their text side to GGUF."""
 
 END_OF_TEXT = "<|endoftext|>"
 PAD = "<|pad|>"

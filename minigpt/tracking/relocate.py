@@ -18,6 +18,7 @@ LOCATIONS = (
     ("experiments", "artifact_location"),
     ("runs", "artifact_uri"),
     ("logged_models", "artifact_location"),
+    ("model_versions", "source"),
     ("model_versions", "storage_location"),
 )
 

@@ -111,6 +111,8 @@ def _import_mlflow() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     # It logs a traceback before it raises the same error.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    # It warns of environments without pip, which uv makes.
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
 
 
 @contextlib.contextmanager

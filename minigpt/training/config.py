@@ -16,6 +16,7 @@ from minigpt.config import Config
 from minigpt.model.config import ModelConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Dtype = Literal["bf16", "fp32", "fp16"]
 
 
 class Muon(Config):
@@ -119,7 +120,7 @@ class TrainConfig(Config):
     """The rate over the training, as a multiple of lr."""
     phases: tuple[Phase, ...] = (Phase(share=1),)
     """Sequence lengths, in order; the shares add up to 1."""
-    dtype: Literal["bf16", "fp32", "fp16"] = "bf16"
+    dtype: Dtype = "bf16"
     """Arithmetic of forward and backward; master weights and optimizer are always fp32."""
     grad_clip: PositiveFloat | None = None
     """Largest norm of all gradients together; null: no clipping."""

@@ -48,8 +48,6 @@ class Lanes:
         torch.set_num_threads(self._threads_before)
 
 
-def lane_count(threads: int, sequences: Sequence[int], device: str) -> int:
-    """The most lanes, up to `threads`, that divide each number of sequences; 1 on a GPU."""
-    if device != "cpu":
-        return 1
+def lane_count(threads: int, sequences: Sequence[int]) -> int:
+    """The most lanes, up to `threads`, that divide each number of sequences."""
     return max(n for n in range(1, threads + 1) if all(count % n == 0 for count in sequences))

@@ -13,7 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from minigpt.errors import StageError
+from minigpt.errors import ParamsError, StageError
 from minigpt.model.count import flops_per_token
 from minigpt.model.gpt import GPT, IGNORED
 from minigpt.run import Run
@@ -84,6 +84,7 @@ def train(
     accumulation is exact. Frozen parameters (`requires_grad` false) stay as they are.
 
     Raises:
+        ParamsError: a step is too small for the processes that share it.
         StageError: the loss is no longer a number.
         SystemExit: the process was asked to stop; a checkpoint is saved.
     """
@@ -92,11 +93,17 @@ def train(
     batches.rank, batches.world_size = parallel.rank, parallel.world_size
     lengths = {config.length(step, context) for step in range(config.max_steps)}
     rows = [config.tokens_per_step // length // parallel.world_size for length in lengths]
-    lanes = Lanes(lane_count(machine.threads, rows, parallel.device.type), machine.threads)
+    if not min(rows):
+        raise ParamsError(
+            f"params.yaml: tokens_per_step: {config.tokens_per_step} hold no sequence of "
+            f"{max(lengths)} tokens for each of {parallel.world_size} processes"
+        )
+    shared = machine.compile or parallel.device.type != "cpu"
+    lanes = Lanes(1 if shared else lane_count(machine.threads, rows), machine.threads)
 
     model.to(parallel.device)
     optimizer = build_optimizer(model, config.optimizer, chunks=lanes.count)
-    precision = make_precision(config.dtype, model)
+    precision = make_precision(config.dtype, model, compiled=machine.compile)
     state = TrainState.new(config.max_steps)
     checkpoints = Checkpoints(
         run.workdir,
@@ -111,6 +118,7 @@ def train(
     with contextlib.closing(parallel), lanes:
         peak = lanes.count * measure_peak(precision.dtype, parallel.device)
         meter = Meter(config.max_steps, peak * parallel.world_size)
+        grad_norm = 0.0
         while state.step < config.max_steps:
             meter.start()
             length = config.length(state.step, context)
@@ -187,7 +195,7 @@ def gradients(
     def lane(ids: Tensor, targets: Tensor) -> tuple[float, list[Tensor]]:
         loss, sums, size = 0.0, list[Tensor](), micro_batch or share
         for piece in zip(torch.split(ids, size), torch.split(targets, size), strict=True):
-            part = precision.working.loss_sum(*piece) / n_targets
+            part = precision.loss_sum(*piece) / n_targets
             grads = torch.autograd.grad(part * precision.scale, wanted)
             loss += part.item()
             sums = (

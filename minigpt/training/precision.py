@@ -5,13 +5,13 @@ after each step: on a CPU autocast would cast every weight in every operation.
 """
 
 import copy
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
 
 from minigpt.model.gpt import GPT
+from minigpt.training.config import Dtype
 
 GROW_AFTER = 2000
 
@@ -19,11 +19,15 @@ GROW_AFTER = 2000
 class Precision:
     """bf16 and fp32: gradients are used as they come."""
 
-    def __init__(self, model: GPT, dtype: torch.dtype) -> None:
-        """`model` holds the master weights."""
+    def __init__(self, model: GPT, dtype: torch.dtype, *, compiled: bool = False) -> None:
+        """`model` holds the master weights; `compiled`: run the loss through torch.compile."""
         self.model = model
         self.working = model if dtype == torch.float32 else copy.deepcopy(model).to(dtype)
         """What forward and backward run through."""
+        self.loss_sum: Callable[[Tensor, Tensor], Tensor] = self.working.loss_sum
+        """Summed loss of ids and targets, (B, T) each."""
+        if compiled:
+            self.loss_sum = torch.compile(self.working.loss_sum)
         self.dtype = dtype
         self.scale = 1.0
         """What the loss is multiplied by before the backward pass."""
@@ -54,8 +58,8 @@ class Precision:
 class ScaledPrecision(Precision):
     """fp16: the loss is scaled up so that small gradients survive (arXiv:1710.03740)."""
 
-    def __init__(self, model: GPT) -> None:
-        super().__init__(model, torch.float16)
+    def __init__(self, model: GPT, *, compiled: bool = False) -> None:
+        super().__init__(model, torch.float16, compiled=compiled)
         self.scale = 2.0**16
         self.good_steps = 0
 
@@ -81,8 +85,9 @@ class ScaledPrecision(Precision):
         self.scale, self.good_steps = state["scale"], int(state["good_steps"])
 
 
-def make_precision(dtype: Literal["bf16", "fp32", "fp16"], model: GPT) -> Precision:
+def make_precision(dtype: Dtype, model: GPT, *, compiled: bool = False) -> Precision:
     """The arithmetic that params.yaml names."""
     if dtype == "fp16":
-        return ScaledPrecision(model)
-    return Precision(model, torch.bfloat16 if dtype == "bf16" else torch.float32)
+        return ScaledPrecision(model, compiled=compiled)
+    found = torch.bfloat16 if dtype == "bf16" else torch.float32
+    return Precision(model, found, compiled=compiled)

@@ -2,7 +2,6 @@
 
 import math
 from functools import partial
-from typing import Literal
 
 import torch
 
@@ -10,6 +9,7 @@ from minigpt.data.batches import every_target
 from minigpt.data.shards import Tokens
 from minigpt.machine import Machine
 from minigpt.model.gpt import GPT, IGNORED
+from minigpt.training.config import Dtype
 from minigpt.training.lanes import Lanes
 from minigpt.training.precision import make_precision
 
@@ -31,9 +31,7 @@ def mean_loss(model: GPT, lanes: Lanes, *, tokens: Tokens, max_windows: int | No
     return sum(loss.item() for loss in lanes.run(tasks)) / count
 
 
-def figures(
-    model: GPT, tokens: Tokens, dtype: Literal["bf16", "fp32", "fp16"], machine: Machine
-) -> dict[str, float]:
+def figures(model: GPT, tokens: Tokens, dtype: Dtype, machine: Machine) -> dict[str, float]:
     """`loss` (nats a token) and `bits_per_byte` over a whole split, computed in `dtype`."""
     working = make_precision(dtype, model).working.to(machine.torch_device)
     with Lanes(machine.threads if machine.torch_device == "cpu" else 1, machine.threads) as lanes:

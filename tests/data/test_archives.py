@@ -1,9 +1,13 @@
+import contextlib
+import gzip
 import io
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from minigpt.data import archives
 from minigpt.data.archives import match, members, pack_folder
@@ -49,7 +53,10 @@ def test_a_star_stays_in_its_folder_and_two_do_not(glob, path, expected):
 def test_members_of_an_sdist_lose_their_top_folder_and_come_sorted(tmp_path, make_sdist):
     file = tmp_path / "plays-1.0.tar.gz"
     file.write_bytes(make_sdist({"t/b.txt": b"b", "t/a.txt": b"a", "t/c.bin": b"c"}))
-    assert [(m.path, m.data) for m in members(file, every)] == [("t/a.txt", b"a"), ("t/b.txt", b"b")]
+    assert [(m.path, m.data) for m in members(file, every)] == [
+        ("t/a.txt", b"a"),
+        ("t/b.txt", b"b"),
+    ]
 
 
 def test_members_of_a_wheel_are_read_the_same_way(tmp_path, make_wheel):
@@ -58,7 +65,9 @@ def test_members_of_a_wheel_are_read_the_same_way(tmp_path, make_wheel):
     assert [m.path for m in members(file, every)] == ["p/a.txt"]
 
 
-@pytest.mark.parametrize("name", ["../evil.txt", "/etc/evil.txt", "a/../../evil.txt", "C:/evil.txt"])
+@pytest.mark.parametrize(
+    "name", ["../evil.txt", "/etc/evil.txt", "a/../../evil.txt", "C:/evil.txt"]
+)
 def test_an_entry_that_points_outside_is_refused_in_a_tar(tmp_path, name):
     file = tar_with(tmp_path / "a.tar.gz", entry(name, 3), entry("fine.txt", 3))
     with pytest.raises(DataError, match="points outside the archive; refused"):
@@ -121,6 +130,27 @@ def test_a_corrupted_archive_is_named(tmp_path, make_sdist, make_wheel, name, ke
     file.write_bytes(whole[:keep])
     with pytest.raises(DataError, match=f"{name}: corrupted archive"):
         members(file, every)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["a.tar.gz", "a.whl", "a.tar"]),
+    place=st.floats(0, 1),
+    byte=st.binary(min_size=1, max_size=3),
+)
+def test_any_changed_byte_gives_our_error_or_members(
+    tmp_path, make_sdist, make_wheel, name, place, byte
+):
+    file = tmp_path / name
+    files = {"p/a.txt": b"a" * 50, "p/b.txt": b"b"}
+    whole = bytearray(make_wheel(files) if name == "a.whl" else make_sdist(files))
+    if name == "a.tar":
+        whole = bytearray(gzip.decompress(whole))[:3000]
+    start = int(place * len(whole))
+    whole[start : start + len(byte)] = byte
+    file.write_bytes(bytes(whole))
+    with contextlib.suppress(DataError):
+        assert all(member.path.endswith(".txt") for member in members(file, every))
 
 
 def test_a_packed_folder_depends_on_contents_alone(tmp_path):

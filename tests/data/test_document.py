@@ -32,7 +32,7 @@ def test_no_documents_is_a_file_with_all_columns(tmp_path):
 
 
 def test_a_missing_file_says_what_to_run(tmp_path):
-    with pytest.raises(DataError, match="is not there. Run: dvc repro validate"):
+    with pytest.raises(DataError, match=r"is not there. Run: dvc repro validate"):
         read_documents(tmp_path)
 
 
@@ -57,13 +57,19 @@ assert "torch" not in sys.modules
 
 def test_bytes_do_not_depend_on_zone_locale_hash_seed_or_folder(tmp_path):
     found = set()
-    for number, (zone, locale, seed) in enumerate([("UTC", "C.UTF-8", "1"), ("Asia/Tokyo", "C", "2")]):
+    for number, (zone, locale, seed) in enumerate(
+        [("UTC", "C.UTF-8", "1"), ("Asia/Tokyo", "C", "2")]
+    ):
         folder = tmp_path / f"folder-{number}"
         folder.mkdir()
         env = {"TZ": zone, "LC_ALL": locale, "PYTHONHASHSEED": seed, "HOME": str(folder),
                "PYTHONPATH": ":".join(p for p in sys.path if p)}  # fmt: skip
         subprocess.run(
-            [sys.executable, "-c", WRITE, str(folder)], env=env, cwd=folder, check=True, umask=number
+            [sys.executable, "-c", WRITE, str(folder)],
+            env=env,
+            cwd=folder,
+            check=True,
+            umask=number,
         )
         found.add(file_digest(folder / DOCUMENTS))
     assert len(found) == 1

@@ -46,7 +46,7 @@ def test_a_cut_body_is_asked_for_from_where_it_ended(get, server):
     server.cut["/a.bin"] = 300_000
     target, _ = get()
     assert target.read_bytes() == BODY
-    assert server.asked == [("/a.bin", None), ("/a.bin", "bytes=300000-")]
+    assert server.asked == [("/a.bin", None), ("/a.bin", "bytes=262144-")]  # whole chunks
 
 
 def test_a_later_command_goes_on_from_what_an_earlier_one_left(get, server, workspace):
@@ -68,26 +68,28 @@ def test_a_part_of_another_file_is_found_out_and_deleted(get, workspace):
     part = workspace / "cache" / "a.part"
     part.parent.mkdir()
     part.write_bytes(b"x" * 500_000)
-    with pytest.raises(DataError, match="sources.x: wrong sha256: a.bin has"):
+    with pytest.raises(DataError, match=r"sources.x: wrong sha256: a.bin has"):
         get()
     assert not part.exists()
     assert get()[0].read_bytes() == BODY
 
 
 def test_a_wrong_sha256_is_refused_and_nothing_is_kept(get, pin, workspace):
-    with pytest.raises(DataError, match="wrong sha256.*params.yaml pins 0000"):
+    with pytest.raises(DataError, match=r"wrong sha256.*params.yaml pins 0000"):
         get(pin=pin.replace(sha256="0" * 64))
     assert list((workspace / "cache").iterdir()) == []
 
 
 def test_a_wrong_size_beside_a_right_sha256_says_so(get, pin):
-    with pytest.raises(DataError, match="correct pin.bytes"):
+    with pytest.raises(DataError, match=r"correct pin.bytes"):
         get(pin=pin.replace(bytes=len(BODY) - 1))
 
 
 def test_a_body_that_never_comes_whole_keeps_its_part_and_says_so(get, pin, workspace):
     longer = pin.replace(bytes=len(BODY) + 1, sha256="0" * 64)
-    with pytest.raises(DataError, match=r"1,024,000 of 1,024,001 bytes are here.*goes on from there"):
+    with pytest.raises(
+        DataError, match=r"1,024,000 of 1,024,001 bytes are here.*goes on from there"
+    ):
         get(pin=longer)
     assert (workspace / "cache" / "a.part").stat().st_size == len(BODY)
 
@@ -103,8 +105,16 @@ def test_a_closed_port_is_said_in_a_moment(get):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    with pytest.raises(DataError, match="connection refused.*0 of 1,024,000 bytes"):
+    with pytest.raises(DataError, match=r"connection refused.*0 of 1,024,000 bytes"):
         get(f"http://127.0.0.1:{port}/a.bin")
+
+
+@pytest.mark.parametrize(
+    "url", ["http://", "http://127.0.0.1:99999/a", "ftp://host/a", "http://[/a"]
+)
+def test_what_is_no_address_is_said_at_once(get, url):
+    with pytest.raises(DataError, match=r"cannot be fetched \(not an address\)"):
+        get(url)
 
 
 def test_a_local_address_is_copied(get, tmp_path):

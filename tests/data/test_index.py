@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.data.index import find, pip_settings
+from minigpt.data.index import find, pip_settings, with_credentials
 from minigpt.errors import DataError
 
 
@@ -88,3 +88,12 @@ def test_an_index_without_the_file_is_another_message(workspace, server, source,
     monkeypatch.setenv("PIP_INDEX_URL", f"{server.url}/simple")
     with pytest.raises(DataError, match=r"plays-1\.0\.tar\.gz is on no index that pip"):
         look(source)
+
+
+def test_the_index_s_credentials_go_to_its_own_host_only():
+    index = "https://me:pw@host:8/simple"
+    assert with_credentials("https://host:8/a.whl#x", index) == "https://me:pw@host:8/a.whl#x"
+    assert with_credentials("https://other/a.whl", index) == "https://other/a.whl"
+    assert (
+        with_credentials("https://host:8/a.whl", "https://host:8/simple") == "https://host:8/a.whl"
+    )

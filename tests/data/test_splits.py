@@ -11,7 +11,9 @@ def of_works(documents, change):
 
     def make(works: list[str], size: int = 1000):
         return [
-            change(documents[0], work=work, doc_id=f"s/{work}.txt", split="", text="word\n\n" * size)
+            change(
+                documents[0], work=work, doc_id=f"s/{work}.txt", split="", text="word\n\n" * size
+            )
             for work in works
         ]
 
@@ -82,3 +84,11 @@ def test_one_giant_work_among_crumbs_gives_its_tail(of_works):
     found, _ = assign("s", giant + crumbs, AutoSplits())
     train = sum(d.n_bytes for d in found if d.split == "train")
     assert 0.7 < train / sum(d.n_bytes for d in found) < 0.9
+
+
+def test_an_empty_work_moves_no_other(of_works, change):
+    documents = of_works([f"work {n}" for n in range(4)])
+    empty = change(documents[0], work="empty", doc_id="s/empty.txt", text="")
+    found, remark = assign("s", [*documents, empty], AutoSplits())
+    assert [d for d in found if d.text] == assign("s", documents, AutoSplits())[0]
+    assert remark.startswith("s: 4 works")

@@ -66,7 +66,9 @@ def test_a_bad_record_is_named_by_file_and_line(line, message):
 
 
 def test_a_tail_is_cut_at_blank_lines_and_nothing_is_lost():
-    text = "".join(f"Paragraph {n} with a few words in it.\nAnd a second line.\n\n" for n in range(40))
+    text = "".join(
+        f"Paragraph {n} with a few words in it.\nAnd a second line.\n\n" for n in range(40)
+    )
     train, val, test = cut_tail(text)
     assert "\n\n".join(part.rstrip() for part in (train, val, test)) == text.rstrip()
     assert all(part.startswith("Paragraph") for part in (val, test))

@@ -66,6 +66,13 @@ def tiny_package(corpus: list[Document], tmp_path_factory: pytest.TempPathFactor
     return tiny_model(folder / "base", folder / "tokenizer", seed=0)
 
 
+@pytest.fixture(scope="session")
+def tuned_package(tiny_package: Package) -> Package:
+    """Another model with the same tokenizer."""
+    folder = tiny_package.path.parent
+    return tiny_model(folder / "finetuned", folder / "tokenizer", seed=1)
+
+
 def tiny_model(out: Path, tokenizer: Path, seed: int) -> Package:
     """Write a random model as a package and load it."""
     config = ModelConfig(n_layer=1, n_head=2, n_kv_head=1, n_embd=16, mlp_dim=32, context_length=64)

@@ -83,7 +83,9 @@ def test_logits_are_those_of_transformers_qwen3(tmp_path):
     model, ids = trained(TINY), some_ids(2, 30)
     weights = {name: tensor.clone() for name, tensor in model.fold().state_dict().items()}
     names = translate(weights, QWEN3, "hf")
-    save_file({names[n]: t for n, t in weights.items()}, tmp_path / "model.safetensors", {"format": "pt"})
+    save_file(
+        {names[n]: t for n, t in weights.items()}, tmp_path / "model.safetensors", {"format": "pt"}
+    )
     config = transformers.Qwen3Config(
         vocab_size=VOCAB,
         hidden_size=32,

@@ -1,4 +1,4 @@
-"""No stage outlives who started it, and the next run is not blocked: real processes, real signals."""
+"""No stage outlives who started it, and the next run is not blocked (real signals)."""
 
 import os
 import signal

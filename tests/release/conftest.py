@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from minigpt.data.document import DOCUMENTS, Document, write_documents
+from minigpt.export.config import ExportConfig, ExportParams
 from minigpt.machine import Machine
 from minigpt.model.build import build_model
 from minigpt.model.config import ModelConfig
 from minigpt.package import save_package
+from minigpt.quantization.config import QuantizeConfig, QuantizeParams
+from minigpt.release.export import export
+from minigpt.release.quantize import quantize
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tokenizer.config import TokenizerConfig
 
@@ -41,7 +45,7 @@ def tiny(tmp_path_factory):
     documents = [
         document("plays", "pretrain", 0, VERSES),
         document("speeches", "finetune", 1, VERSES[9:]),
-        document("speeches", "finetune", 2, VERSES[18:]),
+        document("speeches", "finetune", 2, VERSES[20:]),
     ]
     write_documents(root / "data" / "documents" / DOCUMENTS, documents)
     return root
@@ -54,3 +58,21 @@ def run():
     return SimpleNamespace(
         machine=Machine(threads=1), say=said.append, progress=said.append, said=said
     )
+
+
+@pytest.fixture(scope="session")
+def quantized(tiny, run):
+    """What the stage quantize returned; models/int8 and models/int4 are there."""
+    models = tiny / "models"
+    params = QuantizeParams(quantize=QuantizeConfig(max_bytes=400, logit_tokens=40))
+    inputs = models / "finetuned", tiny / "data/documents"
+    return quantize(*inputs, models / "int8", models / "int4", params, run)
+
+
+@pytest.fixture(scope="session")
+def exported(tiny, run):
+    """What the stage export returned; exports/onnx and exports/hf are there."""
+    exports = tiny / "exports"
+    params = ExportParams(export=ExportConfig(max_bytes=400, cached_steps=8))
+    inputs = tiny / "models/finetuned", tiny / "data/documents"
+    return export(*inputs, exports / "onnx", exports / "hf", params, run)

@@ -1,16 +1,19 @@
 """The stages quantize and export on a tiny package: what they measure, and their bytes."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from minigpt.digest import digest
 from minigpt.errors import ExportError
 from minigpt.export.config import ExportConfig, ExportParams
+from minigpt.files import rounded, to_json
 from minigpt.release.export import export
 
-PARAMS = ExportParams(export=ExportConfig(max_bytes=400, cached_steps=8))
+ROOT = Path(__file__).resolve().parents[2]
 AGAIN = """
 import sys
 from pathlib import Path
@@ -36,44 +39,35 @@ write_json(out / "metrics.json", rounded(metrics))
 """
 
 
-@pytest.fixture(scope="module")
-def result(tiny, run):
-    exports = tiny / "exports"
-    return export(
-        tiny / "models/finetuned", tiny / "data/documents",
-        exports / "onnx", exports / "hf", PARAMS, run,
-    )  # fmt: skip
-
-
-def test_logits_are_ours_in_fp32_and_near_in_int8(result):
+def test_logits_are_ours_in_fp32_and_near_in_int8(exported):
     # The same fp32 sums in another order.
-    assert result["hf"]["greatest_logit_difference"] < 1e-5
-    assert result["onnx"]["greatest_logit_difference"] < 1e-5
-    assert 1e-5 < result["onnx_int8"]["greatest_logit_difference"] < 1
+    assert exported["hf"]["greatest_logit_difference"] < 1e-5
+    assert exported["onnx"]["greatest_logit_difference"] < 1e-5
+    assert 1e-5 < exported["onnx_int8"]["greatest_logit_difference"] < 1
 
 
-def test_onnxruntimes_int8_is_measured_in_bits_per_byte(result):
-    found = result["onnx_int8"]
+def test_onnxruntimes_int8_is_measured_in_bits_per_byte(exported):
+    found = exported["onnx_int8"]
     assert found["bits_per_byte"].keys() == {"plays", "speeches"}
     assert all(abs(change) < 0.05 for change in found["relative_difference"].values())
-    assert found["bytes"] < 0.5 * result["onnx"]["bytes"]
+    assert found["bytes"] < 0.5 * exported["onnx"]["bytes"]
 
 
-def test_two_processes_write_the_same_bytes(tiny, result, tmp_path, monkeypatch):
+def test_another_process_writes_the_same_bytes(tiny, quantized, exported, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONHASHSEED", "7")
-    arguments = [sys.executable, "-c", AGAIN, str(tiny)]
-    subprocess.run([*arguments, str(tmp_path / "again")], cwd=tmp_path, check=True)
-    for name in ("onnx", "hf"):
-        assert digest(tmp_path / "again" / name) == digest(tiny / "exports" / name)
+    again = tmp_path / "again"
+    command = [sys.executable, "-c", AGAIN, str(tiny), str(again)]
+    subprocess.run(command, cwd=tmp_path, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    for name in ("models/int8", "models/int4", "exports/onnx", "exports/hf"):
+        assert digest(again / Path(name).name) == digest(tiny / name), name
+    assert (again / "metrics.json").read_text() == to_json(rounded([quantized, exported]))
 
 
 def test_logits_beyond_the_tolerance_are_refused_and_nothing_is_left(tiny, run, tmp_path):
     strict = ExportParams(export=ExportConfig(formats=("hf",), tolerance=1e-12))
+    inputs = tiny / "models/finetuned", tiny / "data/documents"
     with pytest.raises(ExportError, match=r"hf: logits differ from ours .* export\.tolerance"):
-        export(
-            tiny / "models/finetuned", tiny / "data/documents",
-            tmp_path / "onnx", tmp_path / "hf", strict, run,
-        )  # fmt: skip
+        export(*inputs, tmp_path / "onnx", tmp_path / "hf", strict, run)
     assert not (tmp_path / "hf").exists()
 
 

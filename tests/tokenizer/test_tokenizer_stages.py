@@ -1,0 +1,116 @@
+import shutil
+
+import numpy as np
+import pytest
+
+from minigpt.data.document import DOCUMENTS, read_documents, write_documents
+from minigpt.data.shards import open_tokens
+from minigpt.digest import digest
+from minigpt.errors import DataError
+from minigpt.tokenizer.bpe import Tokenizer
+from minigpt.tokenizer.config import (
+    TokenizeConfig,
+    TokenizeParams,
+    TokenizerConfig,
+    TrainTokenizerParams,
+)
+from minigpt.tokenizer.stats import count_tokens, usage
+from minigpt.tokenizer.tokenize import short, tokenize
+from minigpt.tokenizer.train import train_tokenizer
+
+SMALL = TrainTokenizerParams(tokenizer=TokenizerConfig(vocab_size=400))
+
+
+def test_only_the_pretraining_train_split_shapes_the_tokenizer(documents, run, tmp_path):
+    train_tokenizer(documents, tmp_path / "all", SMALL, run)
+    own = read_documents(documents, role="pretrain", split="train")
+    write_documents(tmp_path / "own" / DOCUMENTS, own)
+    train_tokenizer(tmp_path / "own", tmp_path / "alone", SMALL, run)
+    assert digest(tmp_path / "all") == digest(tmp_path / "alone")
+
+
+def test_metrics_tell_of_held_out_text_by_source(documents, run, tmp_path):
+    metrics = train_tokenizer(documents, tmp_path / "tokenizer", SMALL, run)
+    tokenizer = Tokenizer.load(tmp_path / "tokenizer")
+    held_out = read_documents(documents, split="val", source="speeches")
+    n_tokens = sum(len(tokenizer.encode(d.text)) for d in held_out)
+    ratio = sum(d.n_bytes for d in held_out) / n_tokens
+    assert metrics["bytes_per_token"]["speeches"] == pytest.approx(ratio)
+    own = metrics["bytes_per_token"]["plays"]
+    assert run.said[-1] == f"400 tokens · {own:.2f} bytes a token on held-out text"
+
+
+def test_no_training_text_is_refused_and_leaves_nothing(documents, run, tmp_path):
+    write_documents(tmp_path / "val" / DOCUMENTS, read_documents(documents, split="val"))
+    with pytest.raises(DataError, match="no document has role pretrain and split train"):
+        train_tokenizer(tmp_path / "val", tmp_path / "tokenizer", SMALL, run)
+    assert not (tmp_path / "tokenizer").exists()
+
+
+@pytest.fixture
+def built(documents, run, tmp_path):
+    """Folder with tokenizer, pretrain and finetune, in shards of 700 tokens."""
+    train_tokenizer(documents, tmp_path / "tokenizer", SMALL, run)
+    return build(documents, tmp_path, run)
+
+
+def build(documents, folder, run, threads=2):
+    run.machine.threads = threads
+    params = TokenizeParams(tokenize=TokenizeConfig(shard_tokens=700))
+    outs = (folder / "pretrain", folder / "finetune")
+    return tokenize(documents, folder / "tokenizer", *outs, params, run)
+
+
+def test_shards_hold_every_document_behind_an_end_of_text(documents, built, tmp_path):
+    tokenizer = Tokenizer.load(tmp_path / "tokenizer")
+    for role in ("pretrain", "finetune"):
+        for split in ("train", "val", "test"):
+            tokens = open_tokens(tmp_path / role, split, tokenizer.digest)
+            texts = [d.text for d in read_documents(documents, role=role, split=split)]
+            expected = [[tokenizer.eot_id, *tokenizer.encode(text)] for text in texts]
+            assert np.concatenate(expected).tolist() == tokens.ids.tolist()
+            assert tokens.ids[tokens.docs[:-1]].tolist() == [tokenizer.eot_id] * len(texts)
+            assert tokens.n_bytes == sum(len(text.encode()) for text in texts)
+
+
+def test_threads_and_repetition_change_no_byte(documents, built, tmp_path, run):
+    (tmp_path / "again").mkdir()
+    shutil.copytree(tmp_path / "tokenizer", tmp_path / "again" / "tokenizer")
+    assert build(documents, tmp_path / "again", run, threads=1) == built
+    for role in ("pretrain", "finetune"):
+        assert digest(tmp_path / role) == digest(tmp_path / "again" / role)
+
+
+def test_the_stage_ends_by_counting_its_tokens(built, run):
+    n = {split: sum(built[role][split]["tokens"] for role in built) for split in built["pretrain"]}
+    parts = ", ".join(f"{split} {short(n[split])}" for split in ("train", "val", "test"))
+    assert run.said[-1] == f"{short(sum(n.values()))} tokens · {parts}"
+
+
+def test_a_role_without_training_text_is_refused_and_leaves_nothing(documents, run, tmp_path):
+    train_tokenizer(documents, tmp_path / "tokenizer", SMALL, run)
+    write_documents(tmp_path / "own" / DOCUMENTS, read_documents(documents, role="pretrain"))
+    with pytest.raises(DataError, match="no document has role finetune and split train"):
+        build(tmp_path / "own", tmp_path, run)
+    assert not (tmp_path / "finetune").exists()
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(7, "7"), (96_000, "96.0k"), (246_691, "0.2M"), (4_900_000, "4.9M")]
+)
+def test_counts_read_in_one_glance(count, text):
+    assert short(count) == text
+
+
+def test_usage_counts_what_is_never_and_what_is_evenly_used(tokenizer):
+    n = len(tokenizer.ranks)
+    even = np.ones(tokenizer.vocab_size, dtype=np.int64)
+    assert usage(even, tokenizer)["renyi_efficiency"] == pytest.approx(1)
+    one = count_tokens([np.array([65, 65])], tokenizer.vocab_size)
+    assert usage(one, tokenizer) == {
+        "unused_share": pytest.approx(1 - 1 / n),
+        "fragment_share": 0,
+        "renyi_efficiency": pytest.approx(0),
+    }
+    fragment = count_tokens([np.array([0xE8, 65])], tokenizer.vocab_size)
+    assert usage(fragment, tokenizer)["fragment_share"] == pytest.approx(0.5)

@@ -1,0 +1,147 @@
+"""The two stages' functions, from shards to packages."""
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+from tiny_training import new_run
+
+from minigpt.data.shards import ShardWriter
+from minigpt.digest import digest
+from minigpt.errors import DataError, ParamsError
+from minigpt.model.config import ModelConfig
+from minigpt.package import load_package
+from minigpt.tokenizer.bpe import Tokenizer
+from minigpt.tokenizer.config import MIN_VOCAB_SIZE, TokenizerConfig
+from minigpt.training.config import (
+    FinetuneConfig,
+    FinetuneParams,
+    Phase,
+    PretrainConfig,
+    PretrainParams,
+)
+from minigpt.training.finetune import finetune
+from minigpt.training.pretrain import pretrain
+
+VERSE = "Shall I compare thee to a summer's day? Thou art more lovely and more temperate.\n" * 40
+SPEECH = "My fellow citizens, the state of our union is strong, and our work is not done.\n" * 40
+PHASES = (Phase(share=1, divisor=2),)
+PRETRAIN = PretrainParams(
+    model=ModelConfig(n_layer=2, n_embd=32, n_head=2, mlp_dim=48, context_length=32),
+    pretrain=PretrainConfig(max_steps=30, tokens_per_step=128, eval_every=15, phases=PHASES),
+)
+FINETUNE = FinetuneParams(
+    finetune=FinetuneConfig(max_steps=12, tokens_per_step=128, phases=PHASES, freeze_blocks=1)
+)
+
+
+def write_shards(folder, tokenizer, text):
+    folder.mkdir()
+    writer = ShardWriter(
+        folder,
+        vocab_size=tokenizer.vocab_size,
+        eot_id=tokenizer.eot_id,
+        tokenizer=tokenizer.digest,
+        shard_tokens=10_000,
+    )
+    for split, share in (("train", text), ("val", text[: len(text) // 4])):
+        writer.add(split, "words", np.array(tokenizer.encode(share)), len(share.encode()))
+    writer.close()
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """A folder with tokenizer, tokens of both roles, base, finetuned, and their metrics."""
+    root = tmp_path_factory.mktemp("built")
+    tokenizer = Tokenizer.train(
+        [VERSE, SPEECH], TokenizerConfig(vocab_size=max(MIN_VOCAB_SIZE, 320))
+    )
+    tokenizer.save(root / "tokenizer")
+    for role, text in (("verse", VERSE), ("speech", SPEECH)):
+        write_shards(root / role, tokenizer, text)
+    metrics = {
+        "pretrain": run_pretrain(root, root / "base"),
+        "finetune": run_finetune(root, root / "finetuned"),
+    }
+    return root, metrics
+
+
+def run_pretrain(root, out):
+    run = new_run(root / "work" / out.name)
+    return pretrain(root / "verse", root / "tokenizer", out, out.with_suffix(".csv"), PRETRAIN, run)
+
+
+def run_finetune(root, out, params=FINETUNE):
+    run = new_run(root / "work" / out.name)
+    base, new, old = root / "base", root / "speech", root / "verse"
+    return finetune(base, new, old, out, out.with_suffix(".csv"), params, run)
+
+
+def test_metrics_hold_results_and_no_speeds(built):
+    _, metrics = built
+    found = metrics["pretrain"]
+    assert set(found) == {"val", "train_loss", "steps", "tokens", "trained_parameters"}
+    assert (found["steps"], found["tokens"]) == (30, 30 * 128)
+    assert 0 < found["val"]["bits_per_byte"] < 8
+
+
+def test_finetuning_gains_on_the_new_domain_and_tells_what_the_old_lost(built):
+    _, metrics = built
+    new, old = metrics["finetune"]["new_domain"], metrics["finetune"]["old_domain"]
+    assert new["after"]["bits_per_byte"] < new["before"]["bits_per_byte"]
+    assert old["before"] == pytest.approx(metrics["pretrain"]["val"], rel=1e-3)
+    assert old["after"] != old["before"]
+
+
+def test_the_same_inputs_give_the_same_bytes(built):
+    root, metrics = built
+    assert run_pretrain(root, root / "again") == metrics["pretrain"]
+    assert digest(root / "again") == digest(root / "base")
+    assert digest(root / "again.csv") == digest(root / "base.csv")
+
+
+def test_curve_has_a_row_a_step_and_the_validations(built):
+    root, _ = built
+    rows = list(csv.DictReader((root / "base.csv").open()))
+    assert [int(row["step"]) for row in rows] == list(range(1, 31))
+    assert [row["step"] for row in rows if row["val_loss"]] == ["15", "30"]
+
+
+def test_frozen_blocks_are_those_of_the_base(built):
+    root, _ = built
+    base, tuned = (load_package(root / name).model for name in ("base", "finetuned"))
+    for name, weight in base.blocks[0].named_parameters():
+        assert torch.equal(weight, tuned.blocks[0].get_parameter(name))
+    assert not torch.equal(base.blocks[1].mlp.up.weight, tuned.blocks[1].mlp.up.weight)
+
+
+def test_freezing_more_blocks_than_there_are_is_refused(built):
+    root, _ = built
+    params = FINETUNE.replace(finetune=FINETUNE.finetune.replace(freeze_blocks=3))
+    with pytest.raises(ParamsError, match=r"freeze_blocks: 3, but the model has 2"):
+        run_finetune(root, root / "refused", params)
+    assert not (root / "refused").exists()
+
+
+def test_phases_that_do_not_fit_the_base_are_refused(built):
+    root, _ = built
+    wrong = FINETUNE.finetune.replace(phases=(Phase(share=1, divisor=5),))
+    with pytest.raises(ParamsError, match=r"finetune\.phases: 5 does not divide 32"):
+        run_finetune(root, root / "refused", FINETUNE.replace(finetune=wrong))
+
+
+def test_shards_of_another_tokenizer_are_refused(built, tmp_path):
+    root, _ = built
+    other = Tokenizer.train([SPEECH], TokenizerConfig(vocab_size=MIN_VOCAB_SIZE + 5))
+    write_shards(tmp_path / "speech", other, SPEECH)
+    with pytest.raises(DataError, match="another tokenizer"):
+        finetune(
+            root / "base",
+            tmp_path / "speech",
+            root / "verse",
+            tmp_path / "out",
+            tmp_path / "out.csv",
+            FINETUNE,
+            new_run(tmp_path / "work"),
+        )
