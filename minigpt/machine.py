@@ -72,7 +72,7 @@ class Machine(Config):
         torch.set_num_threads(self.threads)
         torch.use_deterministic_algorithms(True)
         # Memory that nobody wrote yet is filled for debugging only: 3 to 5 % of a training step.
-        torch.utils.deterministic.fill_uninitialized_memory = False
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
     def fingerprint(self) -> dict[str, Any]:
         """What the bytes of a trained file depend on beside commit and data."""

@@ -51,7 +51,7 @@ class Run:
     def summary(self, path: Path, metrics: Mapping[str, Any]) -> None:
         """Write the stage's metrics file (sorted, six significant digits), record its numbers."""
         write_json(path, rounded(dict(metrics)))
-        self.tracker.metrics(flat(metrics), step=0)
+        self.tracker.metrics(flat(metrics))
 
     def dataset(self, name: str, path: Path, digest: str, context: str) -> None:
         """Record which data the stage read."""

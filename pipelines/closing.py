@@ -68,8 +68,10 @@ def in_size(sizes: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def size(name: str, found: Mapping[str, Any]) -> str:
     """Megabytes of a package and what its rounding costs on the worst source."""
     text = f"{name} {found['bytes'] / 1e6:.1f} MB"
-    change = found.get("relative_difference")
-    return f"{text} ({max(change.values()):+.1%} bits per byte)" if change else text
+    if "relative_difference" not in found:
+        return text
+    worst = round(max(found["relative_difference"].values()), 3) + 0.0  # never -0.0
+    return f"{text} ({worst:+.1%} bits per byte)"
 
 
 def next_commands(root: Path, prompt: str) -> Sequence[str]:

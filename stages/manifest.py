@@ -11,7 +11,7 @@ def main(out: Path, files: Path) -> None:
     """Every output of the stages before in; their digests and the list of their files out."""
     params = load_params(ManifestParams)
     with open_run("manifest", params) as run:
-        manifest(Path(), run.inputs, out, files, run)
+        manifest(Path(), list(run.inputs), out, files, run)
 
 
 if __name__ == "__main__":

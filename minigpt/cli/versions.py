@@ -92,6 +92,18 @@ def promote(
         talk(f"  {condition.about:<18} {condition.found}")
 
 
+@app.command()
+def relocate() -> None:
+    """Mend the store of a checkout that was moved.
+
+    Example: minigpt registry relocate
+    """
+    from minigpt.tracking.relocate import relocate as mend
+
+    root = project_root()
+    talk(f"{mend(root)} locations now lie under {root}")
+
+
 def facts(version: Version) -> dict[str, Any]:
     """A version as JSON."""
     return {

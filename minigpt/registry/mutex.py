@@ -15,7 +15,6 @@ from minigpt.digest import text_digest
 from minigpt.errors import RegistryError
 from minigpt.tracking.store import Store, clear_errors
 
-PREFIX = "lock."
 WAIT_SECONDS = 30.0
 
 
@@ -26,7 +25,7 @@ def only_changer(store: Store, name: str) -> Iterator[None]:
     Raises:
         RegistryError: another process holds it.
     """
-    lock = f"{PREFIX}{name}.{'champion'}"
+    lock = f"lock.{name}.champion"
     deadline = time.monotonic() + WAIT_SECONDS
     while not _taken(store, lock):
         holder = _holder(store, lock)

@@ -134,10 +134,10 @@ class MlflowTracker:
             self._store.client.log_text(self._run, text, "params.yaml")
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Kept back and sent in batches. The first step starts the record of the machine's load."""
+        """Kept back and sent in batches. A step past 0 starts the record of the machine's load."""
         from mlflow.entities import Metric
 
-        if step is not None and self._monitor is None:
+        if step and self._monitor is None:
             self._watch_machine()
         now = int(time.time() * 1000)
         self._pending += [Metric(_allowed(k), float(v), now, step or 0) for k, v in values.items()]

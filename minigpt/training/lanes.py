@@ -5,12 +5,14 @@ of the sequences each train a 2.4M model up to twice as fast as one thread with 
 operations let go of the interpreter's lock, so that Python between them hardly matters.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 from typing import Self, TypeVar
 
 import torch
+
+from minigpt.machine import Machine
 
 R = TypeVar("R")
 
@@ -48,6 +50,12 @@ class Lanes:
         torch.set_num_threads(self._threads_before)
 
 
-def lane_count(threads: int, sequences: Sequence[int]) -> int:
-    """The most lanes, up to `threads`, that divide each number of sequences."""
-    return max(n for n in range(1, threads + 1) if all(count % n == 0 for count in sequences))
+def lane_count(machine: Machine, sequences: Collection[int]) -> int:
+    """The most lanes, up to the machine's threads, that divide each number of sequences.
+
+    A GPU has one, and so has compiled code: torch.compile serves one thread at a time.
+    """
+    if machine.compile or machine.torch_device != "cpu":
+        return 1
+    choices = range(1, machine.threads + 1)
+    return max(n for n in choices if all(count % n == 0 for count in sequences))

@@ -98,8 +98,7 @@ def train(
             f"params.yaml: tokens_per_step: {config.tokens_per_step} hold no sequence of "
             f"{max(lengths)} tokens for each of {parallel.world_size} processes"
         )
-    shared = machine.compile or parallel.device.type != "cpu"
-    lanes = Lanes(1 if shared else lane_count(machine.threads, rows), machine.threads)
+    lanes = Lanes(lane_count(machine, rows), machine.threads)
 
     model.to(parallel.device)
     optimizer = build_optimizer(model, config.optimizer, chunks=lanes.count)

@@ -48,9 +48,9 @@ def measure(
     """Seconds of one optimizer step at each sequence length; the fastest of those that fit."""
     net = build_model(model, vocab_size, seed=0).to(machine.torch_device)
     rows = {length: config.tokens_per_step // length for length in lengths}
-    count = lane_count(machine.threads, list(rows.values()), machine.torch_device)
+    count = lane_count(machine, list(rows.values()))
     optimizer = build_optimizer(net, config.optimizer, chunks=count)
-    precision = make_precision(config.dtype, net)
+    precision = make_precision(config.dtype, net, compiled=machine.compile)
     found: dict[int, float] = {}
     with Lanes(count, machine.threads) as lanes:
         for length in lengths:

@@ -45,8 +45,12 @@ stages:
     deps: [step.py]
     params: [seed]
     outs: [zeta.txt]
+  beta:
+    cmd: python step.py beta
+    deps: [step.py, zeta.txt]
+    params: [release]
+    outs: [beta.txt]
     meta: {retries: 1}
-  beta: {cmd: python step.py beta, deps: [step.py, zeta.txt], params: [release], outs: [beta.txt]}
   alpha: {cmd: python step.py alpha, deps: [step.py, beta.txt], params: [gate], outs: [alpha.txt]}
 """
 

@@ -15,6 +15,7 @@ import json, os, sys
 from pathlib import Path
 from minigpt.errors import StageError
 from minigpt.process import workspace_lock
+from minigpt.tracking.store import open_store
 from pipelines.server import log_to_file, start_server
 
 root = Path.cwd()
@@ -50,6 +51,9 @@ with workspace_lock(root):
     found["again"] = story(build(return_state=True))
     Path("params.yaml").write_text("sed: 1\\n")
     found["refused"] = build(return_state=True).message
+    store = open_store(root)
+    runs = store.client.search_runs([store.experiment_id], order_by=["start_time ASC"])
+    found["parents"] = [[run.info.status, run.data.tags["minigpt.commit"]] for run in runs]
     print("FOUND", json.dumps(found))
 """
 
@@ -102,6 +106,12 @@ def test_nothing_to_do_is_cached_throughout_and_shows_no_table(found):
         row["digest"] for row in found["mended"]["rows"].values()
     ]
     assert found["shown"].count("what happened") == 2  # the table of each of the first two runs
+
+
+def test_a_run_that_does_something_has_an_mlflow_run_and_a_run_that_does_not_has_none(found):
+    head = ["git", "rev-parse", "HEAD"]
+    commit = subprocess.run(head, cwd=found["root"], capture_output=True, text=True).stdout.strip()
+    assert found["parents"] == [["FAILED", commit], ["FINISHED", commit]]
 
 
 def test_bad_params_are_refused_before_anything_runs(found):

@@ -40,8 +40,17 @@ def start_flow(project: Path) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
     return flow, {"flow": flow.pid, "lifeline": lifeline.pid, "dvc": dvc.pid, "stage": stage}
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-@pytest.mark.parametrize("target", ["flow", "lifeline", "dvc"])
+@pytest.mark.parametrize(
+    ("target", "number"),
+    [
+        ("flow", signal.SIGKILL),
+        ("lifeline", signal.SIGKILL),
+        ("dvc", signal.SIGKILL),
+        pytest.param("flow", signal.SIGTERM, marks=pytest.mark.prove),
+        pytest.param("lifeline", signal.SIGTERM, marks=pytest.mark.prove),
+        pytest.param("dvc", signal.SIGTERM, marks=pytest.mark.prove),
+    ],
+)
 def test_whoever_is_killed_no_stage_is_left_and_the_next_run_works(project, target, number):
     flow, pids = start_flow(project)
     os.kill(pids[target], number)

@@ -35,7 +35,7 @@ def tiny(tmp_path_factory):
     root = tmp_path_factory.mktemp("release")
     tokenizer = Tokenizer.train([VERSES], TokenizerConfig(vocab_size=300))
     tokenizer.save(root / "models" / "tokenizer")
-    sizes = ModelConfig(n_layer=2, n_embd=64, n_head=4, n_kv_head=2, mlp_dim=128, context_length=48)
+    sizes = ModelConfig(n_layer=1, n_embd=64, n_head=4, n_kv_head=2, mlp_dim=128, context_length=48)
     model = build_model(sizes, vocab_size=300, seed=0)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():

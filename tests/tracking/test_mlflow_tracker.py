@@ -30,9 +30,11 @@ def test_metrics_are_sent_in_batches_and_all_at_the_end(root, store, monkeypatch
     assert [(m.step, m.value) for m in history] == [(s, 1 / (s + 1)) for s in range(25)]
 
 
-def test_a_result_without_a_step_starts_no_watch_of_the_machine(root, store):
+def test_a_result_starts_no_watch_of_the_machine(root, store):
     tracker = open_child(root, "evaluate")
     tracker.metrics({"bits_per_byte": 2.0})
+    tracker.metrics({"bits_per_byte": 2.0}, 0)
+    assert tracker._monitor is None
     tracker.close()
     run = store.client.get_run(tracker.run_id)
     assert set(run.data.metrics) == {"bits_per_byte"}
@@ -41,7 +43,7 @@ def test_a_result_without_a_step_starts_no_watch_of_the_machine(root, store):
 def test_training_records_the_load_of_the_machine(root, store, monkeypatch):
     monkeypatch.setattr(mlflow_tracker, "SYSTEM_SECONDS", 0.2)
     tracker = open_child(root, "pretrain")
-    tracker.metrics({"train/loss": 1.0}, 0)
+    tracker.metrics({"train/loss": 1.0}, 1)
     tracker._monitor._shutdown_event.wait(1.5)
     tracker.close()
     metrics = store.client.get_run(tracker.run_id).data.metrics
@@ -109,7 +111,7 @@ def test_making_and_using_a_store_says_nothing_and_mlflow_is_imported_late(tmp_p
     code = (
         "import sys; from pathlib import Path; from minigpt.tracking import open_child; "
         "assert 'mlflow' not in sys.modules; root = Path(sys.argv[1]); "
-        "run = open_child(root, 'pretrain'); run.metrics({'x': 1.0}, 0); "
+        "run = open_child(root, 'pretrain'); run.metrics({'x': 1.0}, 1); "
         "run.artifact(root / 'a'); run.close()"
     )
     (tmp_path / "a").write_text("a")

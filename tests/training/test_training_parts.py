@@ -3,7 +3,7 @@
 import pytest
 import torch
 from pydantic import ValidationError
-from tiny_training import MODEL, new_model
+from tiny_training import MACHINE, MODEL, new_model
 
 from minigpt.training.config import Phase, PretrainConfig, PretrainParams
 from minigpt.training.lanes import Lanes, lane_count
@@ -27,10 +27,18 @@ def test_lanes_share_the_cores_and_give_them_back():
     assert torch.get_num_threads() == before
 
 
-def test_lane_count_divides_every_batch():
-    assert lane_count(2, [16, 8, 4]) == 2
-    assert lane_count(8, [16, 8, 4]) == 4
-    assert lane_count(2, [5]) == 1
+@pytest.mark.parametrize(
+    ("settings", "sequences", "lanes"),
+    [
+        ({"threads": 2}, [16, 8, 4], 2),
+        ({"threads": 8}, [16, 8, 4], 4),
+        ({"threads": 2}, [5], 1),
+        ({"threads": 8, "device": "cuda"}, [16], 1),
+        ({"threads": 8, "compile": True}, [16], 1),
+    ],
+)
+def test_lane_count_divides_every_batch(settings, sequences, lanes):
+    assert lane_count(MACHINE.replace(**settings), sequences) == lanes
 
 
 def test_bf16_works_with_a_rounded_copy_of_the_masters():
