@@ -1,6 +1,7 @@
 """Processes that neither outlive their parent nor work twice in one place (standard library only).
 
-What was measured about signals, DVC and locks, and what does not work: docs/decisions/ (processes).
+Signals do not travel by themselves: SIGTERM or SIGKILL to a flow or to `dvc` leaves what they had
+started at work, and the next run would start it a second time beside it.
 """
 
 import contextlib
@@ -14,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -86,31 +86,24 @@ def die_with_parent(grace_seconds: float = 3.0) -> None:
     threading.Thread(target=watch, name="die-with-parent", daemon=True).start()
 
 
-@dataclass
-class _Lock:
-    """An operating-system lock on a file that names its holder; the kernel frees it at death."""
+def take_lock(path: Path) -> int | None:
+    """The descriptor of `path`, locked and naming this process; None while another holds it.
 
-    path: Path
-    descriptor: int
-
-    @classmethod
-    def try_take(cls, path: Path) -> "_Lock | None":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            _lock(descriptor)
-        except OSError:
-            os.close(descriptor)
-            return None
-        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        holder = {"pid": os.getpid(), "command": command, "since": time.strftime("%Y-%m-%d %H:%M")}
-        with contextlib.suppress(OSError):  # a full disk takes the name, not the lock
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, json.dumps(holder).encode())
-        return cls(path, descriptor)
-
-    def free(self) -> None:
-        os.close(self.descriptor)
+    The kernel frees the lock when the last process with that descriptor closes it or dies.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        _lock(descriptor)
+    except OSError:
+        os.close(descriptor)
+        return None
+    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    holder = {"pid": os.getpid(), "command": command, "since": time.strftime("%Y-%m-%d %H:%M")}
+    with contextlib.suppress(OSError):  # a full disk takes the name, not the lock
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, json.dumps(holder).encode())
+    return descriptor
 
 
 if sys.platform == "win32":
@@ -158,7 +151,7 @@ def is_alive(pid: int, word: str = "") -> bool:
     return True
 
 
-_workspace: _Lock | None = None
+_workspace: int | None = None
 
 
 @contextlib.contextmanager
@@ -174,7 +167,7 @@ def workspace_lock(root: Path, wait: bool = False) -> Iterator[None]:
     global _workspace  # one a process; `tied` hands it on to the lifeline
     path = root.resolve() / WORK / "workspace.lock"
     started, told = time.monotonic(), False
-    while (lock := _Lock.try_take(path)) is None:
+    while (lock := take_lock(path)) is None:
         holder = holder_of(path)
         if os.environ.get(HELD) == f"{holder['pid']}:{path}":
             yield
@@ -196,7 +189,7 @@ def workspace_lock(root: Path, wait: bool = False) -> Iterator[None]:
     finally:
         _workspace = None
         os.environ.pop(HELD, None)
-        lock.free()
+        os.close(lock)
 
 
 @contextlib.contextmanager
@@ -208,7 +201,7 @@ def stage_lock(stage: str, wait_s: float = 30, root: Path = Path()) -> Iterator[
     """
     path = root / WORK / f"{stage}.lock"
     deadline, told = time.monotonic() + wait_s, False
-    while (lock := _Lock.try_take(path)) is None:
+    while (lock := take_lock(path)) is None:
         if time.monotonic() > deadline:
             raise BusyError(
                 f"{stage} is being built by {named(holder_of(path))}. "
@@ -221,7 +214,7 @@ def stage_lock(stage: str, wait_s: float = 30, root: Path = Path()) -> Iterator[
     try:
         yield
     finally:
-        lock.free()
+        os.close(lock)
 
 
 def remove_stale_rwlock(root: Path) -> None:
@@ -259,7 +252,7 @@ def tied(
     `popen` goes to Popen (stdout, stderr). The lifeline leads a session of its own, so Ctrl-C in
     the terminal reaches this process only, which then ends the block.
     """
-    inherited = [_workspace.descriptor] if _workspace and sys.platform != "win32" else []
+    inherited = [] if _workspace is None or sys.platform == "win32" else [_workspace]
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", LIFELINE, *argv],
         cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.PIPE, text=True,

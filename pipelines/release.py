@@ -89,7 +89,6 @@ def promote(root: Path, params: Params, version: str) -> tuple[str, str | None]:
 def render_report(root: Path) -> Path:
     """reports/index.html, from what was built and from how long it took."""
     from minigpt.evaluation.report import render
-
     from minigpt.registry.durations import stage_durations
 
     return Path(render(root, stage_durations(root)))

@@ -49,7 +49,7 @@ class Watcher(Protocol):
         """The stage said a line."""
 
 
-# DVC's messages are stable for years; research and versions: docs/decisions/ (orchestration).
+# dvc/stage/__init__.py, cache.py and run.py; DVC has no other word for what it did.
 DVC_SAYS = (
     (re.compile(r"^Stage '.+' didn't change, skipping"), Outcome.UNCHANGED),
     (re.compile(r"^Stage '.+' is cached - skipping run"), Outcome.RESTORED),

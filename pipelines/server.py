@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
 from minigpt.errors import MiniGPTError
 from minigpt.process import WORK, tied
 
-READY_SECONDS = 180.0
+START_SECONDS, ANSWER_SECONDS = 180.0, 10.0
 LOCAL = "127.0.0.1"
 EPHEMERAL = {
     "PREFECT_UI_ENABLED": "0",
@@ -46,9 +47,9 @@ def start_server(root: Path) -> Callable[[], None]:
 
     Its database lies in `root`/.prefect. It is stopped when this process ends, however it ends.
     """
-    configured = PREFECT_API_URL.value()
-    if configured:
-        return lambda: None
+    if configured := PREFECT_API_URL.value():
+        missing = f"no Prefect server answers at {configured}. Start it, or unset PREFECT_API_URL"
+        return lambda: wait_for(configured, ANSWER_SECONDS, missing)
     with socket.socket() as probe:
         probe.bind((LOCAL, 0))
         port = probe.getsockname()[1]
@@ -74,13 +75,27 @@ def start_server(root: Path) -> Callable[[], None]:
         # atexit runs after Prefect's own threads have sent what they hold.
         atexit.register(starting.pop_all().close)
 
-    def wait() -> None:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        deadline = time.monotonic() + READY_SECONDS
-        while time.monotonic() < deadline and process.poll() is None:
-            with contextlib.suppress(OSError), opener.open(f"{url}/health", timeout=5):
-                return
-            time.sleep(0.1)
-        raise MiniGPTError(f"Prefect's server did not start; what it said: {log}")
+    silent = f"Prefect's server did not start; what it said: {log}"
+    return lambda: wait_for(url, START_SECONDS, silent, lambda: process.poll() is None)
 
-    return wait
+
+def wait_for(
+    url: str, seconds: float, otherwise: str, while_true: Callable[[], bool] = lambda: True
+) -> None:
+    """Return when the API at `url` answers.
+
+    Raises:
+        MiniGPTError: it did not in `seconds`, or `while_true` no longer held; says `otherwise`.
+    """
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and while_true():
+        try:
+            # http: our own, or what Prefect's settings name
+            urllib.request.urlopen(f"{url}/health", timeout=5).close()  # noqa: S310
+        except urllib.error.HTTPError:
+            return  # it answers, if only that it wants a key
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return
+    raise MiniGPTError(otherwise)

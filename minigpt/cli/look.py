@@ -101,7 +101,7 @@ def plan(as_json: Json = False) -> None:
             for name, stage in facts["stages"].items()
         ),
     )
-    talk(f"training takes about {clock(total)} on this machine; the other stages about two minutes")
+    talk(f"training takes about {clock(total)} on this machine; the other stages come on top")
 
 
 def clock(seconds: float) -> str:

@@ -28,6 +28,8 @@ from minigpt.package import Package
 
 FP32, INT8 = "model.onnx", "model_int8.onnx"
 FORMAT = 1
+LARGEST = 2**31 - 2**20
+"""Bytes of weights that fit in one file: protobuf ends at 2 GiB, and the graph needs some of it."""
 
 
 class CachedDecoder(nn.Module):
@@ -50,8 +52,13 @@ def to_onnx(package: Package, out: Path, config: ExportConfig) -> None:
     Raises:
         ExportError: ONNX has no operators for some part of the model.
     """
-    model = trace(plain_model(package, "onnx"), config.opset)
-    write_bytes(out / FP32, model.SerializeToString(deterministic=True))
+    model = plain_model(package, "onnx")
+    if (size := 4 * sum(weight.numel() for weight in model.parameters())) > LARGEST:
+        raise ExportError(
+            f"onnx: {size / 1e9:.1f} GB of weights do not fit in one file (2.1 GB at most). "
+            "Leave onnx out of export.formats."
+        )
+    write_bytes(out / FP32, trace(model, config.opset).SerializeToString(deterministic=True))
     write_bytes(out / INT8, to_int8(out / FP32))
     shutil.copyfile(package.path / "tokenizer.json", out / "tokenizer.json")
     write_json(

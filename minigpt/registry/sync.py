@@ -39,7 +39,8 @@ from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
 from minigpt.tracking.store import Store, clear_errors, open_store
 
 MANIFEST, FILES = Path("release/manifest.json"), Path("release/files.json")
-KEPT = ("models/", "exports/", "metrics/", "data/validation.json")  # outputs that a version holds
+KEPT = ("models/", "exports/", "metrics/")  # outputs that a version holds
+ABOUT = ("data/validation.json", "params.yaml", "dvc.yaml", "dvc.lock")
 INDEX = ("doc_id", "sha256", "source", "role", "work", "lang", "licence", "split")
 
 
@@ -107,7 +108,7 @@ def _keep_files(
 ) -> None:
     """Everything that a version is made of, but its model, under its path in the checkout."""
     outputs = [p for p in manifest.digests if p.startswith(KEPT) and p != MODEL]
-    about = (MANIFEST, FILES, Path("params.yaml"), Path("dvc.yaml"), Path("dvc.lock"))
+    about = (MANIFEST, FILES, *map(Path, ABOUT))
     for path in (*map(Path, outputs), *about):
         folder = path if (root / path).is_dir() else path.parent
         tracker.artifact(root / path, None if folder == Path() else folder.as_posix())

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from minigpt.errors import ExportError
-from minigpt.evaluation.perplexity import measure, measure_package
+from minigpt.evaluation.perplexity import measure, measure_package, window_over
 from minigpt.export import onnx as onnx_files
 from minigpt.export.config import ExportConfig, ExportParams
 from minigpt.export.exporters import EXPORTERS
@@ -21,7 +21,7 @@ from minigpt.export.verify import (
 )
 from minigpt.files import new_folder, write_text
 from minigpt.package import Package, load_package
-from minigpt.release.text import Texts, first_ids, held_out_texts, relative_difference, window_over
+from minigpt.release.text import Texts, first_ids, held_out_texts, relative_difference
 from minigpt.run import Run
 
 

@@ -11,6 +11,9 @@ from minigpt.errors import DataError, RegistryError
 from minigpt.files import write_json
 from minigpt.run import Run
 
+MADE_OF = ("data/documents", "exports/", "metrics/", "models/")
+"""What a version is made of; outputs on the way there are listed, but are no part of its name."""
+
 
 class Manifest(Config):
     """release/manifest.json. Its file's digest names a version."""
@@ -42,7 +45,7 @@ Read = TypeVar("Read", Manifest, FileList)
 
 
 def manifest(root: Path, inputs: list[Path], manifest: Path, files: Path, run: Run) -> None:
-    """Write the digest of every input to `manifest`, and the files these are made of to `files`.
+    """Write the digests of what a version is made of to `manifest`, every input's files to `files`.
 
     Raises:
         DataError: an input is missing, empty or outside `root`.
@@ -52,7 +55,8 @@ def manifest(root: Path, inputs: list[Path], manifest: Path, files: Path, run: R
         found = files_of(root / path) if (root / path).exists() else []
         if not found:
             raise DataError(f"{path}: there is nothing to list. Run: dvc repro")
-        digests[relative(root, path)] = digest(root / path)
+        if (name := relative(root, path)).startswith(MADE_OF):
+            digests[name] = digest(root / path)
         entries += [
             FileEntry(path=relative(root, f), size=f.stat().st_size, sha256=file_digest(f))
             for f in found

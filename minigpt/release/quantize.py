@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from minigpt.digest import digest
-from minigpt.evaluation.perplexity import measure_package
+from minigpt.evaluation.perplexity import measure_package, window_over
 from minigpt.package import WEIGHTS, Package, load_package, save_package
 from minigpt.quantization import swap
 from minigpt.quantization.config import QuantizeParams, Scheme
 from minigpt.quantization.error import layer_errors
-from minigpt.release.text import Texts, first_ids, held_out_texts, relative_difference, window_over
+from minigpt.release.text import Texts, first_ids, held_out_texts, relative_difference
 from minigpt.run import Run
 
 

@@ -10,8 +10,6 @@ from torch import Tensor
 
 from minigpt.data.document import Document, read_documents
 from minigpt.errors import DataError
-from minigpt.evaluation.config import WindowConfig
-from minigpt.model.config import ModelConfig
 from minigpt.tokenizer.bpe import Tokenizer
 
 Texts = Mapping[str, list[Document]]
@@ -54,12 +52,6 @@ def first_ids(tokenizer: Tokenizer, texts: Texts, wanted: int) -> Tensor:
         if len(ids) >= wanted:
             break
     return torch.tensor([ids[:wanted]])
-
-
-def window_over(config: ModelConfig, length: int | None) -> WindowConfig:
-    """Windows of `length` (the model's context, if None), half overlapping."""
-    length = length or config.context_length
-    return WindowConfig(length=length, stride=max(1, length // 2))
 
 
 def relative_difference(

@@ -6,6 +6,8 @@ import onnx
 import pytest
 import torch
 
+from minigpt.errors import ExportError
+from minigpt.export import onnx as onnx_export
 from minigpt.export.config import ExportConfig
 from minigpt.export.onnx import FP32, INT8, to_onnx
 from minigpt.export.verify import onnx_decoder, parity, same_ids, torch_decoder
@@ -80,3 +82,9 @@ def test_other_dialects_can_be_written_too(make_package, ids, tmp_path):
     decoder = onnx_decoder(tmp_path / FP32, threads=1)
     found = parity(torch_decoder(package.model), decoder, ids, cached_steps=3)
     assert max(found.prompt, found.cached) < 1e-5
+
+
+def test_more_weights_than_a_file_can_hold_are_refused(package, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_export, "LARGEST", 1000)
+    with pytest.raises(ExportError, match="do not fit in one file"):
+        to_onnx(package, tmp_path, ExportConfig())

@@ -77,8 +77,8 @@ def test_a_failed_stage_ends_the_flow_and_nothing_after_it_runs(found):
     assert failed["state"] == "Failed"
     assert failed["tasks"] == [
         ["zeta", "Completed", 1],
-        ["beta", "Failed", 1],
-    ]  # no retries in its meta
+        ["beta", "Failed", 2],
+    ]  # one retry
     assert "beta: 2 documents fail\n  a.txt  bad" in failed["message"]
     assert failed["rows"]["beta"]["outcome"] == "failed"
     assert failed["rows"]["beta"]["digest"] == ""

@@ -4,8 +4,11 @@ import os
 import shutil
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from minigpt.errors import MiniGPTError
 from minigpt.process import workspace_lock
+from pipelines import server
 from pipelines.release import main
 
 
@@ -42,3 +45,14 @@ def test_a_second_run_is_refused_and_the_first_named(inside, capsys, monkeypatch
     assert f"pid {os.getpid()}" in said
     assert "WAIT=1 make run" in said
     assert len(said.splitlines()) == 1
+
+
+def test_a_configured_server_that_does_not_answer_is_named(inside, monkeypatch):
+    monkeypatch.setattr(server, "ANSWER_SECONDS", 0.2)
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(
+            MiniGPTError, match=r"no Prefect server answers at http://127\.0\.0\.1:9/api"
+        ),
+    ):
+        server.start_server(inside)()

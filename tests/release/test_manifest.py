@@ -34,6 +34,15 @@ def test_it_holds_the_digest_of_every_input(root, run):
     assert load_manifest(path).digests == {str(name): digest(root / name) for name in INPUTS}
 
 
+def test_outputs_on_the_way_are_listed_but_do_not_name_a_version(root, run):
+    before = manifest_digest(write(root, run)[0])
+    (root / "data" / "raw").mkdir(parents=True)
+    (root / "data" / "raw" / "documents.parquet").write_text("raw")
+    path, files = write(root, run, [*INPUTS, Path("data/raw")])
+    assert manifest_digest(path) == before
+    assert "data/raw/documents.parquet" in {entry.path for entry in load_files(files).files}
+
+
 def test_its_own_digest_is_its_files(root, run):
     path, _ = write(root, run)
     assert manifest_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()
