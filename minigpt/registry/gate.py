@@ -62,7 +62,10 @@ def refusal(
     lines = [f"refused: version {version} {aim}"]
     lines += [f"  {condition.about:<18} {condition.found}" for condition in conditions]
     lines += [f"  {reason}" for reason in reasons]
-    lines.append('Nothing was changed. To overrule: --force --reason "…" (it is kept with it).')
+    lines.append(
+        f"Nothing was changed. To overrule: minigpt registry promote {version} --force "
+        '--reason "…" (it is kept with the version).'
+    )
     return "\n".join(lines)
 
 

@@ -64,6 +64,7 @@ def manifest(root: Path, inputs: list[Path], manifest: Path, files: Path, run: R
     entries.sort(key=lambda entry: entry.path)
     write_json(files, FileList(files=entries).model_dump())
     write_json(manifest, Manifest(digests=digests).model_dump())
+    run.say("to register it as a version: minigpt registry sync")
     megabytes = sum(entry.size for entry in entries) / 1e6
     run.say(
         f"{len(digests)} outputs · {len(entries)} files · {megabytes:.1f} MB · "

@@ -109,6 +109,7 @@ def make(root: Path) -> Checkout:
     (root / "params.yaml").write_text(yaml.safe_dump({"seed": 0, "model": {"n_layer": 1}}))
     (root / "dvc.yaml").write_text(yaml.safe_dump(DVC))
     (root / "dvc.lock").write_text("{}")
+    write_json(root / "data" / "validation.json", {"success": True})
     (root / "stages").mkdir()
     (root / "stages" / "pretrain.py").write_text("# code\n")
     ignored = ("models", "exports", "data", "release", "mlruns", "mlflow.db*")

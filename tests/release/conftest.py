@@ -23,9 +23,16 @@ VERSES = "The quick brown fox jumps over the lazy dog, and the dog’s dream goe
 
 def document(source: str, role: str, number: int, text: str) -> Document:
     return Document(
-        doc_id=f"{source}/{number}", text=text, source=source, role=role, work=f"work {number}",
-        lang="en", licence="public domain", split="test",
-        sha256=hashlib.sha256(text.encode()).hexdigest(), origin="a test",
+        doc_id=f"{source}/{number}",
+        text=text,
+        source=source,
+        role=role,
+        work=f"work {number}",
+        lang="en",
+        licence="public domain",
+        split="test",
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        origin="a test",
     )
 
 

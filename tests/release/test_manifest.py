@@ -52,7 +52,9 @@ def test_files_lists_every_file_with_size_and_sha256(root, run):
     _, path = write(root, run)
     entries = {entry.path: entry for entry in load_files(path).files}
     assert list(entries) == [
-        "metrics/pretrain.json", "models/base/model.json", "models/base/model.safetensors",
+        "metrics/pretrain.json",
+        "models/base/model.json",
+        "models/base/model.safetensors",
     ]
     entry = entries["models/base/model.json"]
     assert entry.size == len("models/base/model.json")

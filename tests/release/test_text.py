@@ -4,8 +4,7 @@ import pytest
 
 from minigpt.data.document import DOCUMENTS, read_documents, write_documents
 from minigpt.errors import DataError
-from minigpt.model.config import ModelConfig
-from minigpt.release.text import first_ids, held_out_texts, shortened, window_over
+from minigpt.release.text import first_ids, held_out_texts, shortened
 from minigpt.tokenizer.bpe import Tokenizer
 
 
@@ -34,9 +33,3 @@ def test_no_test_text_is_refused(tmp_path):
     write_documents(tmp_path / DOCUMENTS, [])
     with pytest.raises(DataError, match="no document has split test"):
         held_out_texts(tmp_path, max_bytes=100)
-
-
-def test_windows_overlap_by_half_of_the_context():
-    config = ModelConfig(context_length=128)
-    assert (window_over(config, None).length, window_over(config, None).stride) == (128, 64)
-    assert window_over(config, 32).length == 32
