@@ -70,7 +70,12 @@ class Machine(Config):
         import torch
 
         torch.set_num_threads(self.threads)
-        torch.use_deterministic_algorithms(True)
+        if self.device != "cpu":  # cuBLAS reads it when it starts
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        if self.compile:
+            torch.use_deterministic_algorithms(True)
+        else:  # the same, without its import of the compiler (seconds)
+            torch.set_deterministic_debug_mode("error")
         # Memory that nobody wrote yet is filled for debugging only: 3 to 5 % of a training step.
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 

@@ -148,6 +148,24 @@ def tiny_checkout(target: Path) -> Project:
     return project
 
 
+def copy_of(project: Project, target: Path) -> Project:
+    """A copy without the MLflow store, whose paths are the original's, and without its leftovers."""
+    ignored = shutil.ignore_patterns(
+        "mlflow.db*", ".prefect", ".work", "__pycache__", ".mypy_cache"
+    )
+    shutil.copytree(project.root, target, symlinks=True, ignore=ignored)
+    for path in (target / "mlruns").iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    return Project(target)
+
+
+@pytest.fixture(scope="session")
+def make_copy() -> Callable[[Project, Path], Project]:
+    """A function that copies a built project to the folder it is given."""
+    return copy_of
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The tiny preset, built, registered and promoted by the flow. Read only: copy it."""
@@ -161,12 +179,9 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture
 def project(built: Project, tmp_path: Path) -> Project:
     """A copy of the built project, without its MLflow store (whose paths are the original's)."""
-    target = tmp_path / "copy"
-    ignored = shutil.ignore_patterns("mlflow.db*", "mlruns", ".prefect", ".work", "__pycache__")
-    shutil.copytree(built.root, target, symlinks=True, ignore=ignored)
-    copy = Project(target)
+    copy = copy_of(built, tmp_path / "copy")
     where = copy.run(sys.executable, "-c", "import minigpt; print(minigpt.__file__)").stdout
-    assert Path(where.strip()).is_relative_to(target), where
+    assert Path(where.strip()).is_relative_to(copy.root), where
     return copy
 
 

@@ -37,6 +37,10 @@ class TokenStream:
         """Windows of the present pass that are used up."""
         self._windows = np.empty(0, dtype=np.int64)
 
+    def split(self, rank: int, world_size: int) -> None:
+        """Take only this rank's rows from now on."""
+        self.rank, self.world_size = rank, world_size
+
     def take(self, batch: int, length: int) -> tuple[Tensor, Tensor]:
         """This rank's rows of the next global batch: ids and targets, (B, T) int64.
 

@@ -135,14 +135,23 @@ def _only_opener(database: Path) -> Iterator[None]:
 
 def _make(database: Path) -> None:
     """Make a store under another name, then rename: a kill leaves none that is half-made."""
+    from mlflow.exceptions import MlflowException
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy.exc import SQLAlchemyError
 
     part = database.with_name(f"{database.name}.part")
     part.unlink(missing_ok=True)
     artifacts = artifacts_of(database)
-    store = SqlAlchemyStore(f"sqlite:///{part.as_posix()}", artifacts.parent.as_uri())
-    store.create_experiment(EXPERIMENT, artifact_location=artifacts.as_uri())
-    store.engine.dispose()
+    try:
+        store = SqlAlchemyStore(f"sqlite:///{part.as_posix()}", artifacts.parent.as_uri())
+        store.create_experiment(EXPERIMENT, artifact_location=artifacts.as_uri())
+        store.engine.dispose()
+    except (SQLAlchemyError, MlflowException, OSError) as error:
+        part.unlink(missing_ok=True)
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise RegistryError(
+            f"{database}: cannot be made: {reason}. Is the disk full, or the folder read-only?"
+        ) from error
     part.replace(database)
 
 

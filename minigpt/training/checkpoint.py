@@ -14,13 +14,14 @@ from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from minigpt import seeding
 from minigpt.digest import file_digest, text_digest
 from minigpt.errors import CheckpointError
-from minigpt.files import full_disk, to_json, write_json
+from minigpt.files import full_disk, to_json, write_bytes, write_json
 
 FORMAT = 1
 KEPT = 2
@@ -94,8 +95,8 @@ def save(workdir: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping
     with full_disk(target):
         try:
             temporary.mkdir(parents=True)
-            save_file({n: t.detach().contiguous() for n, t in tensors.items()}, temporary / TENSORS)
-            sync(temporary / TENSORS)
+            plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+            write_bytes(temporary / TENSORS, to_bytes(plain))
             body = {
                 "format": FORMAT,
                 "step": step,

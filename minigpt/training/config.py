@@ -103,6 +103,13 @@ class Phase(Config):
     """Length of a sequence: the model's context_length divided by this."""
 
 
+GROWING = (
+    Phase(share=0.4, divisor=4),
+    Phase(share=0.3, divisor=2),
+    Phase(share=0.3, divisor=1),
+)
+
+
 class TrainConfig(Config):
     """One training run, whatever the data and the first weights."""
 
@@ -161,25 +168,25 @@ class TrainConfig(Config):
 class PretrainConfig(TrainConfig):
     """Training from random weights."""
 
-    max_steps: PositiveInt = 2000
+    max_steps: PositiveInt = 2600
     """Optimizer steps."""
     lr: PositiveFloat = 0.02
     """Peak rate: about 0.02 for muon, 0.002 for adamw."""
-    phases: tuple[Phase, ...] = (
-        Phase(share=0.4, divisor=4),
-        Phase(share=0.3, divisor=2),
-        Phase(share=0.3, divisor=1),
-    )
+    phases: tuple[Phase, ...] = GROWING
     """Sequence lengths, in order; the shares add up to 1."""
 
 
 class FinetuneConfig(TrainConfig):
     """Training that starts from a package."""
 
-    max_steps: PositiveInt = 600
+    max_steps: PositiveInt = 800
     """Optimizer steps."""
-    lr: PositiveFloat = 0.01
-    """Peak rate: about 0.01 for muon, 0.001 for adamw."""
+    lr: PositiveFloat = 0.006
+    """Peak rate: a third of the base model's or less, or more is forgotten and less is gained."""
+    phases: tuple[Phase, ...] = GROWING
+    """Sequence lengths, in order; the shares add up to 1."""
+    replay: Annotated[float, Field(ge=0, lt=1)] = 0.125
+    """Share of the sequences that come from the old domain, so that less of it is forgotten."""
     freeze_embedding: bool = False
     """Leave the embedding table as it is."""
     freeze_blocks: NonNegativeInt = 0

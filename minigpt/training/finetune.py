@@ -13,8 +13,9 @@ from minigpt.model.gpt import GPT
 from minigpt.package import load_package, save_package
 from minigpt.run import Run
 from minigpt.training.config import FinetuneConfig, FinetuneParams
-from minigpt.training.loop import train
+from minigpt.training.loop import Batches, train
 from minigpt.training.optim import freeze
+from minigpt.training.replay import ReplayStream
 from minigpt.training.validation import CURVE_WINDOWS, figures, mean_loss
 
 
@@ -32,7 +33,8 @@ def finetune(
     Args:
         base: package to start from.
         tokens: shards of the new domain.
-        old_tokens: shards of the domain the base was trained on, to see what is forgotten.
+        old_tokens: shards of the domain the base was trained on, to replay some
+            of it and to see what is forgotten.
         out: folder of the new package.
         plots: CSV file of step, train_loss, val_loss, lr.
         params: what the stage reads.
@@ -44,6 +46,7 @@ def finetune(
     Raises:
         ParamsError: the phases or the frozen blocks do not fit the base model.
     """
+    run.machine.prepare_torch()
     package, config = load_package(base), params.finetune
     model = package.model.train()
     freeze_parts(model, config)
@@ -51,21 +54,27 @@ def finetune(
         "new_domain": open_tokens(tokens, "val", package.tokenizer.digest),
         "old_domain": open_tokens(old_tokens, "val", package.tokenizer.digest),
     }
-    train_split = open_tokens(tokens, "train", package.tokenizer.digest)
+    stream: Batches = TokenStream(
+        open_tokens(tokens, "train", package.tokenizer.digest), params.seed
+    )
+    if config.replay:
+        old = open_tokens(old_tokens, "train", package.tokenizer.digest)
+        stream = ReplayStream(stream, TokenStream(old, params.seed), config.replay)
     run.dataset("finetune", tokens, digest(tokens), "training")
     measure = partial(figures, model, dtype=config.dtype, machine=run.machine)
     before = {name: measure(split) for name, split in splits.items()}
     validate = partial(mean_loss, tokens=splits["new_domain"], max_windows=CURVE_WINDOWS)
-    result = train(model, TokenStream(train_split, params.seed), config, run, validate)
+    result = train(model, stream, config, run, validate)
     after = {name: measure(split) for name, split in splits.items()}
     save_package(out, model, base)
     write_text(plots, result.curve.csv())
-    new, old = (
+    changes = [
         f"{before[name]['bits_per_byte']:.3f} to {after[name]['bits_per_byte']:.3f}"
         for name in splits
-    )
+    ]
     run.say(
-        f"{new} bits per byte on the new domain · {old} on the old · {config.max_steps:,} steps"
+        f"{changes[0]} bits per byte on the new domain · {changes[1]} on the old · "
+        f"{config.max_steps:,} steps"
     )
     domains = {name: {"before": before[name], "after": after[name]} for name in splits}
     return {**domains, **result.metrics()}

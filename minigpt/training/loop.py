@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -34,18 +34,19 @@ Grads = dict[str, Tensor]
 class Batches(Protocol):
     """An endless, resumable stream; `data.batches.TokenStream` is one."""
 
-    rank: int
-    world_size: int
+    def split(self, rank: int, world_size: int) -> None:
+        """Take only this rank's rows of every batch."""
+        ...
 
     def take(self, batch: int, length: int) -> tuple[Tensor, Tensor]:
         """This rank's rows of the next `batch` sequences: ids and targets, (B, T) int64."""
         ...
 
-    def state_dict(self) -> dict[str, int]:
+    def state_dict(self) -> dict[str, Any]:
         """Where the stream is."""
         ...
 
-    def load_state_dict(self, state: dict[str, int]) -> None:
+    def load_state_dict(self, state: Any) -> None:
         """Go on from there."""
         ...
 
@@ -90,7 +91,7 @@ def train(
     """
     machine, context = run.machine, model.config.context_length
     parallel = make_parallel(machine.torch_device)
-    batches.rank, batches.world_size = parallel.rank, parallel.world_size
+    batches.split(parallel.rank, parallel.world_size)
     lengths = {config.length(step, context) for step in range(config.max_steps)}
     rows = [config.tokens_per_step // length // parallel.world_size for length in lengths]
     if not min(rows):

@@ -33,6 +33,7 @@ def pretrain(
     Returns:
         The stage's metrics.
     """
+    run.machine.prepare_torch()
     bpe, config = Tokenizer.load(tokenizer), params.pretrain
     split, val = (open_tokens(tokens, name, bpe.digest) for name in ("train", "val"))
     run.dataset("pretrain", tokens, digest(tokens), "training")

@@ -18,14 +18,9 @@ WORDS = {
 
 
 @pytest.fixture(scope="session")
-def undisturbed(built, tmp_path_factory):
+def undisturbed(built, make_copy, tmp_path_factory):
     """sha256 of the base model that seed 7 gives when nobody disturbs it."""
-    import shutil
-
-    target = tmp_path_factory.mktemp("undisturbed") / "copy"
-    ignored = shutil.ignore_patterns("mlflow.db*", "mlruns", ".prefect", ".work", "__pycache__")
-    shutil.copytree(built.root, target, symlinks=True, ignore=ignored)
-    quiet = type(built)(target)
+    quiet = make_copy(built, tmp_path_factory.mktemp("undisturbed") / "copy")
     quiet.set_params(lambda p: p.update(seed=7))
     quiet.repro("pretrain", env=QUICK)
     return quiet.sha256("models/base/model.safetensors")

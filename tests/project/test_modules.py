@@ -1,5 +1,6 @@
 """A stage's deps name every module that can change a byte of its outputs."""
 
+import ast
 import json
 import sys
 from pathlib import Path
@@ -36,6 +37,8 @@ def test_every_module_that_a_stage_loads_lies_under_its_deps(fresh, tmp_path):
                 continue  # loaded by params to check the whole file
             file = Path(*parts)
             file = file / "__init__.py" if (ROOT / file).is_dir() else file.with_suffix(".py")
+            if len(ast.parse((ROOT / file).read_text()).body) == 1:
+                continue  # a docstring and no code
             if not any(file.is_relative_to(dep) for dep in spec.deps):
                 missing.setdefault(name, []).append(file.as_posix())
     assert missing == {}
