@@ -149,7 +149,7 @@ def tiny_checkout(target: Path) -> Project:
 
 
 def copy_of(project: Project, target: Path) -> Project:
-    """A copy without the MLflow store, whose paths are the original's, and without its leftovers."""
+    """A copy without the MLflow store, whose paths are the original's."""
     ignored = shutil.ignore_patterns(
         "mlflow.db*", ".prefect", ".work", "__pycache__", ".mypy_cache"
     )
@@ -191,6 +191,12 @@ def registered(project: Project) -> Project:
     project.minigpt("registry", "sync")
     project.minigpt("registry", "promote", "challenger")
     return project
+
+
+@pytest.fixture(scope="session")
+def make_checkout() -> Callable[[Path], Project]:
+    """A function that makes a checkout of the tree as it stands in the folder it is given."""
+    return checkout
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,25 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_it_used(project, undistur
     assert project.sha256("models/base/model.safetensors") == undisturbed
 
 
+def test_a_changed_line_of_code_never_resumes_the_old_checkpoint(project, make_copy, tmp_path):
+    clean = make_copy(project, tmp_path / "clean")
+    process = begin_training(project, "dvc", "repro", "pretrain")
+    [stage] = project.processes(WORDS["stage"])
+    stage.kill()
+    process.wait(timeout=30)
+    clean.set_params(lambda p: p.update(seed=7))
+    for each in (project, clean):
+        code = each.root / "minigpt" / "training" / "optim.py"
+        changed = code.read_text().replace("FIRST_MOMENTUM = 0.85", "FIRST_MOMENTUM = 0.8")
+        assert changed != code.read_text()
+        code.write_text(changed)
+        done = each.repro("pretrain", env=QUICK)
+        assert "resumed" not in done.stdout + done.stderr
+    path = "models/base/model.safetensors"
+    assert project.sha256(path) == clean.sha256(path)
+    assert not list((project.root / ".work" / "pretrain").glob("*"))
+
+
 CASES = [("flow", "KILL"), ("lifeline", "KILL"), ("dvc", "TERM")]
 MORE = [("flow", "TERM"), ("lifeline", "TERM"), ("dvc", "KILL"), ("stage", "TERM")]
 

@@ -9,27 +9,14 @@ from minigpt.graph import read_graph
 from minigpt.params import STAGE_PARAMS
 
 ROOT = Path(__file__).resolve().parents[2]
-# These may refuse, speak or record; test_rebuild builds without the tracker and compares.
+# These may refuse, speak or record; test_rebuild trains without the tracker and compares.
 SILENT = {"log", "errors", "extras", "process", "lifeline", "tracking", "params"}
-DUMP = """
-import atexit, json, os, sys
-def dump():
-    stage, folder = os.environ.get("DVC_STAGE"), os.environ["MODULES_DIR"]
-    found = sorted(m for m in sys.modules if m == "minigpt" or m.startswith("minigpt."))
-    if stage and any(os.path.basename(a) == f"{stage}.py" for a in sys.argv[:1]):
-        with open(os.path.join(folder, f"{stage}.json"), "w") as file:
-            json.dump(found, file)
-atexit.register(dump)
-"""
 
 
-def test_every_module_that_a_stage_loads_lies_under_its_deps(fresh, tmp_path):
-    (tmp_path / "sitecustomize.py").write_text(DUMP)
-    path = f"{fresh.root}:{tmp_path}"
-    fresh.repro(env={"PYTHONPATH": path, "MODULES_DIR": str(tmp_path), "MINIGPT_TRACKER": "none"})
+def test_every_module_that_a_stage_loads_lies_under_its_deps(rebuilt):
     missing = {}
     for name, spec in read_graph(ROOT).items():
-        for module in json.loads((tmp_path / f"{name}.json").read_text()):
+        for module in json.loads((rebuilt.modules / f"{name}.json").read_text()):
             parts = module.split(".")
             if len(parts) == 1 or parts[1] in SILENT:  # minigpt/__init__.py holds the version only
                 continue

@@ -1,0 +1,57 @@
+"""`make run` on the default preset, as a stranger types it: minutes, so behind `make prove`."""
+
+import json
+import os
+import subprocess
+
+import pytest
+
+pytestmark = pytest.mark.prove
+
+
+@pytest.fixture(scope="module")
+def stranger(make_checkout, tmp_path_factory):
+    """A checkout with nothing set up, and what `make run` said in it."""
+    project = make_checkout(tmp_path_factory.mktemp("stranger") / "minigpt")
+    return project, make(project, "run")
+
+
+def make(project, target):
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHONPATH", "MINIGPT_"))}
+    done = subprocess.run(
+        ["make", target], cwd=project.root, env=kept, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_stranger_gets_a_registered_model_that_beats_the_baselines(stranger):
+    project, said = stranger
+    assert "minigpt 1 · champion" in said
+    found = json.loads((project.root / "metrics" / "evaluate.json").read_text())
+    base = found["base"]["shakespeare"]["bits_per_byte"]
+    for name in ("uniform", "unigram", "ngram", "xz", "zstd"):
+        assert base < found["baselines"][name]["shakespeare"]["bits_per_byte"]
+    tuned = found["finetuned"]["sotu"]["bits_per_byte"]
+    assert tuned < found["base"]["sotu"]["bits_per_byte"]
+    marks = {"ppmd": 2.042, "xz": 2.530, "zstd": 2.551}
+    for name, mark in marks.items():
+        assert abs(found["baselines"][name]["shakespeare"]["bits_per_byte"] - mark) < 0.03
+
+
+def test_the_second_run_finds_every_stage_unchanged(stranger):
+    project, _ = stranger
+    assert "10 of 10 stages unchanged · version 1 is champion" in make(project, "run")
+
+
+def test_the_commands_printed_at_the_end_work(stranger):
+    project, said = stranger
+    commands = [line.split("  ")[1] for line in said.split("Next\n")[1].splitlines() if line]
+    assert len(commands) == 3
+    for command in commands:
+        subprocess.run(command, shell=True, cwd=project.root, check=True, capture_output=True)
+
+
+def test_set_up_again_does_nothing(stranger):
+    project, _ = stranger
+    assert "up to date" in make(project, "setup")

@@ -1,0 +1,132 @@
+"""Every command that the README shows, or that a run prints at its end, works."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCKS = [
+    [line.split("  #")[0].strip() for line in block.strip().splitlines()]
+    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+]
+FLOW = f"{sys.executable} -m pipelines.release"
+INSTEAD = {
+    "git clone <this repository> minigpt && cd minigpt": "true",  # the fixture's copy is one
+    "make run": FLOW,  # what it runs after set-up; set-up itself: test_setup.py
+    "make test": "true",  # that is what runs here
+    "make lint": "true",  # .ci/run runs it
+    "mlflow ui": "true",  # test_the_runs_are_seen_in_a_browser
+    "source .venv/bin/activate": "true",  # Project.environment does so
+}
+
+
+def block_with(command):
+    [found] = [block for block in BLOCKS if command in block]
+    return found
+
+
+def run_block(project, commands, **environment):
+    for command in commands:
+        project.run("bash", "-c", INSTEAD.get(command, command), env=environment)
+
+
+def test_the_commands_of_use(registered):
+    run_block(registered, block_with("minigpt report"))
+    assert (registered.root / "reports" / "index.html").is_file()
+
+
+def test_the_commands_of_change(project):
+    run_block(project, block_with("dvc exp show"))
+    page = (project.root / "dvc_plots" / "index.html").read_text()
+    assert "<script src" not in page
+
+
+def test_the_commands_by_hand_and_of_sharing(project):
+    run_block(project, block_with("dvc repro"))
+    assert "champion" in project.minigpt("registry", "list").stdout
+    run_block(project, block_with("dvc push --run-cache"))
+
+
+def test_the_commands_of_work(project):
+    run_block(project, block_with("minigpt doctor"))
+
+
+def test_the_commands_for_own_text(project, tmp_path):
+    """A folder of text becomes a registered model; here the base model is tiny's, as built."""
+    letters = tmp_path / "home" / "letters"
+    letters.mkdir(parents=True)
+    speeches = sorted((ROOT / "data" / "tiny" / "speeches").glob("*.txt"))
+    (letters / "one.txt").write_text(speeches[0].read_text())
+    (letters / "notes.md").write_text(speeches[1].read_text())
+    records = "".join(json.dumps({"text": path.read_text()}) + "\n" for path in speeches[2:5])
+    (letters / "more.jsonl").write_text(records)
+    tiny = project.params()
+    preset, make = block_with("minigpt preset local --path ~/letters")
+    run_block(project, [preset], HOME=str(tmp_path / "home"))
+    local = project.params()
+    assert set(local["sources"]) == {"shakespeare", "letters"}
+    assert local["release"]["name"] == "minigpt-letters"
+    small = {k: tiny[k] for k in ("tokenizer", "model", "pretrain", "finetune", "evaluate")}
+
+    def on_tiny(values):
+        values.update(small, quantize=tiny["quantize"], export=tiny["export"])
+        values["sources"] = {
+            "plays": tiny["sources"]["plays"],
+            "letters": local["sources"]["letters"],
+        }
+
+    project.set_params(on_tiny)
+    run_block(project, [make], HOME=str(tmp_path / "home"))
+    listed = project.minigpt("registry", "list").stdout
+    assert re.search(r"minigpt-letters 1 +challenger, champion", listed), listed
+
+
+def test_the_commands_that_a_run_prints_at_its_end(built):
+    printed = (built.root.parent / "flow.log").read_text().split("Next\n")[1]
+    commands = [line.strip().split("  ")[0] for line in printed.splitlines() if line.strip()]
+    assert len(commands) == 3
+    for command in commands:
+        built.run("bash", "-c", command)
+
+
+def test_the_runs_are_seen_in_a_browser_with_no_settings(registered):
+    port = "5917"
+    server = subprocess.Popen(
+        ["mlflow", "ui", "--port", port],
+        cwd=registered.root,
+        env=registered.environment(),
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    api = f"http://127.0.0.1:{port}/ajax-api/2.0/mlflow/experiments"
+    address = f"{api}/get-by-name?experiment_name=minigpt"
+    try:
+        for _ in range(120):
+            time.sleep(0.5)
+            try:
+                with urllib.request.urlopen(address, timeout=5) as answer:
+                    assert '"minigpt"' in answer.read().decode()
+                    return
+            except OSError:
+                assert server.poll() is None
+        pytest.fail("mlflow ui did not answer")
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+def test_every_command_of_the_readme_belongs_to_a_test_here():
+    tested = ["minigpt report", "dvc exp show", "dvc repro", "dvc push --run-cache"]
+    tested += ["minigpt doctor", "minigpt preset local --path ~/letters"]
+    covered = [block_with(command) for command in tested]
+    left = [block for block in BLOCKS if block not in covered]
+    assert [command for block in left for command in block if command not in INSTEAD] == []
