@@ -168,7 +168,7 @@ class TrainConfig(Config):
 class PretrainConfig(TrainConfig):
     """Training from random weights."""
 
-    max_steps: PositiveInt = 2600
+    max_steps: PositiveInt = 2300
     """Optimizer steps."""
     lr: PositiveFloat = 0.02
     """Peak rate: about 0.02 for muon, 0.002 for adamw."""
@@ -179,7 +179,7 @@ class PretrainConfig(TrainConfig):
 class FinetuneConfig(TrainConfig):
     """Training that starts from a package."""
 
-    max_steps: PositiveInt = 800
+    max_steps: PositiveInt = 700
     """Optimizer steps."""
     lr: PositiveFloat = 0.006
     """Peak rate: a third of the base model's or less, or more is forgotten and less is gained."""
