@@ -62,8 +62,9 @@ def run(rest: list[str]) -> int:
 
 
 def test(rest: list[str]) -> int:
-    """The tests that every change must pass."""
-    return call([PYTHON, "-m", "pytest", "-m", "not prove", *rest])
+    """The tests that every change must pass; all of them, in two processes, or those in `rest`."""
+    spread = [] if rest else ["-n", "2", "--dist", "loadgroup"]
+    return call([PYTHON, "-m", "pytest", "-m", "not prove", *spread, *rest])
 
 
 def prove(rest: list[str]) -> int:
@@ -142,17 +143,19 @@ def stamp(group: str) -> str:
 
 
 class Installer:
-    """uv where it can be had (from PATH, else a pinned one), else pip."""
+    """uv where it can be had (from PATH, else a pinned one), else pip.
+
+    MINIGPT_INSTALLER=pip takes pip without asking for uv.
+    """
 
     def __init__(self) -> None:
-        self.uv = shutil.which("uv") or self.fetch_uv()
+        pip_only = os.environ.get("MINIGPT_INSTALLER") == "pip"
+        self.uv = None if pip_only else shutil.which("uv") or self.fetch_uv()
         self.name = "uv" if self.uv else "pip"
         self.environment = os.environ | (uv_settings() if self.uv else {})
 
     def fetch_uv(self) -> str | None:
         """Install the pinned uv into .venv through pip; None where the index has no wheel of it."""
-        if os.environ.get("MINIGPT_INSTALLER") == "pip":
-            return None
         pip = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         lock = ["--require-hashes", "--only-binary", ":all:", "-r", str(LOCKS / "uv.txt")]
         tried = subprocess.run([*pip, *lock], capture_output=True, text=True)

@@ -7,10 +7,10 @@ section is refused before anything runs.
 
 import difflib
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
 
 from minigpt.config import Config
 from minigpt.data.config import DownloadParams, ValidateParams
@@ -57,6 +57,26 @@ class Params(
 ):
     """All of params.yaml."""
 
+    @model_validator(mode="after")
+    def _later_stages_fit_the_model(self) -> Self:
+        """The stages would refuse this too, but only after the base model was trained."""
+        context, blocks = self.model.context_length, self.model.n_layer
+        try:
+            self.finetune.refuse_context(context)
+        except ValueError as error:
+            raise ValueError(f"finetune.{error}") from error
+        if self.finetune.freeze_blocks > blocks:
+            found = self.finetune.freeze_blocks
+            raise ValueError(f"finetune.freeze_blocks: {found}, but the model has {blocks} blocks")
+        for name in ("evaluate", "quantize", "export"):
+            window = getattr(self, name).window
+            if window is not None and window > context:
+                raise ValueError(f"{name}.window: {window} is more than context_length, {context}")
+        window, stride = self.evaluate.window or context, self.evaluate.stride
+        if stride is not None and stride > window:
+            raise ValueError(f"evaluate.stride: {stride} skips tokens; at most {window}, a window")
+        return self
+
     @property
     def roles(self) -> dict[str, str]:
         """Source name → pretrain or finetune."""
@@ -96,7 +116,7 @@ def read_values(path: Path) -> dict[str, Any]:
         raise ParamsError(
             f"{path} is not there. Run from the project's root, or: minigpt preset shakespeare"
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: expected sections with names, found {type(values).__name__}")
@@ -116,7 +136,8 @@ def explain(error: ValidationError, file: str) -> list[str]:
             message = problem["msg"].removeprefix("Value error, ")
             found = problem["input"]
             shown = f" (found {found!r})" if isinstance(found, str | int | float) else ""
-            lines.append(f"{file}: {'.'.join(location)}: {message}{shown}")
+            # What several sections must agree on has no place of its own: its message names one.
+            lines.append(": ".join(filter(None, (file, ".".join(location), f"{message}{shown}"))))
     return lines
 
 

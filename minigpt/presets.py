@@ -1,6 +1,7 @@
 """Presets: params.yaml written afresh from the defaults in code and a preset's few differences."""
 
 import json
+import re
 import shutil
 import subprocess
 import textwrap
@@ -39,31 +40,39 @@ def load_preset(root: Path, name: str) -> Params:
 
 
 def local_preset(root: Path, folder: Path) -> Params:
-    """The default preset with the text of `folder`, copied to data/local/NAME, to fine-tune on."""
+    """The default preset with the text of `folder`, copied to data/local/NAME, to fine-tune on.
+
+    Raises:
+        ParamsError: `folder` is no folder, holds no text, or has the name of another source.
+    """
     folder = folder.expanduser()
     if not folder.is_dir():
         raise ParamsError(
             f"{folder} is not a folder; give one that holds .txt, .md or .jsonl files"
         )
-    name = folder.resolve().name.lower().replace(" ", "-")
+    # Letters, digits, _ . - are what the name of a source and of a registered model may hold.
+    name = re.sub(r"[^\w.-]+", "-", folder.resolve().name.lower()).strip("-.") or "text"
     target = root / "data" / "local" / name
     found = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix in TEXT_SUFFIXES]
     if not found:
         raise ParamsError(f"{folder} holds no .txt, .md or .jsonl file")
-    if folder.resolve() != target.resolve():
-        for path in found:
-            copy = target / path.relative_to(folder)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
     base = load_preset(root, "local")
     kept = {
         key: source.model_dump(mode="json")
         for key, source in base.sources.items()
         if source.role == "pretrain"
     }
+    if name in kept:
+        raise ParamsError(f"{folder}: {name} is the pretraining source's name; rename the folder")
     own = {"kind": "local", "path": f"data/local/{name}", "role": "finetune", "licence": "private"}
     changes = {"sources": kept | {name: own}, "release": {"name": f"minigpt-{name}"}}
-    return checked(merge(dumped(base), changes), "presets/local.yaml")
+    params = checked(merge(dumped(base), changes), "presets/local.yaml")
+    if folder.resolve() != target.resolve():
+        for path in found:
+            copy = target / path.relative_to(folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, copy)
+    return params
 
 
 def defaults() -> dict[str, Any]:
@@ -111,15 +120,21 @@ def write_params(root: Path, params: Params, preset: str, *, force: bool = False
     text = f"# Preset {preset}: what changes the result. Afresh: minigpt preset {preset}\n"
     order = dict.fromkeys(name for kind in STAGE_PARAMS.values() for name in kind.model_fields)
     text += "".join(f"\n{section}" for section in to_yaml(params, order=tuple(order)))
-    if path.is_file() and path.read_text(encoding="utf-8") != text and not force:
-        status = subprocess.run(
-            ["git", "status", "--porcelain", "--", PARAMS], cwd=root, capture_output=True, text=True
+    if path.is_file() and path.read_bytes() != text.encode() and not force and edited(root):
+        raise ParamsError(
+            f"{PARAMS} has edits that git does not hold; commit them, or overwrite with --force"
         )
-        if status.returncode or status.stdout.strip():
-            raise ParamsError(
-                f"{PARAMS} has edits that git does not hold; commit them, or overwrite with --force"
-            )
     write_text(path, text)
+
+
+def edited(root: Path) -> bool:
+    """Whether params.yaml differs from what git holds, or no git can tell."""
+    command = ["git", "status", "--porcelain", "--", str(PARAMS)]
+    try:
+        status = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    except FileNotFoundError:
+        return True
+    return bool(status.returncode or status.stdout.strip())
 
 
 def to_yaml(config: BaseModel, indent: str = "", order: Sequence[str] = ()) -> list[str]:
@@ -158,6 +173,6 @@ def flow(value: Any) -> str:
         return f"[{', '.join(map(flow, value))}]"
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, str) and ("\n" in value or "," in value):
+    if isinstance(value, str) and set(value) & set("\n,[]{}"):  # plain only outside of a list
         return json.dumps(value, ensure_ascii=False)
     return yaml.safe_dump(value, allow_unicode=True, width=10_000).splitlines()[0]

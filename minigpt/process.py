@@ -59,7 +59,8 @@ def quiet_environment() -> None:
     Call it before anything heavy is imported: most of these are read once, at import.
     """
     for name, value in QUIET.items():
-        if not (name == "HF_HUB_OFFLINE" and os.environ.get("DVC_STAGE") == ONLINE_STAGE):
+        # Not in a flow either: download would inherit it there, and take it for the user's wish.
+        if name != "HF_HUB_OFFLINE" or os.environ.get("DVC_STAGE") not in (None, ONLINE_STAGE):
             os.environ.setdefault(name, value)
 
 

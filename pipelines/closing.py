@@ -14,6 +14,7 @@ BASELINES = {
     "uniform": "uniform",
 }  # fmt: skip
 SAMPLE_CHARACTERS = 160
+PROMPT = "My fellow citizens"
 
 
 def nothing_to_do(results: Mapping[str, Result], standing: str, seconds: float) -> str:
@@ -30,15 +31,17 @@ def closing(root: Path, version: str, report: Path, seconds: float) -> list[str]
     """The block under the table, from the metrics files and samples in `root`."""
     evaluation, sizes = (read(root / f"metrics/{name}.json") for name in ("evaluate", "quantize"))
     samples = read(root / "data/evaluation/samples.json")
-    sample = next(sample for sample in samples if sample["model"] == "finetuned")
+    # params.yaml may ask for no samples
+    sample = next((sample for sample in samples if sample["model"] == "finetuned"), None)
     facts: list[tuple[str, str]] = [("version", version)]
     facts += figures(evaluation)
     facts.append(("sizes", " · ".join(size(name, found) for name, found in in_size(sizes))))
     facts.append(("report", report.relative_to(root).as_posix()))
-    facts.append(("sample", shortened(f"{sample['prompt']}{sample['text']}")))
+    if sample:
+        facts.append(("sample", shortened(f"{sample['prompt']}{sample['text']}")))
     lines = [f"Done in {minutes(seconds)}."]
     lines += [f"  {name:<10}{text}".rstrip() for name, text in facts]
-    return [*lines, "", "Next", *next_commands(root, sample["prompt"])]
+    return [*lines, "", "Next", *next_commands(root, sample["prompt"] if sample else PROMPT)]
 
 
 def figures(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -18,14 +18,12 @@ class Stage:
     """One stage of the graph; paths are relative to the project's root."""
 
     name: str
-    desc: str
     needs: tuple[str, ...]
     """Stages whose outputs this one reads."""
     retries: int
     """`meta: {retries: n}`: how often a flow tries again."""
     deps: tuple[str, ...]
     outs: tuple[str, ...]
-    cmd: str
 
 
 def read_stages(root: Path, until: str | None = None) -> list[Stage]:
@@ -39,12 +37,10 @@ def read_stages(root: Path, until: str | None = None) -> list[Stage]:
         found = {
             node.name: Stage(
                 name=node.name,
-                desc=node.desc or "",
                 needs=tuple(sorted(n.name for n in graph.successors(node) if n.cmd)),
                 retries=int((node.meta or {}).get("retries", 0)),
                 deps=tuple(dep.def_path for dep in node.deps if dep.protocol == "local"),
                 outs=tuple(out.def_path for out in node.outs),
-                cmd=node.cmd if isinstance(node.cmd, str) else "\n".join(node.cmd or ()),
             )
             for node in repo.index.stages
             if node.cmd

@@ -138,9 +138,19 @@ def test_a_command_and_its_children_end_with_the_block(tmp_path):
 
 
 def test_the_quiet_environment_yields_to_the_users(monkeypatch):
-    mine = {"OMP_WAIT_POLICY": "active", "DVC_STAGE": "download"}
+    mine = {"OMP_WAIT_POLICY": "active"}
     monkeypatch.setattr(os, "environ", mine)
     quiet_environment()
     assert mine["OMP_WAIT_POLICY"] == "active"
     assert mine["DO_NOT_TRACK"] == "1"
-    assert "HF_HUB_OFFLINE" not in mine  # the one stage that may use the network
+
+
+def test_download_alone_may_ask_the_hub_under_a_flow_too(monkeypatch):
+    flow: dict[str, str] = {}
+    monkeypatch.setattr(os, "environ", flow)
+    quiet_environment()
+    for stage, offline in (("download", None), ("evaluate", "1")):
+        inherited = {**flow, "DVC_STAGE": stage}
+        monkeypatch.setattr(os, "environ", inherited)
+        quiet_environment()
+        assert inherited.get("HF_HUB_OFFLINE") == offline

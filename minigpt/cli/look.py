@@ -33,16 +33,7 @@ def doctor(as_json: Json = False) -> None:
     checks: list[tuple[str, bool, str]] = [
         ("python", sys.version_info >= (3, 11), sys.version.split()[0])
     ]
-    git = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], cwd=root, capture_output=True, text=True
-    )
-    checks.append(
-        (
-            "git",
-            git.returncode == 0,
-            git.stdout.strip() or "no commit here; run: git init && git commit",
-        )
-    )
+    checks.append(("git", *commit_of(root)))
     for tool in TOOLS:
         try:
             checks.append((tool, True, metadata.version(tool)))
@@ -73,6 +64,17 @@ def doctor(as_json: Json = False) -> None:
         )
     if not all(ok for _, ok, _ in checks):
         raise typer.Exit(1)
+
+
+def commit_of(root: Path) -> tuple[bool, str]:
+    """Whether git holds a commit of `root`, and which, or what is missing."""
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    try:
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
+    except FileNotFoundError:
+        return False, "not installed; every model records its commit"
+    missing = "no commit here; run: git init && git add -A && git commit -m start"
+    return done.returncode == 0, done.stdout.strip() if done.returncode == 0 else missing
 
 
 def plan(as_json: Json = False) -> None:

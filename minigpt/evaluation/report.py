@@ -15,12 +15,12 @@ from jinja2 import Environment, PackageLoader
 from minigpt.data.checks import Dropped, read_dropped
 from minigpt.data.datadocs import render_data_docs
 from minigpt.data.document import DOCUMENTS, read_documents
+from minigpt.data.validation import DATA_DOCS, LICENCES
 from minigpt.evaluation.charts import bar_chart, line_chart
 from minigpt.evaluation.config import MODELS, SAMPLES
 from minigpt.files import write_text
 
 PAGE = Path("reports/index.html")
-VALIDATION_PAGE = Path("reports/validation/index.html")
 LABELS = {
     "base": "base model",
     "finetuned": "fine-tuned model",
@@ -42,7 +42,7 @@ def render(root: Path, durations: Mapping[str, float] | None = None) -> Path:
     """
     judgement, dropped = read_json(root / "data/validation.json"), read_all_dropped(root)
     if judgement:
-        write_text(root / VALIDATION_PAGE, render_data_docs(judgement, dropped))
+        write_text(root / DATA_DOCS, render_data_docs(judgement, dropped))
     evaluation = read_json(root / "metrics/evaluate.json")
     environment = Environment(
         loader=PackageLoader("minigpt.evaluation", "."),
@@ -55,7 +55,7 @@ def render(root: Path, durations: Mapping[str, float] | None = None) -> Path:
         sources=sources(root),
         judgement=judgement,
         dropped=dropped,
-        validation_page=VALIDATION_PAGE.relative_to(PAGE.parent).as_posix(),
+        validation_page=DATA_DOCS.relative_to(PAGE.parent).as_posix(),
         trainings=trainings(root),
         evaluation=evaluation,
         charts=figure_charts(evaluation),
@@ -89,7 +89,7 @@ def sources(root: Path) -> list[dict[str, Any]]:
     folder = root / "data/documents"
     if not (folder / DOCUMENTS).is_file():
         return []
-    licences = read_json(folder / "licences.json") or {}
+    licences = read_json(folder / LICENCES) or {}
     counted = (read_json(root / "metrics/validate.json") or {}).get("sources", {})
     works: dict[str, dict[str, set[str]]] = {}
     roles = {}

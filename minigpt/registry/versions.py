@@ -9,7 +9,15 @@ from typing import Any
 
 from minigpt.errors import PackageError, RegistryError
 from minigpt.files import new_folder
-from minigpt.tracking.store import Store, clear_errors, is_new, local_path, open_store, tracking_uri
+from minigpt.tracking.store import (
+    Store,
+    clear_errors,
+    is_new,
+    local_path,
+    open_store,
+    shown,
+    tracking_uri,
+)
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -68,7 +76,7 @@ def find_version(root: Path, ref: str, name: str) -> Version:
     versions = list_versions(root, name)
     if not versions:
         raise RegistryError(
-            f"no version of {name} is registered in {tracking_uri(root)} yet. Run: make run"
+            f"no version of {name} is registered in {shown(tracking_uri(root))} yet. Run: make run"
         )
     for version in versions:
         if what == version.version or what in version.aliases:

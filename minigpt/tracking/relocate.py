@@ -11,6 +11,7 @@ from minigpt.tracking.store import (
     artifacts_of,
     database_of,
     local_path,
+    shown,
     tracking_uri,
 )
 
@@ -32,7 +33,7 @@ def relocate(root: Path) -> int:
     uri = tracking_uri(root)
     database = database_of(uri)
     if database is None:
-        raise RegistryError(f"{uri}: only a sqlite store holds places of this machine")
+        raise RegistryError(f"{shown(uri)}: only a sqlite store holds places of this machine")
     if not database.exists():
         raise RegistryError(f"{uri}: there is no store yet. Run: make run")
     here = artifacts_of(database).parent

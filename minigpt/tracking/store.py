@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from minigpt.errors import RegistryError
@@ -89,8 +90,14 @@ def clear_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        reason = str(error).strip() or type(error).__name__
-        raise RegistryError(f"{uri}: {' '.join(reason.split())[:500]}") from error
+        reason = (str(error).strip() or type(error).__name__).replace(uri.rstrip("/"), shown(uri))
+        raise RegistryError(f"{shown(uri)}: {' '.join(reason.split())[:500]}") from error
+
+
+def shown(uri: str) -> str:
+    """A store's address for people and logs: without user and password."""
+    parts = urlsplit(uri)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in uri else uri
 
 
 def local_path(uri: str) -> Path | None:

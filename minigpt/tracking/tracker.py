@@ -57,12 +57,12 @@ class NullTracker:
         """Nothing is pending."""
 
 
-def flatten(values: Mapping[str, Any], joint: str = ".") -> dict[str, Any]:
+def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested mappings as one level: {"a": {"b": 1}} becomes {"a.b": 1}. Lists stay values."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= {f"{key}{joint}{k}": v for k, v in flatten(value, joint).items()}
+            flat |= {f"{key}.{k}": v for k, v in flatten(value).items()}
         else:
             flat[str(key)] = value
     return flat

@@ -5,14 +5,13 @@ from pipelines.dag import Stage, anything_stale, in_order, read_stages, require_
 
 
 def stage(name, *needs):
-    return Stage(name, "", needs, 0, (), (), "true")
+    return Stage(name, needs, 0, (), ())
 
 
 def test_stages_come_in_the_order_they_need(project):
     stages = read_stages(project)
     assert [s.name for s in stages] == ["zeta", "beta", "alpha"]
     assert (stages[0].needs, stages[0].retries, stages[0].outs) == ((), 0, ("zeta.txt",))
-    assert stages[0].desc.startswith("The first")
     assert (stages[1].needs, stages[1].retries) == (("zeta",), 1)
     assert "step.py" in stages[1].deps
 

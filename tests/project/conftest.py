@@ -46,6 +46,13 @@ def no_network():
     return (), GUARD
 
 
+def pytest_collection_modifyitems(items):
+    """Tests that start from the session's builds share a process, so that these are made once."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("project"))
+
+
 @dataclass(frozen=True)
 class Rebuilt:
     """A tiny project that plain `dvc repro` built."""

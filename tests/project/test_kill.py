@@ -12,7 +12,7 @@ QUICK = {"MINIGPT_CHECKPOINT_SECONDS": "0.2"}
 WORDS = {
     "flow": "pipelines.release",
     "lifeline": "lifeline",
-    "dvc": "dvc repro",
+    "dvc": "-m dvc",
     "stage": "stages.pretrain",
 }
 
@@ -135,14 +135,23 @@ def test_whoever_dies_no_stage_lives_on_and_the_next_run_goes_through(
     assert project.sha256("models/base/model.safetensors") == undisturbed
 
 
+HOLD = """
+import time
+from pathlib import Path
+from minigpt.process import workspace_lock
+with workspace_lock(Path()):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
 def test_a_second_run_in_the_same_workspace_is_refused_and_names_the_holder(project):
-    process = begin_training(project, sys.executable, "-m", "pipelines.release")
+    holder = start(project, sys.executable, "-c", HOLD)
     try:
+        assert holder.stdout.readline() == "held\n"
         second = project.flow(check=False)
         assert second.returncode == 1
-        assert str(process.pid) in second.stderr
+        assert str(holder.pid) in second.stderr
         assert "Traceback" not in second.stderr
     finally:
-        process.terminate()
-        end(process)
-    wait_for(lambda: not project.processes("stages."), seconds=5)
+        end(holder)

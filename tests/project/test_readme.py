@@ -59,33 +59,57 @@ def test_the_commands_of_work(project):
     run_block(project, block_with("minigpt doctor"))
 
 
-def test_the_commands_for_own_text(project, tmp_path):
-    """A folder of text becomes a registered model; here the base model is tiny's, as built."""
-    letters = tmp_path / "home" / "letters"
-    letters.mkdir(parents=True)
+@pytest.fixture
+def letters(project, tmp_path):
+    """A built tiny project to which the README's own-text commands were given a folder.
+
+    Its base model stays tiny's: the preset's sizes and Shakespeare are put back to tiny's.
+    """
+    home = tmp_path / "home"
+    (home / "letters").mkdir(parents=True)
     speeches = sorted((ROOT / "data" / "tiny" / "speeches").glob("*.txt"))
-    (letters / "one.txt").write_text(speeches[0].read_text())
-    (letters / "notes.md").write_text(speeches[1].read_text())
+    (home / "letters" / "one.txt").write_text(speeches[0].read_text())
+    (home / "letters" / "notes.md").write_text(speeches[1].read_text())
     records = "".join(json.dumps({"text": path.read_text()}) + "\n" for path in speeches[2:5])
-    (letters / "more.jsonl").write_text(records)
+    (home / "letters" / "more.jsonl").write_text(records)
     tiny = project.params()
-    preset, make = block_with("minigpt preset local --path ~/letters")
-    run_block(project, [preset], HOME=str(tmp_path / "home"))
+    run_block(project, block_with("minigpt preset local --path ~/letters")[:1], HOME=str(home))
     local = project.params()
     assert set(local["sources"]) == {"shakespeare", "letters"}
     assert local["release"]["name"] == "minigpt-letters"
-    small = {k: tiny[k] for k in ("tokenizer", "model", "pretrain", "finetune", "evaluate")}
 
     def on_tiny(values):
-        values.update(small, quantize=tiny["quantize"], export=tiny["export"])
+        for name in (
+            "tokenizer",
+            "model",
+            "pretrain",
+            "finetune",
+            "evaluate",
+            "quantize",
+            "export",
+        ):
+            values[name] = tiny[name]
         values["sources"] = {
             "plays": tiny["sources"]["plays"],
             "letters": local["sources"]["letters"],
         }
 
     project.set_params(on_tiny)
-    run_block(project, [make], HOME=str(tmp_path / "home"))
-    listed = project.minigpt("registry", "list").stdout
+    return project
+
+
+def test_own_text_is_fine_tuned_on_with_the_base_model_as_it_was(letters):
+    base = letters.sha256("models/base/model.safetensors")
+    said = letters.repro("finetune").stdout
+    assert "Running stage 'finetune'" in said
+    assert "Running stage 'pretrain'" not in said
+    assert letters.sha256("models/base/model.safetensors") == base
+
+
+@pytest.mark.prove
+def test_own_text_becomes_a_registered_model(letters):
+    letters.flow()
+    listed = letters.minigpt("registry", "list").stdout
     assert re.search(r"minigpt-letters 1 +challenger, champion", listed), listed
 
 

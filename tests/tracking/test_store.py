@@ -91,3 +91,13 @@ def test_a_moved_checkout_is_noticed_and_mended(root, tmp_path):
     assert location.is_relative_to(moved)
     assert (location / "note.txt").read_text() == "kept"
     assert relocate(moved) == 0
+
+
+def test_a_password_in_the_address_is_not_shown():
+    assert stores.shown("https://me:secret@host:5000/x") == "https://host:5000/x"
+    with (
+        pytest.raises(RegistryError) as raised,
+        stores.clear_errors("https://me:secret@host:5000/"),
+    ):
+        raise OSError("API request to https://me:secret@host:5000/api failed")
+    assert "secret" not in str(raised.value)
