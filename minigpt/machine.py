@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeFloat, PositiveInt, ValidationError
 
 from minigpt.config import Config
 from minigpt.errors import ParamsError
@@ -24,13 +24,13 @@ class Machine(Config):
 
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """Where to compute. auto: cuda where there is one, else cpu (mps by choice only)."""
-    threads: PositiveInt = Field(default_factory=lambda: physical_cores())
+    threads: PositiveInt = Field(default_factory=lambda: physical_cores(), le=1024)
     """Threads of one process; default: physical cores."""
     micro_batch: PositiveInt | None = None
     """Sequences per forward pass; default: as many as one step holds."""
     compile: bool = False
     """Use torch.compile (its bits differ from eager's: part of the fingerprint)."""
-    checkpoint_seconds: float = 15
+    checkpoint_seconds: NonNegativeFloat = Field(default=15, allow_inf_nan=False)
     """Seconds between checkpoints of a training stage."""
     tracker: Literal["mlflow", "none"] = "mlflow"
     """Where runs are recorded."""
@@ -58,12 +58,22 @@ class Machine(Config):
 
     @cached_property
     def torch_device(self) -> str:
-        """The device that `auto` stands for here. Imports torch."""
+        """The device to use: what `auto` stands for here, or the one asked for. Imports torch.
+
+        Raises:
+            ParamsError: torch cannot use the device that was asked for.
+        """
         import torch
 
-        if self.device != "auto":
-            return self.device
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        if self.device == "auto":
+            return "cuda" if there["cuda"] else "cpu"
+        if not there.get(self.device, True):
+            raise ParamsError(
+                f"{PREFIX}DEVICE={self.device}: torch {torch.__version__} finds no such device "
+                f"here. Unset {PREFIX}DEVICE, or install the driver or another build of torch."
+            )
+        return self.device
 
     def prepare_torch(self) -> None:
         """Make torch deterministic on this machine's threads. Call before the first tensor."""
@@ -109,7 +119,7 @@ def instruction_set() -> str:
         )
     except (OSError, IndexError):
         return platform.processor() or "unknown"
-    for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "asimd"):
+    for flag in ("amx_bf16", "avx512_bf16", "avx512f", "avx2"):
         if flag in flags:
             return flag.replace("_", "-")
     return "baseline"

@@ -116,8 +116,13 @@ def read_values(path: Path) -> dict[str, Any]:
         raise ParamsError(
             f"{path} is not there. Run from the project's root, or: minigpt preset shakespeare"
         ) from error
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise ParamsError(f"{path}: line {line}: not YAML: {error.problem}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    if values is None:
+        raise ParamsError(f"{path} is empty. Write it afresh: minigpt preset shakespeare")
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: expected sections with names, found {type(values).__name__}")
     return values

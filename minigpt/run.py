@@ -16,10 +16,8 @@ from minigpt.errors import MiniGPTError
 from minigpt.files import rounded, write_json
 from minigpt.graph import read_graph
 from minigpt.machine import Machine
-from minigpt.process import stage_lock
+from minigpt.process import WORK, stage_lock
 from minigpt.tracking import NullTracker, Tracker, open_child
-
-WORK = Path(".work")
 
 
 class Run:

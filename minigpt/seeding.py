@@ -1,17 +1,6 @@
-"""Random state: set from the seed, captured in checkpoints, put back on resume."""
+"""torch's random state: captured in checkpoints, put back on resume."""
 
-import random
 from typing import Any
-
-
-def seed_everything(seed: int) -> None:
-    """Seed Python, numpy and torch alike."""
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002 - libraries we call use the global state
-    torch.manual_seed(seed)
 
 
 def capture() -> dict[str, Any]:

@@ -129,7 +129,7 @@ def plan(params: Params, stages: int) -> str:
         params.release.name,
         f"{stages} stages",
         f"{size / 1e6:.1f}M parameters",
-        f"{machine.threads} threads, {machine.device}, {params.pretrain.dtype}",
+        f"{machine.threads} threads, {machine.fingerprint()['device']}, {params.pretrain.dtype}",
     ]
     return f"plan       {' · '.join(facts)}"
 

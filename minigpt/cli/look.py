@@ -46,6 +46,10 @@ def doctor(as_json: Json = False) -> None:
         checks.append(("params.yaml", False, str(error)))
     free = shutil.disk_usage(root).free
     checks.append(("disk", free > 2e9, f"{free / 1e9:.0f} GB free (2 GB needed)"))
+    try:
+        checks.append(("device", True, Machine.load().torch_device))
+    except ParamsError as error:
+        checks.append(("device", False, str(error)))
     machine = Machine.load().fingerprint()
     checks.append(
         ("machine", True, f"{machine['cpu']} · {machine['threads']} threads · {machine['device']}")
@@ -94,7 +98,7 @@ def plan(as_json: Json = False) -> None:
     total = sum(stage["seconds"] for stage in facts["stages"].values())
     typer.echo(
         f"{facts['parameters'] / 1e6:.2f}M parameters · "
-        f"{facts['peak_memory_bytes'] / 1e6:.0f} MB of memory"
+        f"{facts['memory_bytes'] / 1e6:.0f} MB of memory"
     )
     show_table(
         ("stage", "steps", "tokens", "time here"),
@@ -172,5 +176,9 @@ def clean(
         typer.confirm(f"Remove {', '.join(path.name for path in found)}?", abort=True, err=True)
     with workspace_lock(root):
         for path in found:
-            shutil.rmtree(path, ignore_errors=True)
+            for inner in path.iterdir():
+                if inner.is_dir():
+                    shutil.rmtree(inner, ignore_errors=True)
+                elif inner.suffix != ".lock":  # whoever holds one must stay visible
+                    inner.unlink()
     talk(f"removed {', '.join(path.name for path in found)}")

@@ -26,18 +26,25 @@ look.add_to(app)
 app.add_typer(versions.app, name="registry")
 
 
+def show_version(asked: bool) -> None:
+    """Print the version and end."""
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
 @app.callback()
 def options(
-    debug: Annotated[bool, typer.Option(help="Show the traceback of an error.")] = False,
-    version: Annotated[bool, typer.Option(help="Print the version and exit.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=show_version, help="The version.")
+    ] = False,
 ) -> None:
     """A small GPT from raw text, with proof of where every byte came from.
 
     Examples: minigpt generate "My fellow citizens" · minigpt report · minigpt registry list
     """
-    if version:
-        typer.echo(__version__)
-        raise typer.Exit
+    del version  # show_version has ended the command
     if debug:
         os.environ["MINIGPT_DEBUG"] = "1"
 
@@ -46,9 +53,6 @@ def main() -> None:
     """The entry point: our errors become one line and an exit code."""
     quiet_environment()
     log.set_name("minigpt")
-    if "--version" in sys.argv[1:2]:
-        typer.echo(__version__)
-        return
     try:
         app()
     except MiniGPTError as error:
@@ -56,9 +60,6 @@ def main() -> None:
             raise
         typer.echo(str(error), err=True)
         sys.exit(error.exit_code)
-    except BrokenPipeError:  # `minigpt … | head`: the reader has enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
 
 
 if __name__ == "__main__":

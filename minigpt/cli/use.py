@@ -33,7 +33,7 @@ def generate(
     top_p: Annotated[
         float, typer.Option(min=0.01, max=1, help="Among this much probability.")
     ] = 0.95,
-    seed: Annotated[int, typer.Option(help="The same seed writes the same text.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed writes the same text.")] = 0,
     stop: Annotated[
         list[str] | None, typer.Option(help="End before this text; may repeat.")
     ] = None,
@@ -47,6 +47,8 @@ def generate(
         if sys.stdin.isatty():
             raise ParamsError('give a prompt, such as: minigpt generate "My fellow citizens"')
         prompt = sys.stdin.read()
+    if stop and "" in stop:
+        raise ParamsError("--stop: an empty text would end at once; leave it out")
     folder = find_package(model)
     from minigpt.generation.engine import TorchEngine
     from minigpt.generation.stream import generate as write

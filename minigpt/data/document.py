@@ -12,7 +12,7 @@ from typing import Any
 from minigpt.errors import DataError
 from minigpt.files import write_bytes
 
-DOCUMENTS = "documents.parquet"
+DOCUMENTS, LICENCES = "documents.parquet", "licences.json"
 REDO = "It is not as the pipeline wrote it. Run: dvc repro --force validate"
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from minigpt.data.archives import Member, is_archive, members
 from minigpt.data.config import DownloadParams, LocalSource, Source
-from minigpt.data.document import DOCUMENTS, Document, write_documents
+from minigpt.data.document import DOCUMENTS, LICENCES, Document, write_documents
 from minigpt.data.obtain import is_chosen, obtain
 from minigpt.data.splits import assign
 from minigpt.data.text import CLEANING, pieces, tidy
@@ -22,7 +22,6 @@ from minigpt.files import new_folder, write_json, write_text
 if TYPE_CHECKING:
     from minigpt.run import Run
 
-LICENCES = "licences.json"
 NOUNS = {
     "package": "package",
     "npm": "npm package",

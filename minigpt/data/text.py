@@ -92,8 +92,11 @@ def _records(path: str, data: bytes) -> Iterator[Piece]:
             continue
         try:
             record = json.loads(decoded)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise DataError(f"{path}: line {number} is not JSON: {error}") from error
+        except json.JSONDecodeError as error:
+            place = f"line {number}, column {error.colno}"
+            raise DataError(f"{path}: {place} is not JSON: {error.msg}") from error
+        except RecursionError as error:
+            raise DataError(f"{path}: line {number} is nested too deeply") from error
         text = record.get("text") if isinstance(record, dict) else None
         if not isinstance(text, str):
             raise DataError(f'{path}: line {number} needs a string under the key "text"')

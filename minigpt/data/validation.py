@@ -11,6 +11,7 @@ from minigpt.data.datadocs import render_data_docs
 from minigpt.data.document import (
     COLUMNS,
     DOCUMENTS,
+    LICENCES,
     Document,
     read_documents,
     stored_columns,
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from minigpt.run import Run
 
 DATA_DOCS = Path("reports/validation/index.html")
-LICENCES = "licences.json"
 NAMED = 10
 """Documents named in the message about one expectation; the page has the others."""
 

@@ -14,8 +14,8 @@ from jinja2 import Environment, PackageLoader
 
 from minigpt.data.checks import Dropped, read_dropped
 from minigpt.data.datadocs import render_data_docs
-from minigpt.data.document import DOCUMENTS, read_documents
-from minigpt.data.validation import DATA_DOCS, LICENCES
+from minigpt.data.document import DOCUMENTS, LICENCES, read_documents
+from minigpt.data.validation import DATA_DOCS
 from minigpt.evaluation.charts import bar_chart, line_chart
 from minigpt.evaluation.config import MODELS, SAMPLES
 from minigpt.files import write_text

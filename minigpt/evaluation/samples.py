@@ -2,6 +2,7 @@
 
 from minigpt.evaluation.config import SamplesConfig
 from minigpt.generation.engine import TorchEngine
+from minigpt.generation.stream import generate
 from minigpt.package import Package
 
 Sample = dict[str, str | int]
@@ -9,19 +10,10 @@ Sample = dict[str, str | int]
 
 def write_samples(model: str, package: Package, config: SamplesConfig, seed: int) -> list[Sample]:
     """One continuation of each prompt, up to the document's end; prompt i has seed + i."""
-    engine, tokenizer = TorchEngine(package.model), package.tokenizer
-    end = tokenizer.eot_id
-    banned = [token for token in tokenizer.specials.values() if token != end]
-    samples: list[Sample] = []
-    for i, prompt in enumerate(config.prompts):
-        written = engine.generate(
-            [end, *tokenizer.encode(prompt)],
-            config.sampling,
-            config.max_tokens,
-            seed + i,
-            stop=(end,),
-            banned=banned,
+    engine, samples = TorchEngine(package.model), list[Sample]()
+    for i, prompt in enumerate(config.prompts, start=seed):
+        written = generate(
+            engine, package.tokenizer, prompt, config.sampling, config.max_tokens, seed=i
         )
-        text = tokenizer.decode(list(written))
-        samples.append({"model": model, "prompt": prompt, "seed": seed + i, "text": text})
+        samples.append({"model": model, "prompt": prompt, "seed": i, "text": "".join(written)})
     return samples

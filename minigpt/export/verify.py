@@ -59,7 +59,7 @@ def torch_decoder(model: GPT) -> Decoder:
     """Our own model."""
 
     def decode(ids: Tensor, past: Any = None) -> tuple[Tensor, Any]:
-        cache = past or model.new_cache(ids.size(0))
+        cache = model.new_cache(ids.size(0)) if past is None else past
         return model(ids, cache), cache
 
     return decode

@@ -23,12 +23,6 @@ def flops_per_token(config: ModelConfig, vocab_size: int, length: int) -> int:
     return 6 * weights + attention
 
 
-def cache_bytes(config: ModelConfig, positions: int, bytes_a_number: int = 4) -> int:
-    """Keys and values of one sequence."""
-    a_position = 2 * config.n_layer * config.n_kv_head * config.head_width
-    return positions * a_position * bytes_a_number
-
-
 def block_matrices(config: ModelConfig) -> int:
     """Weights of one block's matrices."""
     heads = 2 * config.n_head + 2 * config.n_kv_head  # q and out, k and v

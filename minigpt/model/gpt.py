@@ -51,12 +51,11 @@ class GPT(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.norm = norm
         self.head = head
-        self._vocab_size = embed.num_embeddings  # a quantized embedding has no such attribute
 
     @property
     def vocab_size(self) -> int:
         """Number of token ids."""
-        return self._vocab_size
+        return self.embed.num_embeddings
 
     def forward(self, ids: Tensor, cache: ModelCache | None = None) -> Tensor:
         """(B, T) token ids -> (B, T, V) logits. With a cache, ids are only the new positions."""

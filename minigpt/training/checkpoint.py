@@ -21,7 +21,7 @@ from torch import Tensor
 from minigpt import seeding
 from minigpt.digest import file_digest, text_digest
 from minigpt.errors import CheckpointError
-from minigpt.files import full_disk, to_json, write_bytes, write_json
+from minigpt.files import full_disk, new_folder, to_json, write_bytes, write_json
 
 FORMAT = 1
 KEPT = 2
@@ -89,27 +89,19 @@ class Checkpoints:
 
 def save(workdir: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
     """Write checkpoint-STEP, whole or not at all, and remove all but the two newest."""
-    target = workdir / f"checkpoint-{step:08d}"
-    temporary = workdir / f".{target.name}.part"
-    shutil.rmtree(temporary, ignore_errors=True)
-    with full_disk(target):
-        try:
-            temporary.mkdir(parents=True)
-            plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-            write_bytes(temporary / TENSORS, to_bytes(plain))
-            body = {
-                "format": FORMAT,
-                "step": step,
-                "saved_at": time.time(),
-                "state": dict(state),
-                "sha256": {TENSORS: file_digest(temporary / TENSORS)},
-            }
-            write_json(temporary / STATE, {**body, "self": text_digest([to_json(body)])})
-            shutil.rmtree(target, ignore_errors=True)
-            temporary.replace(target)
-            sync(workdir)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    with new_folder(workdir / f"checkpoint-{step:08d}") as folder:
+        plain = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+        write_bytes(folder / TENSORS, to_bytes(plain))
+        body = {
+            "format": FORMAT,
+            "step": step,
+            "saved_at": time.time(),
+            "state": dict(state),
+            "sha256": {TENSORS: file_digest(folder / TENSORS)},
+        }
+        write_json(folder / STATE, {**body, "self": text_digest([to_json(body)])})
+    with full_disk(workdir):
+        sync(workdir)
     for old in found(workdir)[KEPT:]:
         shutil.rmtree(old)
 
@@ -151,11 +143,11 @@ def found(workdir: Path) -> list[Path]:
     return sorted(workdir.glob("checkpoint-*"), reverse=True)
 
 
-def sync(path: Path) -> None:
-    """Make sure that a file or a folder is on the disk (Windows cannot flush a folder)."""
-    if path.is_dir() and os.name == "nt":
+def sync(folder: Path) -> None:
+    """Make sure that a folder's new name is on the disk (Windows cannot flush a folder)."""
+    if os.name == "nt":
         return
-    descriptor = os.open(path, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -205,7 +205,10 @@ class PretrainParams(Config):
 
     @model_validator(mode="after")
     def _phases_fit_the_model(self) -> Self:
-        self.pretrain.refuse_context(self.model.context_length)
+        try:
+            self.pretrain.refuse_context(self.model.context_length)
+        except ValueError as error:
+            raise ValueError(f"pretrain.{error}") from error
         return self
 
 

@@ -1,10 +1,9 @@
 """What a training will cost, before it starts: sizes by formula, time by measurement."""
 
-import resource
-import sys
 import time
 from typing import Any
 
+import psutil
 import torch
 
 from minigpt.machine import Machine
@@ -37,8 +36,7 @@ def plan_training(
             "tokens": config.max_steps * config.tokens_per_step,
             "seconds": round(sum(seconds[length] for length in lengths)),
         }
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    facts["peak_memory_bytes"] = peak if sys.platform == "darwin" else peak * 1024
+    facts["memory_bytes"] = psutil.Process().memory_info().rss
     return facts
 
 

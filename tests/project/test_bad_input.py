@@ -1,9 +1,14 @@
 """Each mistake has one clear line, a non-zero exit, no traceback and nothing half-written."""
 
+import hashlib
+import io
 import shutil
 import subprocess
+import tarfile
 
 import pytest
+
+from minigpt.graph import read_graph
 
 
 def refusal(done):
@@ -58,6 +63,41 @@ def test_an_unreachable_index_is_said_quickly_and_leaves_nothing(fresh):
     assert not (fresh.root / "data" / "archives").exists()
 
 
+def archive_of(name, text):
+    """A gzipped tar with one member."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        member = tarfile.TarInfo(name)
+        member.size = len(text)
+        archive.addfile(member, io.BytesIO(text))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "sha256", "expected"),
+    [
+        (archive_of("play.txt", b"To be"), "0" * 64, "sha256"),
+        (archive_of("../../escaped.txt", b"To be"), None, "escaped.txt"),
+        (archive_of("play.txt", b"To be")[:-20], None, "books-1.tar.gz"),
+    ],
+    ids=["wrong sha256", "path traversal", "corrupted"],
+)
+def test_an_archive_that_is_not_what_it_should_be_is_refused(
+    project, tmp_path, content, sha256, expected
+):
+    path = tmp_path / "books-1.tar.gz"
+    path.write_bytes(content)
+    found = hashlib.sha256(content).hexdigest()
+    pin = {"filename": path.name, "sha256": sha256 or found, "bytes": len(content)}
+    books = {"kind": "url", "url": path.as_uri(), "pin": pin, "role": "pretrain", "licence": "-"}
+    project.set_params(lambda p: p["sources"].update(books=books))
+    said = refusal(project.repro("download", check=False))
+    assert expected in said
+    assert "download: " in said
+    assert not (project.root / "data" / "raw").exists()
+    assert not list(tmp_path.rglob("escaped.txt"))
+
+
 def test_invalid_utf8_fails_validate_and_names_the_document(project):
     plays = project.root / "data" / "tiny" / "plays"
     victim = min(plays.glob("*.txt"))
@@ -79,13 +119,16 @@ def test_a_full_disk_leaves_no_half_written_output(project):
     limited = ("prlimit", "--fsize=600000")
     if shutil.which("prlimit") is None:
         limited = ("bash", "-c", 'ulimit -f 600; exec "$@"', "--")
-    said = refusal(project.repro("pretrain", check=False, prefix=limited))
+    shutil.rmtree(project.root / "models" / "base")
+    command = read_graph(project.root)["pretrain"].cmd.split()
+    # Straight to the stage: DVC's own database would be the first to meet the limit.
+    said = refusal(project.run(*command, check=False, prefix=limited))
     assert "mlflow.db: cannot be made" in said
     untracked = {"MINIGPT_TRACKER": "none"}
-    said = refusal(project.repro("pretrain", check=False, prefix=limited, env=untracked))
+    said = refusal(project.run(*command, check=False, prefix=limited, env=untracked))
     assert "cannot write: File too large" in said
     assert not (project.root / "models" / "base").exists()
-    assert not list((project.root / "models").glob(".*"))
+    assert not list((project.root / "models").glob(".*.part"))
 
 
 def test_shards_of_another_tokenizer_are_refused(project):
