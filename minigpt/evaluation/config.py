@@ -98,5 +98,6 @@ class EvaluateConfig(Config):
 class EvaluateParams(Config):
     """The sections that the evaluate stage reads."""
 
-    seed: NonNegativeInt = 0
+    seed: NonNegativeInt = 1337
+    """Start of every random sequence: first weights, order of the data, samples."""
     evaluate: EvaluateConfig = EvaluateConfig()

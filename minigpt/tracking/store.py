@@ -92,8 +92,7 @@ def clear_errors(uri: str) -> Iterator[None]:
     except (MlflowException, OSError) as error:
         if "Connection refused" in str(error) or "Max retries" in str(error):
             raise RegistryError(
-                f"{shown(uri)} (MLFLOW_TRACKING_URI) cannot be reached. Start that server, or unset "
-                "MLFLOW_TRACKING_URI."
+                f"{shown(uri)} cannot be reached. Start that server, or unset MLFLOW_TRACKING_URI."
             ) from error
         reason = (str(error).strip() or type(error).__name__).replace(uri.rstrip("/"), shown(uri))
         raise RegistryError(f"{shown(uri)}: {' '.join(reason.split())[:500]}") from error
