@@ -17,9 +17,10 @@ from minigpt.evaluation.evaluate import evaluate
 from minigpt.machine import Machine
 
 PARAMS = EvaluateParams(
+    seed=0,
     evaluate=EvaluateConfig(
         passage_bytes=200, samples=SamplesConfig(prompts=("Now is", ""), max_tokens=5)
-    )
+    ),
 )
 
 
