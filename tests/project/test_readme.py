@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -122,7 +123,9 @@ def test_the_commands_that_a_run_prints_at_its_end(built):
 
 
 def test_the_runs_are_seen_in_a_browser_with_no_settings(registered):
-    port = "5917"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
     server = subprocess.Popen(
         ["mlflow", "ui", "--port", port],
         cwd=registered.root,

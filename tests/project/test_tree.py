@@ -3,10 +3,16 @@
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[2]
+
+
+def read(name: str) -> Any:
+    """A YAML file as DVC reads it (YAML 1.2: 1e-06 is a number)."""
+    return YAML(typ="safe").load((ROOT / name).read_text())
 
 
 def md5(path: Path) -> str:
@@ -22,9 +28,9 @@ def md5(path: Path) -> str:
 
 
 def test_the_code_and_params_of_the_committed_lock_are_those_of_the_tree():
-    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    params = read("params.yaml")
     stale = []
-    for name, stage in yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"].items():
+    for name, stage in read("dvc.lock")["stages"].items():
         for dep in stage["deps"]:
             code = dep["path"].startswith(("stages/", "minigpt"))
             if code and md5(ROOT / dep["path"]) != dep["md5"]:
@@ -36,8 +42,8 @@ def test_the_code_and_params_of_the_committed_lock_are_those_of_the_tree():
 
 
 def test_every_stage_of_the_graph_is_in_the_lock():
-    graph = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    lock = yaml.safe_load((ROOT / "dvc.lock").read_text())["stages"]
+    graph = read("dvc.yaml")["stages"]
+    lock = read("dvc.lock")["stages"]
     assert set(lock) == set(graph)
     assert [lock[name]["cmd"] for name in graph] == [stage["cmd"] for stage in graph.values()]
 
