@@ -1,0 +1,90 @@
+"""A stage's run: resumable state by key, tidied at the end; signals; our errors as one line."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from minigpt.config import Config
+from minigpt.run import flat, open_run
+
+
+class Settings(Config):
+    steps: int = 3
+
+
+@pytest.fixture
+def stage(tmp_path, monkeypatch):
+    """A project of one stage, `work`, with a dep and an out; no tracker."""
+    (tmp_path / "dep.txt").write_text("dep")
+    (tmp_path / "out.txt").write_text("out")
+    graph = {"stages": {"work": {"cmd": "true", "deps": ["dep.txt"], "outs": ["out.txt"]}}}
+    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump(graph))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINIGPT_TRACKER", "none")
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield tmp_path
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def workdir(params=None):
+    with pytest.raises(KeyError), open_run("work", params or Settings()) as run:
+        raise KeyError(run.workdir)
+    return run.workdir
+
+
+def test_state_outlives_a_failure_and_goes_when_the_stage_ends_well(stage):
+    (workdir() / "state").write_text("half")
+    with open_run("work", Settings()) as run:
+        assert (run.workdir / "state").read_text() == "half"
+    assert not (stage / ".work" / "work").exists()
+
+
+def test_another_dep_param_or_thread_count_has_another_state(stage, monkeypatch):
+    first = workdir()
+    assert workdir(Settings(steps=4)) != first
+    monkeypatch.setenv("MINIGPT_THREADS", "7")
+    assert workdir() != first
+    monkeypatch.delenv("MINIGPT_THREADS")
+    assert workdir() == first
+    (stage / "dep.txt").write_text("other")
+    assert workdir() != first
+
+
+def test_a_loop_that_asks_is_left_to_stop_by_itself_and_the_second_signal_ends_it(stage):
+    def ask_and_be_told_twice():
+        with open_run("work", Settings()) as run:
+            assert not run.stop_requested
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert run.stop_requested
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as end:
+        ask_and_be_told_twice()
+    assert end.value.code == 143
+
+
+def test_a_stage_that_never_asks_ends_at_the_first_signal(stage):
+    with pytest.raises(SystemExit) as end, open_run("work", Settings()):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert end.value.code == 143
+
+
+def test_a_wrong_number_of_paths_is_refused_with_their_names(stage):
+    code = "from minigpt.run import stage_main\nstage_main(lambda tokens, out: None)"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "one"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "expected 2 paths (tokens out), got 1" in done.stderr
+
+
+def test_numbers_of_a_nested_mapping_get_dotted_names():
+    assert flat({"val": {"loss": 1, "name": "x", "done": True}, "n": 2.5}) == {
+        "val.loss": 1.0,
+        "n": 2.5,
+    }
