@@ -72,9 +72,16 @@ class Project:
         """What `make run` runs after set-up."""
         return self.run(sys.executable, "-m", "pipelines.release", *arguments, **options)
 
-    def repro(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """Plain `dvc repro`."""
-        return self.run("dvc", "repro", *arguments, **options)
+    def repro(
+        self,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        tracker: str = "none",
+        **options: Any,
+    ) -> subprocess.CompletedProcess[str]:
+        """Plain `dvc repro`; importing MLflow in every stage is left to tests of tracking."""
+        env = {"MINIGPT_TRACKER": tracker, **(env or {})}
+        return self.run("dvc", "repro", *arguments, env=env, **options)
 
     def lock(self) -> dict[str, Any]:
         """The stages of dvc.lock."""

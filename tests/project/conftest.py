@@ -79,7 +79,7 @@ def rebuilt(make_tiny, no_network, tmp_path_factory):
     }
     old = os.umask(0o077)
     try:
-        done = other.repro(env=place, prefix=prefix)
+        done = other.repro(env=place, prefix=prefix, tracker="mlflow")
     finally:
         os.umask(old)
     return Rebuilt(other, done.stdout + done.stderr, folder)

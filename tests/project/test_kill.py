@@ -8,7 +8,7 @@ import time
 import psutil
 import pytest
 
-QUICK = {"MINIGPT_CHECKPOINT_SECONDS": "0.2"}
+QUICK = {"MINIGPT_CHECKPOINT_SECONDS": "0.2", "MINIGPT_TRACKER": "none"}
 WORDS = {
     "flow": "pipelines.release",
     "lifeline": "lifeline",

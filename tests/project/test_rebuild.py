@@ -21,7 +21,7 @@ def test_the_flow_runs_with_loopback_alone(project, no_network, tmp_path):
 
 def test_the_tracker_changes_no_byte(built, make_tiny, tmp_path):
     other = make_tiny(tmp_path / "untracked")
-    other.repro("pretrain", env={"MINIGPT_TRACKER": "none"})
+    other.repro("pretrain", tracker="none")
     lock, whole = other.lock(), built.lock()
     assert lock == {name: whole[name] for name in lock}
     assert "pretrain" in lock

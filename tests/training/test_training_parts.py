@@ -37,7 +37,8 @@ def test_lanes_share_the_cores_and_give_them_back():
         ({"threads": 8, "compile": True}, [16], 1),
     ],
 )
-def test_lane_count_divides_every_batch(settings, sequences, lanes):
+def test_lane_count_divides_every_batch(settings, sequences, lanes, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: "device" in settings)
     assert lane_count(MACHINE.replace(**settings), sequences) == lanes
 
 
