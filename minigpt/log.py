@@ -22,6 +22,11 @@ def say(message: str) -> None:
     sys.stderr.flush()
 
 
+def minutes(seconds: float) -> str:
+    """Seconds as m:ss."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
 def every(seconds: float, speak: Callable[[str], None] = say) -> Callable[[str], None]:
     """A `say` for progress: the first message at once, then at most one in `seconds`."""
     last = -seconds

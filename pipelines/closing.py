@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.display import minutes
+from minigpt.log import minutes
 from pipelines.runner import Outcome, Result
 
 BASELINES = {

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
+from minigpt.log import minutes
 from pipelines.runner import Outcome, Result
 
 PLAIN_SECONDS = 5.0  # between two lines about a running stage where the output is a log
@@ -89,8 +90,3 @@ class Display:
         if self.alive:
             self.out.write(ERASE)
             self.out.flush()
-
-
-def minutes(seconds: float) -> str:
-    """Seconds as m:ss."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

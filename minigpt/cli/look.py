@@ -11,6 +11,7 @@ import typer
 
 from minigpt.cli.shared import Json, project_root, show_json, show_table, talk
 from minigpt.errors import MiniGPTError, ParamsError
+from minigpt.log import minutes
 from minigpt.machine import Machine
 
 TOOLS = ("torch", "dvc", "prefect", "mlflow", "great-expectations", "datasets", "onnxruntime")
@@ -46,11 +47,13 @@ def doctor(as_json: Json = False) -> None:
         checks.append(("params.yaml", False, str(error)))
     free = shutil.disk_usage(root).free
     checks.append(("disk", free > 2e9, f"{free / 1e9:.0f} GB free (2 GB needed)"))
-    try:
-        checks.append(("device", True, Machine.load().torch_device))
-    except ParamsError as error:
-        checks.append(("device", False, str(error)))
-    machine = Machine.load().fingerprint()
+    settings = Machine.load()
+    if settings.device not in ("auto", "cpu"):  # only torch knows; else it need not be imported
+        try:
+            checks.append(("device", True, settings.torch_device))
+        except ParamsError as error:
+            checks.append(("device", False, str(error)))
+    machine = settings.fingerprint()
     checks.append(
         ("machine", True, f"{machine['cpu']} · {machine['threads']} threads · {machine['device']}")
     )
@@ -103,16 +106,16 @@ def plan(as_json: Json = False) -> None:
     show_table(
         ("stage", "steps", "tokens", "time here"),
         (
-            (name, f"{stage['steps']:,}", f"{stage['tokens'] / 1e6:.2f}M", clock(stage["seconds"]))
+            (
+                name,
+                f"{stage['steps']:,}",
+                f"{stage['tokens'] / 1e6:.2f}M",
+                minutes(stage["seconds"]),
+            )
             for name, stage in facts["stages"].items()
         ),
     )
-    talk(f"training takes about {clock(total)} on this machine; the other stages come on top")
-
-
-def clock(seconds: float) -> str:
-    """m:ss."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    talk(f"training takes about {minutes(total)} on this machine; the other stages come on top")
 
 
 def report(as_json: Json = False) -> None:

@@ -93,8 +93,9 @@ def _register(
             tracker.params(params)
             for stage, values in metrics.items():
                 tracker.metrics({f"{stage}.{key}": v for key, v in flat(values).items()})
-            card = _card(root, name, identity, state, params, metrics)
-            _keep_files(tracker, root, manifest, state, card)
+            documents = read_documents(root / "data/documents", INDEX)
+            card = _card(root, name, identity, state, params, metrics, documents)
+            _keep_files(tracker, root, manifest, state, card, documents)
             model_id = log_model(store, run_id, root / MODEL, library_of(root))
             number = _create_version(store, name, model_id, run_id, tags, card)
             status = "FINISHED"
@@ -104,7 +105,12 @@ def _register(
 
 
 def _keep_files(
-    tracker: MlflowTracker, root: Path, manifest: Manifest, state: SourceState, card: str
+    tracker: MlflowTracker,
+    root: Path,
+    manifest: Manifest,
+    state: SourceState,
+    card: str,
+    documents: list[Document],
 ) -> None:
     """Everything that a version is made of, but its model, under its path in the checkout."""
     outputs = [p for p in manifest.digests if p.startswith(KEPT) and p != MODEL]
@@ -118,10 +124,7 @@ def _keep_files(
         if state.patch:
             (made / "source.patch").write_bytes(state.patch)
         (made / "data").mkdir()
-        rows = [
-            {k: getattr(d, k) for k in INDEX}
-            for d in read_documents(root / "data/documents", INDEX)
-        ]
+        rows = [{k: getattr(d, k) for k in INDEX} for d in documents]
         pq.write_table(pa.Table.from_pylist(rows), made / "data" / "documents.parquet")
         tracker.artifact(made)
 
@@ -152,8 +155,8 @@ def _card(
     state: SourceState,
     params: dict[str, Any],
     metrics: dict[str, Any],
+    documents: list[Document],
 ) -> str:
-    documents = read_documents(root / "data/documents", INDEX)
     sources: dict[str, list[Document]] = {}
     for document in documents:
         sources.setdefault(document.source, []).append(document)

@@ -1,5 +1,9 @@
 """The command line: help that shows examples, and exit codes."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -34,3 +38,19 @@ def test_clean_leaves_a_folder_that_is_no_project_alone(tmp_path, monkeypatch):
     done = RUNNER.invoke(app, ["clean", "--yes"])
     assert "is not a minigpt project" in str(done.exception)
     assert (tmp_path / "reports").is_dir()
+
+
+def test_doctor_imports_no_torch_unless_a_device_is_asked_for():
+    code = (
+        "import sys\n"
+        "from typer.testing import CliRunner\n"
+        "from minigpt.cli.main import app\n"
+        "print(CliRunner().invoke(app, ['doctor']).output)\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False
+    )
+    assert "params.yaml" in done.stdout
+    assert done.returncode == 0

@@ -1,6 +1,7 @@
 import io
 
-from pipelines.display import ERASE, Display, minutes
+from minigpt.log import minutes
+from pipelines.display import ERASE, Display
 from pipelines.runner import Outcome, Result
 
 
