@@ -17,6 +17,8 @@ import pytest
 import yaml
 from hypothesis import settings
 
+from minigpt.process import SHELLS
+
 ROOT = Path(__file__).resolve().parent.parent
 # A busy machine is slow, not wrong; and what fails here must fail again.
 settings.register_profile("here", deadline=None, derandomize=True)
@@ -106,11 +108,13 @@ class Project:
         commit(self, message)
 
     def processes(self, word: str) -> list[psutil.Process]:
-        """Living processes of this checkout whose command line holds `word`."""
+        """Living processes of this checkout whose command line holds `word`; no shell is one."""
         found = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if process.status() == psutil.STATUS_ZOMBIE:  # pid_exists is true for these
+                    continue
+                if process.name() in SHELLS:  # DVC's, with the stage's command as its argument
                     continue
                 if process.cwd() == str(self.root) and word in " ".join(process.cmdline()):
                     found.append(process)

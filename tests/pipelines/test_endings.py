@@ -28,6 +28,14 @@ def until(condition, seconds=20.0):
         time.sleep(0.05)
 
 
+@pytest.fixture(params=["/bin/sh", "/bin/bash"])
+def shell(request, monkeypatch):
+    """DVC starts a stage through this: bash becomes the stage, dash stays as its parent."""
+    if not Path(request.param).exists():
+        pytest.skip(f"there is no {request.param}")
+    monkeypatch.setenv("SHELL", request.param)
+
+
 def start_flow(project: Path) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
     """A flow whose stage is at work; the pids of flow, lifeline, dvc and stage."""
     (project / "zeta.waits").touch()
@@ -40,6 +48,7 @@ def start_flow(project: Path) -> tuple[subprocess.Popen[bytes], dict[str, int]]:
     return flow, {"flow": flow.pid, "lifeline": lifeline.pid, "dvc": dvc.pid, "stage": stage}
 
 
+@pytest.mark.usefixtures("shell")
 @pytest.mark.parametrize(
     ("target", "number"),
     [
@@ -76,6 +85,7 @@ def test_a_run_right_after_a_kill_waits_for_the_old_stage(project):
     assert [event for _, _, event in words] == ["starts", "starts", "ends"]
 
 
+@pytest.mark.usefixtures("shell")
 def test_dvc_without_a_flow_takes_its_stage_along(project):
     (project / "zeta.waits").touch()
     log = project / "work.log"
