@@ -20,6 +20,7 @@ from minigpt.process import workspace_lock
 from minigpt.tracking.store import open_store
 from pipelines.build import build, parent_run
 from pipelines.closing import all_unchanged, closing, nothing_to_do
+from pipelines.committed import note
 from pipelines.dag import require_git
 from pipelines.runner import Result
 from pipelines.server import log_to_file, start_server
@@ -132,6 +133,8 @@ def run(root: Path, wait: bool, debug: bool) -> int:
     else:
         version = f"{done.name} {done.version} · {done.standing}"
         print("\n".join(["", *closing(root, version, done.report, seconds)]))
+        if told := note(root):
+            print(f"\n{told}")
     if done.refusal:
         print(f"\n{done.refusal}")
     sys.stdout.flush()
