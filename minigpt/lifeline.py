@@ -3,7 +3,7 @@
 `python -I -S lifeline.py COMMAND…`, in a session of its own, which the command shares. The caller
 holds the write end of its stdin and nothing else does, so end-of-file means that the caller has
 died, even by SIGKILL. The hole, SIGKILL of this process, is closed by PR_SET_PDEATHSIG on the
-command and by `process.die_with_parent` in what the command starts.
+command and by `parent.die_with_parent` in what the command starts.
 """
 
 import contextlib

@@ -5,14 +5,12 @@ started at work, and the next run would start it a second time beside it.
 """
 
 import contextlib
-import ctypes
 import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +21,6 @@ from minigpt.log import say
 
 WORK = Path(".work")
 LIFELINE = str(Path(__file__).with_name("lifeline.py"))  # run by path: no stage loads it
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
-SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
 HELD = "MINIGPT_WORKSPACE_LOCK"
 """Environment of the holder's children: `<pid>:<lock file>`, so that they do not lock again."""
 
@@ -63,51 +59,6 @@ def quiet_environment() -> None:
         # Not in a flow either: download would inherit it there, and take it for the user's wish.
         if name != "HF_HUB_OFFLINE" or os.environ.get("DVC_STAGE") not in (None, ONLINE_STAGE):
             os.environ.setdefault(name, value)
-
-
-def die_with_parent(grace_seconds: float = 3.0) -> None:
-    """From now on SIGTERM when the parent is gone, SIGKILL when that does not help in time.
-
-    The kernel sends the first at once on Linux; a thread that watches the parent's pid does the
-    rest, and everything elsewhere. DVC starts a stage through $SHELL or /bin/sh, and dash stays
-    between the two instead of becoming the stage: then the parent of that shell counts as well.
-    """
-    parent = os.getppid()
-    above = _parent_of(parent) if "DVC_ROOT" in os.environ and _is_shell(parent) else None
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    orphan = "DVC_ROOT" in os.environ and 1 in (parent, above) and not is_alive(1, "dvc")
-    if orphan or os.getppid() != parent:  # it died before the kernel knew of our wish
-        raise SystemExit(128 + signal.SIGTERM)
-
-    def watch() -> None:
-        while os.getppid() == parent and (above is None or _parent_of(parent) == above):
-            time.sleep(0.5)
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(grace_seconds)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, name="die-with-parent", daemon=True).start()
-
-
-def _is_shell(pid: int) -> bool:
-    """Whether `pid` is a shell; False where the system has no /proc."""
-    with contextlib.suppress(OSError):
-        program = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0]
-        return Path(os.fsdecode(program)).name in SHELLS
-    return False
-
-
-def _parent_of(pid: int) -> int | None:
-    """The parent of `pid`; None where there is no such process, or no /proc."""
-    with contextlib.suppress(OSError):
-        return int(_stat(pid)[1])
-    return None
-
-
-def _stat(pid: int) -> list[str]:
-    """State, parent, group … of a process, from Linux' /proc (proc(5))."""
-    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
 
 
 def take_lock(path: Path) -> int | None:
@@ -157,6 +108,11 @@ def named(holder: Mapping[str, Any]) -> str:
     return f"{holder['command']} (pid {holder['pid']}, since {holder['since']})"
 
 
+def process_stat(pid: int) -> list[str]:
+    """State, parent, group … of a process, from Linux' /proc (proc(5))."""
+    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
+
+
 def is_alive(pid: int, word: str = "") -> bool:
     """Whether `pid` runs, is no zombie, and (where the system tells) has `word` in its command."""
     if sys.platform == "win32":
@@ -165,7 +121,7 @@ def is_alive(pid: int, word: str = "") -> bool:
         if Path("/proc/self/stat").exists():
             command = os.fsdecode(Path(f"/proc/{pid}/cmdline").read_bytes())
             # Empty in the instant of exec.
-            return _stat(pid)[0] not in "ZX" and (not command or word in command)
+            return process_stat(pid)[0] not in "ZX" and (not command or word in command)
         os.kill(pid, 0)
     except PermissionError:
         return True

@@ -1,6 +1,7 @@
 """One module a stage of dvc.yaml. Imported first of all: a stage ends when DVC does."""
 
-from minigpt.process import die_with_parent, quiet_environment
+from minigpt.parent import die_with_parent
+from minigpt.process import quiet_environment
 
 quiet_environment()
 die_with_parent()

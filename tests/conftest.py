@@ -17,7 +17,7 @@ import pytest
 import yaml
 from hypothesis import settings
 
-from minigpt.process import SHELLS
+from minigpt.parent import SHELLS
 
 ROOT = Path(__file__).resolve().parent.parent
 # A busy machine is slow, not wrong; and what fails here must fail again.

@@ -14,7 +14,7 @@ from minigpt.params import STAGE_PARAMS
 
 ROOT = Path(__file__).resolve().parents[2]
 # These may refuse, speak or record; test_rebuild trains without the tracker and compares.
-SILENT = {"log", "errors", "extras", "process", "lifeline", "tracking", "params"}
+SILENT = {"log", "errors", "extras", "process", "parent", "lifeline", "tracking", "params"}
 
 
 def test_every_module_that_a_stage_loads_lies_under_its_deps(rebuilt):
