@@ -17,6 +17,7 @@ from minigpt.data.config import DownloadParams, ValidateParams
 from minigpt.errors import ParamsError
 from minigpt.evaluation.config import EvaluateParams
 from minigpt.export.config import ExportParams
+from minigpt.model.count import columns
 from minigpt.quantization.config import QuantizeParams
 from minigpt.registry.config import RegistryParams
 from minigpt.tokenizer.config import TokenizeParams, TrainTokenizerParams
@@ -72,9 +73,32 @@ class Params(
             window = getattr(self, name).window
             if window is not None and window > context:
                 raise ValueError(f"{name}.window: {window} is more than context_length, {context}")
+        self._refuse_what_cannot_be_quantized()
         window, stride = self.evaluate.window or context, self.evaluate.stride
         if stride is not None and stride > window:
             raise ValueError(f"evaluate.stride: {stride} skips tokens; at most {window}, a window")
+        return self
+
+    def _refuse_what_cannot_be_quantized(self) -> None:
+        size, in_8_bits = self.quantize.int4_group_size, self.quantize.int8_in_int4
+        layers = columns(self.model)
+        if unknown := sorted(set(in_8_bits) - layers.keys()):
+            raise ValueError(f"quantize.int8_in_int4: no layer {unknown[0]}; {', '.join(layers)}")
+        for name, width in layers.items():
+            if width % size and name not in in_8_bits:
+                raise ValueError(
+                    f"quantize.int4_group_size: {size} does not divide the {width} columns of "
+                    f"{name}; choose a divisor, or name it in int8_in_int4"
+                )
+
+    @model_validator(mode="after")
+    def _both_trainings_have_text(self) -> Self:
+        for role in ("pretrain", "finetune"):
+            if role not in self.roles.values():
+                raise ValueError(
+                    f"sources: none has role {role}, so there is nothing to {role} on; "
+                    "minigpt preset shakespeare shows one of each"
+                )
         return self
 
     @property

@@ -40,6 +40,19 @@ def die_with_parent(grace_seconds: float = 3.0) -> None:
     threading.Thread(target=watch, name="die-with-parent", daemon=True).start()
 
 
+def end_when_asked() -> None:
+    """Until a stage has handlers of its own, SIGTERM and Ctrl-C end it at once, and quietly.
+
+    While Python imports there is nothing to save; the exit codes are those of every later moment.
+    """
+
+    def end(number: int, _frame: object) -> None:
+        os._exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+
+
 def _is_shell(pid: int) -> bool:
     """Whether `pid` is a shell; False where the system has no /proc."""
     with contextlib.suppress(OSError):

@@ -17,7 +17,7 @@ from minigpt.files import rounded, write_json
 from minigpt.graph import read_graph
 from minigpt.machine import Machine
 from minigpt.process import WORK, stage_lock
-from minigpt.tracking import NullTracker, Tracker, open_child
+from minigpt.tracking import NullTracker, Tracker, numbers, open_child
 
 
 class Run:
@@ -40,7 +40,7 @@ class Run:
         self.say: Callable[[str], None] = log.say
         """A line for people; the last one of a stage is what its table row shows."""
         self._stopping: int | None = None
-        self._polled = False
+        self._patient = False
 
     def report(self, step: int, metrics: Mapping[str, float]) -> None:
         """Record metrics of one step, names like `train/loss`."""
@@ -49,7 +49,7 @@ class Run:
     def summary(self, path: Path, metrics: Mapping[str, Any]) -> None:
         """Write the stage's metrics file (sorted, six significant digits), record its numbers."""
         write_json(path, rounded(dict(metrics)))
-        self.tracker.metrics(flat(metrics))
+        self.tracker.metrics(numbers(metrics))
 
     def dataset(self, name: str, path: Path, digest: str, context: str) -> None:
         """Record which data the stage read."""
@@ -57,18 +57,31 @@ class Run:
 
     @property
     def stop_requested(self) -> bool:
-        """True after SIGTERM or Ctrl-C. A loop that asks is trusted to save and call `stop`."""
-        self._polled = True
+        """True after SIGTERM or Ctrl-C; only a `stopping_by_itself` block lives to see it."""
         return self._stopping is not None
+
+    @contextlib.contextmanager
+    def stopping_by_itself(self) -> Iterator[None]:
+        """In this block the first signal is left to a loop that asks, saves and calls `stop`.
+
+        One that comes too late for the loop ends the process behind the block.
+        """
+        self._patient = True
+        try:
+            yield
+        finally:
+            self._patient = False
+        if self.stop_requested:
+            self.stop()
 
     def stop(self) -> NoReturn:
         """End the process as the signal asked, with the state saved."""
         raise SystemExit(128 + (self._stopping or signal.SIGTERM))
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
-        """Ask a loop that polls to stop; end anything else, and a second signal, at once."""
+        """Leave the first signal to a loop that asks; without one, and at the second, end now."""
         first, self._stopping = self._stopping is None, number
-        if not (first and self._polled):
+        if not (first and self._patient):
             raise SystemExit(128 + number)
 
 
@@ -117,14 +130,3 @@ def stage_main(main: Callable[..., None]) -> None:
     except MiniGPTError as error:
         log.say(str(error))
         raise SystemExit(error.exit_code) from error
-
-
-def flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Numbers of a nested mapping under dotted names; everything else is left out."""
-    found: dict[str, float] = {}
-    for key, value in metrics.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            found[f"{prefix}{key}"] = float(value)
-    return found

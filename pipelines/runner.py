@@ -10,6 +10,7 @@ from typing import Protocol
 
 from minigpt.files import write_text
 from minigpt.process import WORK, run_dvc
+from pipelines.lockfile import keep_lock
 
 LOGS = WORK / "logs"
 
@@ -108,6 +109,7 @@ def run_stage(
 ) -> Result:
     """Bring one stage up to date (what it needs must be) and say what became of it."""
     reader, started = Reader(stage, watcher), time.monotonic()
+    keep_lock(root)
     code = run_dvc(["--wait-for-lock", "repro", "--single-item", stage], root, reader.read, env)
     seconds = time.monotonic() - started
     if reader.outcome is not Outcome.UNCHANGED:

@@ -1,7 +1,8 @@
 """One module a stage of dvc.yaml. Imported first of all: a stage ends when DVC does."""
 
-from minigpt.parent import die_with_parent
+from minigpt.parent import die_with_parent, end_when_asked
 from minigpt.process import quiet_environment
 
+end_when_asked()
 quiet_environment()
 die_with_parent()

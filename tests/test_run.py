@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from minigpt.config import Config
-from minigpt.run import flat, open_run
+from minigpt.run import open_run
 
 
 class Settings(Config):
@@ -57,21 +57,49 @@ def test_another_dep_param_or_thread_count_has_another_state(stage, monkeypatch)
 
 def test_a_loop_that_asks_is_left_to_stop_by_itself_and_the_second_signal_ends_it(stage):
     def ask_and_be_told_twice():
-        with open_run("work", Settings()) as run:
+        with open_run("work", Settings()) as run, run.stopping_by_itself():
             assert not run.stop_requested
             os.kill(os.getpid(), signal.SIGTERM)
             assert run.stop_requested
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(SystemExit) as end:
         ask_and_be_told_twice()
+    assert end.value.code == 130
+
+
+def test_a_signal_that_comes_too_late_for_the_loop_ends_the_stage_behind_it(stage):
+    reached = []
+
+    def be_told_in_the_last_step():
+        with open_run("work", Settings()) as run:
+            with run.stopping_by_itself():
+                os.kill(os.getpid(), signal.SIGTERM)
+                reached.append("the end of the loop")
+            reached.append("what comes behind it")
+
+    with pytest.raises(SystemExit) as end:
+        be_told_in_the_last_step()
     assert end.value.code == 143
+    assert reached == ["the end of the loop"]
 
 
 def test_a_stage_that_never_asks_ends_at_the_first_signal(stage):
     with pytest.raises(SystemExit) as end, open_run("work", Settings()):
         os.kill(os.getpid(), signal.SIGTERM)
     assert end.value.code == 143
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stage_that_still_imports_ends_with_the_same_code_and_says_nothing(number, code):
+    program = "import stages, time; print('imported', flush=True); time.sleep(30)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == "imported\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == code
 
 
 def test_a_wrong_number_of_paths_is_refused_with_their_names(stage):
@@ -81,10 +109,3 @@ def test_a_wrong_number_of_paths_is_refused_with_their_names(stage):
     )
     assert done.returncode == 2
     assert "expected 2 paths (tokens out), got 1" in done.stderr
-
-
-def test_numbers_of_a_nested_mapping_get_dotted_names():
-    assert flat({"val": {"loss": 1, "name": "x", "done": True}, "n": 2.5}) == {
-        "val.loss": 1.0,
-        "n": 2.5,
-    }

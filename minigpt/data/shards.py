@@ -23,7 +23,12 @@ Ids = np.ndarray[Any, np.dtype[Any]]
 
 
 class ShardWriter:
-    """Fills one folder: `start(split)`, `add` for every document, `close`."""
+    """Fills one folder: `add` for every document, `finish` for a split that is complete, `close`.
+
+    After each file the manifest says what the folder holds so far. A writer for a folder that an
+    earlier one left unfinished begins behind those files, if they are whole and of its own kind;
+    the caller leaves out the first `done(split)` documents, and the end is the same byte for byte.
+    """
 
     def __init__(
         self, folder: Path, *, vocab_size: int, eot_id: int, tokenizer: str, shard_tokens: int
@@ -31,10 +36,6 @@ class ShardWriter:
         """`tokenizer` is its digest; `shard_tokens` the most tokens in a file of many documents."""
         self.folder, self.eot_id, self.shard_tokens = folder, eot_id, shard_tokens
         self.dtype = np.dtype("<u2" if vocab_size <= 2**16 else "<u4")
-        self.splits: dict[str, dict[str, Any]] = {
-            split: {"tokens": 0, "bytes": 0, "docs": 0, "sources": {}, "shards": []}
-            for split in SPLITS
-        }
         self.head = {
             "format": FORMAT,
             "dtype": self.dtype.name,
@@ -42,39 +43,55 @@ class ShardWriter:
             "eot_id": eot_id,
             "tokenizer": tokenizer,
         }
-        self._pending: dict[str, list[Ids]] = {split: [] for split in SPLITS}
+        self.splits = self._left_behind() or {
+            split: {"tokens": 0, "bytes": 0, "docs": 0, "sources": {}, "shards": []}
+            for split in SPLITS
+        }
+        self._pending: dict[str, list[tuple[Ids, str, int]]] = {split: [] for split in SPLITS}
         self._waiting = dict.fromkeys(SPLITS, 0)
+
+    def done(self, split: str) -> int:
+        """Documents of a split that are on disk already."""
+        return int(self.splits[split]["docs"])
 
     def add(self, split: str, source: str, ids: Ids, n_bytes: int) -> None:
         """Append one document of `n_bytes` bytes of text to a split."""
         document = np.concatenate(([self.eot_id], ids)).astype(self.dtype)
         if self._waiting[split] and self._waiting[split] + len(document) > self.shard_tokens:
             self._write(split)
-        self._pending[split].append(document)
+        self._pending[split].append((document, source, n_bytes))
         self._waiting[split] += len(document)
-        found = self.splits[split]
-        by_source = found["sources"].setdefault(source, {"tokens": 0, "bytes": 0, "docs": 0})
-        for count in (found, by_source):
-            count["tokens"] += len(document)
-            count["bytes"] += n_bytes
-            count["docs"] += 1
+
+    def finish(self, split: str) -> None:
+        """Write what is left of a split."""
+        if self._pending[split]:
+            self._write(split)
 
     def close(self) -> dict[str, Any]:
-        """Write what is left and the manifest; returns the manifest."""
+        """Write what is left of every split and the manifest; returns the manifest."""
         for split in SPLITS:
-            if self._pending[split]:
-                self._write(split)
+            self.finish(split)
+        return self._write_manifest()
+
+    def _write_manifest(self) -> dict[str, Any]:
         manifest = {**self.head, "splits": self.splits}
         write_json(self.folder / MANIFEST, manifest)
         return manifest
 
     def _write(self, split: str) -> None:
-        documents, shards = self._pending[split], self.splits[split]["shards"]
-        name = f"{split}-{len(shards):05d}"
+        written, found = self._pending[split], self.splits[split]
+        name = f"{split}-{len(found['shards']):05d}"
+        documents = [document for document, _, _ in written]
         ends = np.cumsum([0, *map(len, documents)]).astype("<i8")
         write_bytes(self.folder / f"{name}.bin", np.concatenate(documents).tobytes())
         write_bytes(self.folder / f"{name}.idx", ends.tobytes())
-        shards.append(
+        for document, source, n_bytes in written:
+            by_source = found["sources"].setdefault(source, {"tokens": 0, "bytes": 0, "docs": 0})
+            for count in (found, by_source):
+                count["tokens"] += len(document)
+                count["bytes"] += n_bytes
+                count["docs"] += 1
+        found["shards"].append(
             {
                 "name": name,
                 "tokens": int(ends[-1]),
@@ -86,6 +103,22 @@ class ShardWriter:
             }
         )
         self._pending[split], self._waiting[split] = [], 0
+        self._write_manifest()
+
+    def _left_behind(self) -> dict[str, dict[str, Any]] | None:
+        """What an earlier writer's manifest says of this folder, where all of it is true."""
+        try:
+            manifest = read_manifest(self.folder)
+            if {key: manifest.get(key) for key in self.head} != self.head:
+                return None
+            splits: dict[str, dict[str, Any]] = manifest["splits"]
+            for split in SPLITS:
+                for shard in splits[split]["shards"]:
+                    for suffix, sha256 in shard["sha256"].items():
+                        check(self.folder / f"{shard['name']}.{suffix}", sha256)
+        except (DataError, KeyError):
+            return None
+        return splits
 
 
 @dataclass(frozen=True)

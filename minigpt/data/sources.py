@@ -14,7 +14,7 @@ from minigpt.data.config import DownloadParams, LocalSource, Source
 from minigpt.data.document import DOCUMENTS, LICENCES, Document, write_documents
 from minigpt.data.obtain import is_chosen, obtain
 from minigpt.data.splits import assign
-from minigpt.data.text import CLEANING, pieces, tidy
+from minigpt.data.text import CLEANING, Piece, pieces, tidy
 from minigpt.digest import file_digest
 from minigpt.errors import DataError
 from minigpt.files import new_folder, write_json, write_text
@@ -100,7 +100,7 @@ def documents_of(
     `digest` is the archive's, None where the file is its own origin.
     """
     origin = digest or hashlib.sha256(file.data).hexdigest()
-    for piece in pieces(file.path, file.data):
+    for piece in named_pieces(name, file):
         short = piece.where.removeprefix(folder)
         text = tidy(CLEANING[source.cleaning](tidy(piece.text)))
         yield Document(
@@ -116,6 +116,14 @@ def documents_of(
             origin=f"{origin}:{piece.where}",
             meta=json.dumps(piece.facts, sort_keys=True, ensure_ascii=False),
         )
+
+
+def named_pieces(name: str, file: Member) -> Iterator[Piece]:
+    """The texts of a file; what is wrong with one names the source too."""
+    try:
+        yield from pieces(file.path, file.data)
+    except DataError as error:
+        raise DataError(f"sources.{name}: {error}") from error
 
 
 def work_of(name: str, source: Source, where: str) -> str:

@@ -12,6 +12,16 @@ def parameters(config: ModelConfig, vocab_size: int) -> int:
     return config.n_layer * block_matrices(config) + norms + positions + tables
 
 
+def columns(config: ModelConfig) -> dict[str, int]:
+    """Length of a row of every matrix, by its layer's name in the model."""
+    gate = ("gate",) if isinstance(config.mlp, SwigluMlp) else ()
+    block = {f"attention.{name}": config.n_embd for name in ("q", "k", "v")}
+    block |= {"attention.out": config.n_head * config.head_width}
+    block |= {f"mlp.{name}": config.n_embd for name in (*gate, "up")} | {"mlp.down": config.mlp_dim}
+    blocks = {f"blocks.{i}.{k}": v for i in range(config.n_layer) for k, v in block.items()}
+    return {"embed": config.n_embd, **blocks, "head": config.n_embd}
+
+
 def flops_per_token(config: ModelConfig, vocab_size: int, length: int) -> int:
     """Operations of forward and backward for one token of a sequence of `length`.
 

@@ -1,10 +1,11 @@
 """The stage tokenize."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 from minigpt.data.document import read_documents
-from minigpt.data.shards import SPLITS, ShardWriter
+from minigpt.data.shards import MANIFEST, SPLITS, ShardWriter
 from minigpt.errors import DataError
 from minigpt.files import new_folder
 from minigpt.run import Run
@@ -33,10 +34,13 @@ def tokenize(
     """
     encoder = Tokenizer.load(tokenizer)
     outs = {"pretrain": pretrain_out, "finetune": finetune_out}
-    metrics = {
-        role: write_role(documents, role, out, encoder, params.tokenize.shard_tokens, run)
-        for role, out in outs.items()
+    manifests = {
+        role: write_role(documents, role, encoder, params.tokenize.shard_tokens, run)
+        for role in outs
     }
+    for role, out in outs.items():
+        publish(run.workdir / role, manifests[role], out)
+    metrics = {role: counts(manifest) for role, manifest in manifests.items()}
     totals = {s: sum(metrics[role][s]["tokens"] for role in outs) for s in SPLITS}
     parts = ", ".join(f"{split} {short(totals[split])}" for split in SPLITS)
     run.say(f"{short(sum(totals.values()))} tokens · {parts}")
@@ -44,34 +48,49 @@ def tokenize(
 
 
 def write_role(
-    documents: Path, role: str, out: Path, encoder: Tokenizer, shard_tokens: int, run: Run
+    documents: Path, role: str, encoder: Tokenizer, shard_tokens: int, run: Run
 ) -> dict[str, Any]:
-    """Write one folder of shards; returns split → counts."""
+    """The manifest of one role's shards in run.workdir, where a killed attempt's files count."""
+    writer = ShardWriter(
+        run.workdir / role,
+        vocab_size=encoder.vocab_size,
+        eot_id=encoder.eot_id,
+        tokenizer=encoder.digest,
+        shard_tokens=shard_tokens,
+    )
+    for split in SPLITS:
+        found = read_documents(documents, role=role, split=split)
+        if split == "train" and not found:
+            raise DataError(
+                f"{documents}: no document has role {role} and split train. "
+                "Look at `sources` in params.yaml, then run: dvc repro"
+            )
+        if done := writer.done(split):
+            run.say(f"{role} {split}: resumed behind {done:,} of {len(found):,} documents")
+        for first in range(done, len(found), AT_ONCE):
+            part = found[first : first + AT_ONCE]
+            encoded = encoder.encode_batch([d.text for d in part], run.machine.threads)
+            for document, ids in zip(part, encoded, strict=True):
+                writer.add(split, document.source, ids, document.n_bytes)
+            run.progress(f"{role} {split}: {first + len(part):,} of {len(found):,} documents")
+        writer.finish(split)
+    return writer.close()
+
+
+def publish(made: Path, manifest: dict[str, Any], out: Path) -> None:
+    """Move the files of a finished role to its output, which appears whole or not at all."""
+    shards = [shard for split in manifest["splits"].values() for shard in split["shards"]]
+    names = [f"{shard['name']}.{suffix}" for shard in shards for suffix in shard["sha256"]]
     with new_folder(out) as folder:
-        writer = ShardWriter(
-            folder,
-            vocab_size=encoder.vocab_size,
-            eot_id=encoder.eot_id,
-            tokenizer=encoder.digest,
-            shard_tokens=shard_tokens,
-        )
-        for split in SPLITS:
-            found = read_documents(documents, role=role, split=split)
-            if split == "train" and not found:
-                raise DataError(
-                    f"{documents}: no document has role {role} and split train. "
-                    "Look at `sources` in params.yaml, then run: dvc repro"
-                )
-            for first in range(0, len(found), AT_ONCE):
-                part = found[first : first + AT_ONCE]
-                encoded = encoder.encode_batch([d.text for d in part], run.machine.threads)
-                for document, ids in zip(part, encoded, strict=True):
-                    writer.add(split, document.source, ids, document.n_bytes)
-                run.progress(f"{role} {split}: {first + len(part):,} of {len(found):,} documents")
-        splits = writer.close()["splits"]
+        for name in (MANIFEST, *names):  # the manifest first: without it nothing is resumed
+            shutil.move(made / name, folder / name)
+
+
+def counts(manifest: dict[str, Any]) -> dict[str, Any]:
+    """Counts by split, without the files."""
     return {
-        split: {key: value for key, value in counts.items() if key != "shards"}
-        for split, counts in splits.items()
+        split: {key: value for key, value in found.items() if key != "shards"}
+        for split, found in manifest["splits"].items()
     }
 
 

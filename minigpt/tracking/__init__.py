@@ -12,7 +12,7 @@ from minigpt.tracking.mlflow_tracker import (
     open_child,
     open_parent,
 )
-from minigpt.tracking.tracker import NullTracker, Status, Tracker
+from minigpt.tracking.tracker import NullTracker, Status, Tracker, numbers
 
 __all__ = [
     "PARENT_ENV",
@@ -23,6 +23,7 @@ __all__ = [
     "close_parent",
     "find_run",
     "link_run",
+    "numbers",
     "open_child",
     "open_parent",
 ]

@@ -57,6 +57,20 @@ class NullTracker:
         """Nothing is pending."""
 
 
+MACHINE = "machine"
+"""Key of the platform fingerprint in a metrics file; a run has it in its tags."""
+
+
+def numbers(values: Mapping[str, Any]) -> dict[str, float]:
+    """What of nested metrics can be drawn: numbers under dotted names, without the machine's."""
+    measured = {key: value for key, value in values.items() if key != MACHINE}
+    return {
+        key: float(value)
+        for key, value in flatten(measured).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+
+
 def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested mappings as one level: {"a": {"b": 1}} becomes {"a.b": 1}. Lists stay values."""
     flat: dict[str, Any] = {}

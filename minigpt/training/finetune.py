@@ -41,7 +41,8 @@ def finetune(
         run: the stage at work.
 
     Returns:
-        The stage's metrics; `new_domain` and `old_domain` hold figures before and after.
+        The stage's metrics; `new_domain` and `old_domain` hold figures before and after,
+        `machine` what the bytes depend on.
 
     Raises:
         ParamsError: the phases or the frozen blocks do not fit the base model.
@@ -77,7 +78,7 @@ def finetune(
         f"{config.max_steps:,} steps"
     )
     domains = {name: {"before": before[name], "after": after[name]} for name in splits}
-    return {**domains, **result.metrics()}
+    return {**domains, **result.metrics(), "machine": run.machine.fingerprint()}
 
 
 def freeze_parts(model: GPT, config: FinetuneConfig) -> None:

@@ -115,7 +115,7 @@ def train(
     checkpoints.restore(run.say)
     precision.refresh()
 
-    with contextlib.closing(parallel), lanes:
+    with contextlib.closing(parallel), lanes, run.stopping_by_itself():
         peak = lanes.count * measure_peak(precision.dtype, parallel.device)
         meter = Meter(config.max_steps, peak * parallel.world_size)
         grad_norm = 0.0

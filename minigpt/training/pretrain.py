@@ -31,7 +31,7 @@ def pretrain(
         run: the stage at work.
 
     Returns:
-        The stage's metrics.
+        The stage's metrics, and the machine that the bytes depend on.
     """
     run.machine.prepare_torch()
     bpe, config = Tokenizer.load(tokenizer), params.pretrain
@@ -47,4 +47,4 @@ def pretrain(
         f"{found['bits_per_byte']:.3f} bits per byte on validation after {config.max_steps:,} "
         f"steps and {result.tokens / 1e6:.2g}M tokens · {result.n_trained / 1e6:.2g}M parameters"
     )
-    return {"val": found, **result.metrics()}
+    return {"val": found, **result.metrics(), "machine": run.machine.fingerprint()}

@@ -134,7 +134,10 @@ def change() -> Callable[..., Document]:
 
 @dataclass
 class Server:
-    """A loopback server: `files` by path; `cut` bodies end after so many bytes, once each."""
+    """A loopback server: `files` by path; `cut` bodies end after so many bytes, once each.
+
+    A body on `hold` stays there, the connection open, until `go_on` is set.
+    """
 
     url: str
     files: dict[str, bytes]
@@ -142,6 +145,8 @@ class Server:
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     """(path, Range header) of each request."""
     ranges: bool = True
+    hold: dict[str, int] = field(default_factory=dict)
+    go_on: threading.Event = field(default_factory=threading.Event)
 
 
 @pytest.fixture
@@ -166,6 +171,11 @@ def server() -> Iterator[Server]:
             self.send_header("Content-Length", str(len(body) - start))
             self.end_headers()
             end = state.cut.pop(self.path, None)
+            if held := state.hold.pop(self.path, 0):
+                self.wfile.write(body[start:held])
+                state.go_on.wait(60)
+                self.close_connection = True
+                return
             self.wfile.write(body[start:end])
             if end is not None:
                 self.close_connection = True

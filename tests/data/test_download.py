@@ -144,6 +144,11 @@ def test_jsonl_records_are_works(go, letters, workspace):
     assert {d.split for d in found} == {"train", "val", "test"}
 
 
+def test_a_record_that_is_no_json_is_named_with_its_source(go, letters):
+    with pytest.raises(DataError, match=r"^sources\.letters: all\.jsonl: line 2, column 2"):
+        go(letters=letters({"all.jsonl": '{"text": "fine"}\n{'}))
+
+
 def test_few_works_are_cut_and_that_is_said(go, letters, run, workspace):
     go(letters=letters({"one.txt": TEXT}))
     assert [d.work for d in read_documents(workspace / RAW)] == ["one", "one (test)", "one (val)"]

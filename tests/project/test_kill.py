@@ -1,29 +1,52 @@
 """Killed anywhere, the same command goes on, and the bytes are those of an undisturbed run."""
 
+import contextlib
+import os
+import random
+import re
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
 import pytest
 
 QUICK = {"MINIGPT_CHECKPOINT_SECONDS": "0.2", "MINIGPT_TRACKER": "none"}
-WORDS = {
-    "flow": "pipelines.release",
-    "lifeline": "lifeline",
-    "dvc": "-m dvc",
-    "stage": "stages.pretrain",
-}
+RAN = re.compile(r"^(\w+) +ran +(\d+):(\d\d) ", re.MULTILINE)
+"""The stage's row in what the flow prints."""
+WAYS = [
+    ("flow", "KILL"),
+    ("lifeline", "KILL"),
+    ("dvc", "TERM"),
+    ("stage", "INT"),
+    ("flow", "TERM"),
+    ("flow", "INT"),
+    ("flow", "INT INT"),
+    ("lifeline", "TERM"),
+    ("dvc", "KILL"),
+    ("stage", "KILL"),
+    ("stage", "TERM"),
+]
+"""Whom to hit, and with which signals."""
 
 
 @pytest.fixture(scope="session")
 def undisturbed(built, make_copy, tmp_path_factory):
-    """sha256 of the base model that seed 7 gives when nobody disturbs it."""
+    """The lock and the digest of the base model that seed 7 gives when nobody disturbs it."""
     quiet = make_copy(built, tmp_path_factory.mktemp("undisturbed") / "copy")
     quiet.set_params(lambda p: p.update(seed=7))
-    quiet.repro("pretrain", env=QUICK)
-    return quiet.sha256("models/base/model.safetensors")
+    quiet.repro("evaluate", env=QUICK)
+    return quiet.lock(), quiet.sha256("models/base/model.safetensors")
+
+
+@pytest.fixture(scope="session")
+def lengths(built):
+    """Seconds that each stage took when the flow built it, in the graph's order."""
+    log = (built.root.parent / "flow.log").read_text()
+    return {stage: 60 * int(m) + int(s) for stage, m, s in RAN.findall(log)}
 
 
 def start(project, *command):
@@ -35,16 +58,146 @@ def start(project, *command):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         start_new_session=True,
+        preexec_fn=hear_ctrl_c,
     )
 
 
-def wait_for(condition, seconds=120):
+def hear_ctrl_c():
+    """A job in the background of a script ignores SIGINT, and so would what it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def wait_for(condition, seconds=250):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():
             return found
         time.sleep(0.05)
     raise AssertionError("waited in vain")
+
+
+def say(line):
+    """What a person needs to repeat a run; pytest shows it when a test fails."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
+
+
+def is_living(process):
+    """Whether a process still does something."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+@dataclass
+class Killer:
+    """Kills flows of a project at moments drawn by chance, and sees that nothing is left."""
+
+    project: Any
+    lengths: dict[str, int]
+    chance: random.Random
+    log: list[str] = field(default_factory=list)
+    hit: list[str] = field(default_factory=list)
+    """The stages that were at work when the signal came."""
+
+    def at_work(self):
+        """The stage whose process lives, by its place in the graph; None between two."""
+        for process in self.project.processes("-m stages."):
+            with contextlib.suppress(psutil.Error):
+                return re.search(r"stages\.(\w+)", " ".join(process.cmdline()))[1]
+        return None
+
+    def victims(self, whom, flow):
+        """The processes that bear this name in a flow at work."""
+        if whom == "flow":
+            return [psutil.Process(flow.pid)]
+        if whom == "stage":
+            return self.project.processes("-m stages.")
+        lifelines = self.project.processes("lifeline.py")
+        found = lifelines if whom == "lifeline" else self.project.processes("-m dvc")
+        serving = [p for p in lifelines if "uvicorn" in " ".join(p.cmdline())]
+        return [p for p in found if p not in serving and (whom == "lifeline") == (p in lifelines)]
+
+    def strike(self, stage, whom, signals):
+        """Start the flow, wait for `stage` (or one behind it), and kill at some moment of it."""
+        flow = start(self.project, sys.executable, "-m", "pipelines.release")
+        order = list(self.lengths)
+        try:
+
+            def there():
+                found = self.at_work()
+                reached = found is not None and order.index(found) >= order.index(stage)
+                return found if reached else flow.poll() is not None
+
+            found = wait_for(there)
+            assert isinstance(found, str), f"{stage} was not reached:\n{flow.communicate()[0]}"
+            after = self.chance.uniform(0, 0.7 * max(1, self.lengths[found]))
+            time.sleep(after)
+            hit, alive = self.at_work(), self.project.processes("-m stages.")
+            victims = self.victims(whom, flow) or self.victims("flow", flow)
+            for name in signals.split():
+                for victim in victims:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        victim.send_signal(getattr(signal, f"SIG{name}"))
+                time.sleep(0.1)
+            wait_for(lambda: not any(map(is_living, alive)), seconds=15)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it may try a stage again
+                flow.wait(10)
+            code = flow.poll()
+        finally:
+            end(flow)
+        self.hit += [hit] if hit else []
+        self.log.append(
+            f"{len(self.log) + 1:>2}: {hit or 'between stages'}, {after:.2f} s behind the start of "
+            f"{found}: SIG{signals} to {whom}; the flow's exit code: {code}"
+        )
+        say(self.log[-1])
+        wait_for(lambda: not self.project.processes(""), seconds=20)
+
+    def strikes(self, stages):
+        """A strike in each of `stages` (in the graph's order), in every way before any again."""
+        ways = WAYS * (len(stages) // len(WAYS) + 1)
+        ways = ways[: len(stages)]
+        self.chance.shuffle(ways)
+        for stage, way in zip(stages, ways, strict=True):
+            self.strike(stage, *way)
+
+
+def killer(project, lengths, default):
+    """A killer whose seed is printed; MINIGPT_KILL_SEED gives that of a run to repeat."""
+    seed = int(os.environ.get("MINIGPT_KILL_SEED", default))
+    say(f"MINIGPT_KILL_SEED={seed}")
+    return Killer(project, lengths, random.Random(seed))
+
+
+def test_a_flow_killed_three_times_ends_in_the_bytes_of_an_undisturbed_one(
+    project, undisturbed, lengths
+):
+    project.set_params(lambda p: p.update(seed=7))
+    stages = ["pretrain", "finetune", "evaluate"]
+    killer(project, lengths, 11).strikes(stages)
+    project.repro("evaluate", env=QUICK)
+    lock, whole = project.lock(), undisturbed[0]
+    assert {s: lock[s] for s in stages} == {s: whole[s] for s in stages}
+
+
+@pytest.mark.prove
+def test_a_pipeline_killed_twenty_times_ends_in_the_bytes_of_an_undisturbed_one(
+    fresh, built, lengths
+):
+    every = list(lengths)
+    assert len(every) == 10
+    by_chance = killer(fresh, lengths, random.SystemRandom().randrange(10**6))
+    by_chance.strikes([stage for stage in every for _ in range(2)])
+    assert len(by_chance.log) == 20
+    assert set(by_chance.hit) == set(every)
+    done = fresh.flow()
+    assert "champion" in done.stdout
+    assert fresh.lock() == built.lock()
+    for path in ("release/manifest.json", "release/files.json"):
+        assert fresh.sha256(path) == built.sha256(path)
+    assert not list(fresh.root.rglob(".*.part"))
+    assert not [p for p in (fresh.root / ".work").iterdir() if p.is_dir() and p.name in every]
 
 
 def checkpoint(project):
@@ -65,21 +218,10 @@ def end(process):
     return process.communicate()[0]
 
 
-def test_a_killed_training_resumes_to_the_same_bytes(project, undisturbed):
-    process = begin_training(project, "dvc", "repro", "pretrain")
-    [stage] = project.processes(WORDS["stage"])
-    stage.kill()
-    process.wait(timeout=30)
-    assert not (project.root / "models" / "base").exists(), "no half-written output"
-    done = project.repro("pretrain", env=QUICK)
-    assert "resumed at step" in done.stdout + done.stderr
-    assert project.sha256("models/base/model.safetensors") == undisturbed
-
-
 def test_a_torn_checkpoint_is_named_and_the_one_before_it_used(project, undisturbed):
     process = begin_training(project, "dvc", "repro", "pretrain")
     wait_for(lambda: len(checkpoint(project)) > 1)
-    [stage] = project.processes(WORDS["stage"])
+    [stage] = project.processes("-m stages.pretrain")
     stage.kill()
     process.wait(timeout=30)
     newest = checkpoint(project)[-1].parent
@@ -89,13 +231,13 @@ def test_a_torn_checkpoint_is_named_and_the_one_before_it_used(project, undistur
     said = done.stdout + done.stderr
     assert newest.name in said
     assert "resumed at step" in said
-    assert project.sha256("models/base/model.safetensors") == undisturbed
+    assert project.sha256("models/base/model.safetensors") == undisturbed[1]
 
 
 def test_a_changed_line_of_code_never_resumes_the_old_checkpoint(project, make_copy, tmp_path):
     clean = make_copy(project, tmp_path / "clean")
     process = begin_training(project, "dvc", "repro", "pretrain")
-    [stage] = project.processes(WORDS["stage"])
+    [stage] = project.processes("-m stages.pretrain")
     stage.kill()
     process.wait(timeout=30)
     clean.set_params(lambda p: p.update(seed=7))
@@ -109,30 +251,6 @@ def test_a_changed_line_of_code_never_resumes_the_old_checkpoint(project, make_c
     path = "models/base/model.safetensors"
     assert project.sha256(path) == clean.sha256(path)
     assert not list((project.root / ".work" / "pretrain").glob("*"))
-
-
-CASES = [("flow", "KILL"), ("lifeline", "KILL"), ("dvc", "TERM")]
-MORE = [("flow", "TERM"), ("lifeline", "TERM"), ("dvc", "KILL"), ("stage", "TERM")]
-
-
-@pytest.mark.parametrize(
-    ("victim", "name"),
-    [*CASES, *(pytest.param(*case, marks=pytest.mark.prove) for case in MORE)],
-)
-def test_whoever_dies_no_stage_lives_on_and_the_next_run_goes_through(
-    project, undisturbed, victim, name
-):
-    process = begin_training(project, sys.executable, "-m", "pipelines.release")
-    found = project.processes(WORDS[victim])
-    assert found, f"no {victim} to kill"
-    for target in found:
-        target.send_signal(getattr(signal, f"SIG{name}"))
-    wait_for(lambda: not project.processes("stages."), seconds=5)
-    end(process)
-    psutil.wait_procs(found, timeout=5)
-    done = project.repro("pretrain", env=QUICK)
-    assert "resumed at step" in done.stdout + done.stderr
-    assert project.sha256("models/base/model.safetensors") == undisturbed
 
 
 HOLD = """

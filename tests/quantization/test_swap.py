@@ -5,7 +5,8 @@ import torch
 
 from minigpt.errors import PackageError, ParamsError
 from minigpt.model.build import build_model
-from minigpt.model.config import LearnedPosition, ModelConfig
+from minigpt.model.config import GeluMlp, LearnedPosition, ModelConfig
+from minigpt.model.count import columns
 from minigpt.quantization.error import layer_errors
 from minigpt.quantization.swap import int4_scheme, int8_scheme, quantize, quantize_structure
 
@@ -57,6 +58,16 @@ def test_every_matrix_is_quantized_and_nothing_else():
     floats = [name for name, tensor in state.items() if tensor.dtype == torch.float32]
     assert floats
     assert all("norm" in name for name in floats)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"head_dim": 48}, {"mlp": GeluMlp()}, {"tied": True, "embedding_norm": False}]
+)
+def test_the_columns_known_without_a_model_are_those_of_its_layers(changes):
+    config = SIZES.replace(**changes)
+    layers = dict(tiny(config).named_modules())
+    found = {name: layers[name].weight.size(1) for name in int8_scheme(tiny(config)).layers}
+    assert columns(config) == found
 
 
 def test_a_tied_table_becomes_two():

@@ -30,11 +30,15 @@ def tokenizer(texts):
 
 
 @pytest.fixture
-def run():
+def run(tmp_path):
     """A stage's run that remembers what was said."""
     said: list[str] = []
     return SimpleNamespace(
-        machine=SimpleNamespace(threads=2), said=said, say=said.append, progress=lambda text: None
+        machine=SimpleNamespace(threads=2),
+        workdir=tmp_path / "work",
+        said=said,
+        say=said.append,
+        progress=lambda text: None,
     )
 
 

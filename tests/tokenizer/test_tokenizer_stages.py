@@ -3,10 +3,12 @@ import shutil
 import numpy as np
 import pytest
 
+from minigpt.data import shards
 from minigpt.data.document import DOCUMENTS, read_documents, write_documents
 from minigpt.data.shards import open_tokens
 from minigpt.digest import digest
 from minigpt.errors import DataError
+from minigpt.files import to_json, write_bytes
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tokenizer.config import (
     TokenizeConfig,
@@ -79,6 +81,65 @@ def test_threads_and_repetition_change_no_byte(documents, built, tmp_path, run):
     assert build(documents, tmp_path / "again", run, threads=1) == built
     for role in ("pretrain", "finetune"):
         assert digest(tmp_path / role) == digest(tmp_path / "again" / role)
+
+
+class Killed(BaseException):
+    """The process is gone: no line of ours runs behind this."""
+
+
+def build_killed_at(write, documents, folder, run, monkeypatch):
+    """Build, but die while the file number `write` is half written; False: there are fewer."""
+    count = 0
+
+    def dying(path, data):
+        nonlocal count
+        count += 1
+        if count == write:
+            path.with_name(f".{path.name}.part").write_bytes(data[: len(data) // 2])
+            raise Killed
+        write_bytes(path, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "write_bytes", dying)
+        patch.setattr(
+            shards, "write_json", lambda path, value: dying(path, to_json(value).encode())
+        )
+        try:
+            build(documents, folder, run)
+        except Killed:
+            return True
+    return False
+
+
+def test_killed_at_any_write_the_next_attempt_goes_on_to_the_same_bytes(
+    documents, built, tmp_path, run, monkeypatch
+):
+    whole = {role: digest(tmp_path / role) for role in ("pretrain", "finetune")}
+    other, write, resumed = tmp_path / "other", 0, 0
+    other.mkdir()
+    shutil.copytree(tmp_path / "tokenizer", other / "tokenizer")
+    while build_killed_at(write := write + 5, documents, other, run, monkeypatch):
+        assert not (other / "pretrain").exists()
+        run.said.clear()
+        if not write % 2:  # killed again, further on
+            assert build_killed_at(2, documents, other, run, monkeypatch) or write > 20
+        assert build(documents, other, run) == built
+        resumed += any("resumed behind" in line for line in run.said)
+        assert {role: digest(other / role) for role in whole} == whole
+        shutil.rmtree(other / "pretrain")
+        shutil.rmtree(other / "finetune")
+    assert resumed > 3
+
+
+def test_files_that_a_kill_spoilt_are_written_anew(documents, built, tmp_path, run, monkeypatch):
+    whole = digest(tmp_path / "pretrain")
+    assert build_killed_at(12, documents, tmp_path, run, monkeypatch)
+    shard = run.workdir / "pretrain" / "train-00000.bin"
+    shard.write_bytes(shard.read_bytes()[:-2])
+    run.said.clear()
+    assert build(documents, tmp_path, run) == built
+    assert not any("resumed" in line for line in run.said)
+    assert digest(tmp_path / "pretrain") == whole
 
 
 def test_the_stage_ends_by_counting_its_tokens(built, run):

@@ -81,7 +81,7 @@ def run_finetune(root, out, params=FINETUNE):
 def test_metrics_hold_results_and_no_speeds(built):
     _, metrics = built
     found = metrics["pretrain"]
-    assert set(found) == {"val", "train_loss", "steps", "tokens", "trained_parameters"}
+    assert set(found) == {"val", "train_loss", "steps", "tokens", "trained_parameters", "machine"}
     assert (found["steps"], found["tokens"]) == (30, 30 * 128)
     assert 0 < found["val"]["bits_per_byte"] < 8
 
