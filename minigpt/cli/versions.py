@@ -1,11 +1,18 @@
 """`minigpt registry`: the versions of the model and who is champion."""
 
-from typing import Annotated, Any
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from minigpt.cli.shared import Json, model_name, project_root, show_json, show_table, talk
+from minigpt.errors import RegistryError
 from minigpt.registry.versions import Version
+
+if TYPE_CHECKING:
+    from minigpt.registry.events import Event
+    from minigpt.registry.promote import Promotion
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -33,7 +40,7 @@ def show(as_json: Json = False) -> None:
             (
                 (
                     f"{v.name} {v.version}",
-                    ", ".join(v.aliases) or "-",
+                    ", ".join((*v.aliases, *(["taken down"] if v.taken_down else []))) or "-",
                     "-" if v.bits_per_byte is None else f"{v.bits_per_byte:.3f}",
                     v.commit[:7] + (" + patch" if v.dirty else ""),
                     v.digest[:12],
@@ -62,13 +69,15 @@ def sync(as_json: Json = False) -> None:
             talk("Next: minigpt registry promote challenger")
 
 
+Force = Annotated[bool, typer.Option(help="Overrule a refusal; give a reason.")]
+Reason = Annotated[str | None, typer.Option(help="Why it is done; it is logged.")]
+
+
 @app.command()
 def promote(
     reference: Annotated[str, typer.Argument(help="challenger, 3 …")] = "challenger",
-    force: Annotated[bool, typer.Option(help="Overrule the gate; give a reason.")] = False,
-    reason: Annotated[
-        str | None, typer.Option(help="Why the gate is overruled; it is kept.")
-    ] = None,
+    force: Force = False,
+    reason: Reason = None,
     as_json: Json = False,
 ) -> None:
     """Make a version champion, if the gate allows it.
@@ -81,15 +90,90 @@ def promote(
     root = project_root()
     done = move(root, reference, load_params(Params, root / PARAMS), force, reason)
     if as_json:
-        show_json(
-            facts(done.version)
-            | {"moved": done.moved, "before": done.before, "forced": done.forced}
-        )
+        show_json(outcome(done))
         return
     name = f"{done.version.name} {done.version.version}"
-    typer.echo(f"{name} is champion" + ("" if done.moved else " already"))
+    before = f" in place of version {done.before}" if done.moved and done.before else ""
+    typer.echo(f"{name} is champion" + (before if done.moved else " already"))
     for condition in done.conditions:
         talk(f"  {condition.about:<18} {condition.found}")
+    if before:
+        talk("To go back: minigpt registry rollback")
+
+
+@app.command()
+def rollback(
+    to: Annotated[str | None, typer.Option(help="An earlier champion: 2.")] = None,
+    force: Force = False,
+    reason: Reason = None,
+    as_json: Json = False,
+) -> None:
+    """Make the champion before (or the one named) champion again.
+
+    A second rollback goes one further back.
+
+    Example: minigpt registry rollback --reason "it answers in verse"
+    """
+    from minigpt.params import PARAMS, Params, load_params
+    from minigpt.registry.promote import rollback as move
+
+    root = project_root()
+    done = move(root, load_params(Params, root / PARAMS), to, force, reason)
+    if as_json:
+        show_json(outcome(done))
+        return
+    version = done.version
+    name = f"{version.name} {version.version}"
+    if not done.moved:
+        typer.echo(f"{name} is champion already")
+        return
+    figure = "" if version.bits_per_byte is None else f", {version.bits_per_byte:.3f} bits per byte"
+    registered = f"registered {version.created.astimezone():%Y-%m-%d %H:%M}"
+    typer.echo(f"restored {name} in place of version {done.before} ({registered}{figure})")
+    talk(
+        f"version {done.before} stays registered. To undo: minigpt registry rollback "
+        f"--to {done.before}"
+    )
+
+
+@app.command("log")
+def show_log(as_json: Json = False) -> None:
+    """Who promoted, refused, rolled back or took down which version, when and why.
+
+    Each event is chained to the one before, so that one that was changed or is missing is named;
+    then the exit code is 1.
+
+    Example: minigpt registry log
+    """
+    from minigpt.registry.history import log_of
+
+    found = log_of(project_root(), model_name())
+    if as_json:
+        show_json([asdict(event) for event in found.events])
+    else:
+        show_table(
+            ("", "when", "what", "version", "by", "why"),
+            (
+                (
+                    str(event.number),
+                    f"{datetime.fromisoformat(event.at).astimezone():%Y-%m-%d %H:%M}",
+                    event.kind + (" (forced)" if event.forced else ""),
+                    " in place of ".join(n for n in (event.version, event.before) if n) or "-",
+                    event.by,
+                    why(event),
+                )
+                for event in found.events
+            ),
+        )
+    if found.stray:
+        talk(f"{found.stray}. The next promotion notes it.")
+    if found.problems:
+        raise RegistryError("\n".join(f"the log is not whole: {p}" for p in found.problems))
+    if found.events:
+        events = "1 event" if len(found.events) == 1 else f"{len(found.events)} events"
+        talk(f"{events}, chained: none was changed or is missing. Next: minigpt registry list")
+    else:
+        talk("nothing was promoted or refused yet. Next: minigpt registry promote challenger")
 
 
 @app.command()
@@ -114,4 +198,17 @@ def facts(version: Version) -> dict[str, Any]:
         "commit": version.commit,
         "dirty": version.dirty,
         "bits_per_byte": version.bits_per_byte,
+        "taken_down": version.taken_down is not None,
     }
+
+
+def outcome(done: "Promotion") -> dict[str, Any]:
+    """What a promotion or a rollback did, as JSON."""
+    did = {"moved": done.moved, "before": done.before, "forced": done.forced}
+    return facts(done.version) | did | {"conditions": [asdict(c) for c in done.conditions]}
+
+
+def why(event: "Event") -> str:
+    """The reason that was given, and what spoke against it."""
+    against = [f"{c.about}: {c.found}" for c in event.conditions if not c.holds]
+    return " · ".join(filter(None, [event.reason, *against])) or "it meets the conditions"

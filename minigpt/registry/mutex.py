@@ -4,8 +4,6 @@ MLflow sets aliases without comparing: of two promotions at once both would repo
 """
 
 import contextlib
-import os
-import socket
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +11,8 @@ from pathlib import Path
 
 from minigpt.digest import text_digest
 from minigpt.errors import RegistryError
-from minigpt.tracking.store import Store, clear_errors
+from minigpt.tracking.owner import has_died, this_process
+from minigpt.tracking.store import Store, clear_errors, refuse_unwritable
 
 WAIT_SECONDS = 30.0
 
@@ -23,13 +22,14 @@ def only_changer(store: Store, name: str) -> Iterator[None]:
     """Hold the lock of `name` for the block. One whose holder died on this machine is broken.
 
     Raises:
-        RegistryError: another process holds it.
+        RegistryError: another process holds it, or the store cannot be written.
     """
+    refuse_unwritable(store)
     lock = f"lock.{name}.champion"
     deadline = time.monotonic() + WAIT_SECONDS
     while not _taken(store, lock):
         holder = _holder(store, lock)
-        if holder and _has_died(holder):
+        if holder and has_died(holder):
             _break(store, lock)
         elif time.monotonic() > deadline:
             raise RegistryError(
@@ -47,21 +47,14 @@ def only_changer(store: Store, name: str) -> Iterator[None]:
 
 
 def _taken(store: Store, lock: str) -> bool:
-    import psutil
-
     with clear_errors(store.uri):
         from mlflow.exceptions import MlflowException
 
-        owner = {
-            "host": socket.gethostname(),
-            "pid": str(os.getpid()),
-            "started": str(psutil.Process().create_time()),
-            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
-        }
         try:
-            store.client.create_registered_model(lock, tags=owner)
+            store.client.create_registered_model(lock, tags=this_process())
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            # It does not exist either where its holder lets go while MLflow looks for its name.
+            if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
                 raise
             return False
     return True
@@ -80,19 +73,6 @@ def _holder(store: Store, lock: str) -> Mapping[str, str]:
             return {}
 
 
-def _has_died(holder: Mapping[str, str]) -> bool:
-    import psutil
-
-    if holder.get("host") != socket.gethostname():
-        return False
-    try:
-        process = psutil.Process(int(holder["pid"]))
-        same = abs(process.create_time() - float(holder["started"])) < 2  # else the pid was reused
-        return not same or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
-
-
 def _break(store: Store, lock: str) -> None:
     """Remove a dead holder's lock, once: a second breaker would remove its successor's."""
     from filelock import FileLock
@@ -100,6 +80,6 @@ def _break(store: Store, lock: str) -> None:
     guard = Path(tempfile.gettempdir()) / f"minigpt-{text_digest([store.uri, lock])[:16]}.lock"
     with FileLock(guard):
         holder = _holder(store, lock)
-        if holder and _has_died(holder):
+        if holder and has_died(holder):
             with clear_errors(store.uri):
                 store.client.delete_registered_model(lock)

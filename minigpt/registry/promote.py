@@ -1,25 +1,31 @@
-"""Move `champion`, where the gate allows it or a person overrules it."""
+"""Move `champion`: forward where the gate allows it, back to one that was champion before."""
 
-import getpass
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from minigpt.errors import GateRefusedError, RegistryError
-from minigpt.registry.config import RegistryParams
-from minigpt.registry.gate import Condition, judge, refusal
+from minigpt.errors import GateRefusedError, ParamsError, RegistryError
+from minigpt.registry import events as log
+from minigpt.registry.config import GateConfig, RegistryParams
+from minigpt.registry.events import Event, Kind
+from minigpt.registry.gate import Condition, decide, refusal
+from minigpt.registry.history import champions, reconcile, rolled_back, was_champion
 from minigpt.registry.mutex import only_changer
-from minigpt.registry.versions import CHAMPION, Version, aliases_in, find_version
+from minigpt.registry.versions import (
+    CHAMPION,
+    Version,
+    champion_of,
+    find_version,
+    package_of,
+    versions_in,
+)
 from minigpt.tracking.store import Store, clear_errors, open_store
-
-PROMOTION = "minigpt.promotion"
 
 
 @dataclass(frozen=True)
 class Promotion:
-    """What a promotion did."""
+    """What a promotion or a rollback did."""
 
     version: Version
     before: str | None
@@ -27,65 +33,237 @@ class Promotion:
     moved: bool
     """False: the version was champion already."""
     forced: bool
-    """The gate had refused it."""
+    """A refusal was overruled."""
     conditions: tuple[Condition, ...]
+    """What was asked of the version; nothing if it was champion already."""
 
 
 def promote(
     root: Path, ref: str, params: RegistryParams, force: bool = False, reason: str | None = None
 ) -> Promotion:
-    """Make the version that `ref` names champion of its name.
+    """Make the version that `ref` names champion of its name, if the gate allows it.
 
-    It must meet the absolute conditions, and there must be no champion yet; `force` overrules both,
-    and `reason` is kept with the version.
+    `force` overrules a refusal and needs a `reason`. A promotion and a refusal are logged.
 
     Raises:
-        GateRefusedError: it may not; the message says why. Nothing was changed.
-        RegistryError: there is no such version, or another promotion was quicker.
+        GateRefusedError: it may not; the message says why. Champion is who it was.
+        RegistryError: there is no such version, its files are gone, or another promotion was
+            quicker.
+        ParamsError: a refusal is to be overruled and no reason is given.
     """
     version = find_version(root, ref, params.release.name)
     store = open_store(root)
-    before = aliases_in(store, version.name).get(CHAMPION)
-    evaluation, exports = (metrics_of(store, version, name) for name in ("evaluate", "export"))
-    conditions = tuple(judge(evaluation, exports, params.gate))
-    if before == version.version:
-        return Promotion(version, before, moved=False, forced=False, conditions=conditions)
-    reasons = (
-        [] if before is None else [f"{version.name} has a champion; only --force moves it yet"]
+    champion = champion_of(store, version.name)
+    if champion and champion.version == version.version:
+        return Promotion(version, champion.version, moved=False, forced=False, conditions=())
+    package_of(root, store, version)
+    conditions = (
+        *_taken_down(version),
+        *_rolled_back(store, version),
+        *_decided(root, store, version, champion, params.gate, force),
     )
-    allowed = all(condition.holds for condition in conditions) and not reasons
-    if not allowed and not force:
-        raise GateRefusedError(refusal(version.version, before, conditions, reasons))
-    event = {
-        "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "by": getpass.getuser(),
-        "before": before,
-        "forced": not allowed,
-        "reason": reason,
-        "conditions": [f"{condition.about}: {condition.found}" for condition in conditions],
-    }
-    with only_changer(store, version.name):
-        found = aliases_in(store, version.name).get(CHAMPION)
-        if found != before:
-            raise RegistryError(
-                f"{version.name}: version {found} was made champion meanwhile. Nothing was "
-                "changed. See: minigpt registry list"
-            )
-        with clear_errors(store.uri):
-            number, text = version.version, json.dumps(event, ensure_ascii=False)
-            store.client.set_model_version_tag(version.name, number, PROMOTION, text)
-            store.client.set_registered_model_alias(version.name, CHAMPION, number)
-    return Promotion(
-        find_version(root, version.version, version.name), before, True, not allowed, conditions
-    )
+    refused = not all(condition.holds for condition in conditions)
+    text = refusal(version, champion, conditions) if refused else None
+    return _change(store, "promoted", version, champion, conditions, text, force, reason)
 
 
-def metrics_of(store: Store, version: Version, stage: str) -> dict[str, Any]:
-    """A stage's metrics as they were when the version was registered.
+def rollback(
+    root: Path,
+    params: RegistryParams,
+    to: str | None = None,
+    force: bool = False,
+    reason: str | None = None,
+) -> Promotion:
+    """Make the champion before, or the earlier one that `to` names, champion again.
+
+    `force` overrules a refusal (it was taken down, it never was champion, the log is not whole) and
+    needs a `reason`. A rollback and a refusal are logged.
 
     Raises:
-        RegistryError: the version does not hold them.
+        GateRefusedError: it may not; the message says why. Champion is who it was.
+        RegistryError: there is no such version, its files are gone, or another process changed
+            champion meanwhile.
+        ParamsError: a refusal is to be overruled and no reason is given.
     """
-    with clear_errors(store.uri):
-        path = store.client.download_artifacts(version.run_id, f"metrics/{stage}.json")
-        return dict(json.loads(Path(path).read_text(encoding="utf-8")))
+    name = params.release.name
+    version = find_version(root, to or CHAMPION, name)  # an unknown one is named first
+    store = open_store(root)
+    champion = champion_of(store, version.name)
+    events, problems = log.read_all(store, version.name)
+    if champion is None:
+        raise RegistryError(
+            f"{name} has no champion, so there is nothing to roll back. "
+            f"Run: minigpt registry promote {version.version}"
+        )
+    if to is None:
+        version = _before(store, champion, events, problems)
+    if champion.version == version.version:
+        return Promotion(version, champion.version, moved=False, forced=False, conditions=())
+    package_of(root, store, version)
+    conditions = (
+        *_taken_down(version),
+        *(Condition("log", problem, False) for problem in problems),
+        Condition(
+            "earlier champion",
+            "it was champion before" if was_champion(events, version) else "it never was champion",
+            was_champion(events, version),
+        ),
+    )
+    refused = not all(condition.holds for condition in conditions)
+    text = _refusal(version, champion, conditions, events) if refused else None
+    return _change(store, "rolled back", version, champion, conditions, text, force, reason)
+
+
+def _change(
+    store: Store,
+    kind: Kind,
+    version: Version,
+    champion: Version | None,
+    conditions: Sequence[Condition],
+    refused: str | None,
+    force: bool,
+    reason: str | None,
+) -> Promotion:
+    """Log what was decided about `version`, then do it, if champion is still `champion`."""
+    forced = refused is not None and force
+    if forced and not (reason and reason.strip()):
+        raise ParamsError(
+            f'{version.name} {version.version}: --force overrules a refusal and needs --reason "…" '
+            "(it is logged)"
+        )
+    before = champion.version if champion else None
+    with only_changer(store, version.name):
+        found = {v.version: v for v in versions_in(store, version.name)}
+        _refuse_overtaken(found, version, before)
+        events = reconcile(store, version.name, champion)
+        done: Kind = kind if refused is None or forced else "refused"
+        if done != "refused" or not _said_already(events, version, before, conditions):
+            log.append(
+                store,
+                version.name,
+                done,
+                version=version,
+                before=before,
+                forced=forced,
+                reason=reason,
+                conditions=conditions,
+            )
+        if done == "refused":
+            raise GateRefusedError(refused)
+        with clear_errors(store.uri):
+            store.client.set_registered_model_alias(version.name, CHAMPION, version.version)
+        moved = next(v for v in versions_in(store, version.name) if v.version == version.version)
+    return Promotion(moved, before, True, forced, tuple(conditions))
+
+
+def _refuse_overtaken(found: dict[str, Version], version: Version, before: str | None) -> None:
+    """What was decided holds for the champion and the version as they were then."""
+    now = next((v.version for v in found.values() if CHAMPION in v.aliases), None)
+    what = None
+    if now != before:
+        what = f"version {now} was made champion" if now else "champion was taken away"
+    elif version.version not in found:
+        what = f"version {version.version} was deleted"
+    elif found[version.version].taken_down != version.taken_down:
+        what = f"version {version.version} was taken down"
+    if what:
+        raise RegistryError(
+            f"{version.name}: {what} meanwhile. Nothing was changed. See: minigpt registry list"
+        )
+
+
+def _said_already(
+    events: Sequence[Event], version: Version, before: str | None, conditions: Sequence[Condition]
+) -> bool:
+    """Whether the newest event is this same refusal: a nightly run repeats it night after night."""
+    return any(
+        (event.kind, event.version, event.manifest, event.before, event.by, event.conditions)
+        == ("refused", version.version, version.digest, before, log.user(), tuple(conditions))
+        for event in events[-1:]
+    )
+
+
+def _decided(
+    root: Path,
+    store: Store,
+    version: Version,
+    champion: Version | None,
+    gate: GateConfig,
+    force: bool,
+) -> tuple[Condition, ...]:
+    """What the gate says; where it cannot be asked, that is a refusal to whom `force` overrules."""
+    try:
+        return decide(root, store, version, champion, gate)
+    except RegistryError as error:
+        if not force:
+            raise
+        return (Condition("gate", str(error), holds=False),)
+
+
+def _taken_down(version: Version) -> tuple[Condition, ...]:
+    if version.taken_down is None:
+        return ()
+    try:
+        about = json.loads(version.taken_down)
+        count = len(about["documents"])
+        what = "a document" if count == 1 else f"{count} documents"
+        found = f"trained on {what} taken down on {str(about['at'])[:10]}: {about['reason']}"
+    except (ValueError, KeyError, TypeError):
+        found = "trained on documents that were taken down"
+    return (Condition("taken down", found, holds=False),)
+
+
+def _rolled_back(store: Store, version: Version) -> tuple[Condition, ...]:
+    """Else the next release would promote again what a person has just taken back."""
+    event = rolled_back(log.read_all(store, version.name)[0], version)
+    if event is None:
+        return ()
+    why = f": {event.reason}" if event.reason else ""
+    found = f"{event.by} took champion from it on {event.at[:10]}{why}"
+    return (Condition("rolled back", found, holds=False),)
+
+
+def _before(
+    store: Store, champion: Version, events: Sequence[Event], problems: Sequence[str]
+) -> Version:
+    """The champion before, by the log."""
+    if problems:
+        raise RegistryError(
+            f"the log of {champion.name} is not whole, so it cannot say who was champion before "
+            f"({'; '.join(problems)}). Name the version: minigpt registry rollback --to N"
+        )
+    known = champions(events)
+    if known[-1:] == [(champion.version, champion.digest)]:
+        known = known[:-1]  # else champion was moved by other means, from the one that is last
+    if not known:
+        raise RegistryError(
+            f"no version of {champion.name} was champion before version {champion.version}, by the "
+            "log. See: minigpt registry log; to name one: minigpt registry rollback --to N"
+        )
+    for version in versions_in(store, champion.name):
+        if (version.version, version.digest) == known[-1]:
+            return version
+    raise RegistryError(
+        f"{champion.name} {known[-1][0]} was champion before, and is no longer registered. "
+        "Name another: minigpt registry rollback --to N (see: minigpt registry log)"
+    )
+
+
+def _refusal(
+    version: Version, champion: Version, conditions: Sequence[Condition], events: Sequence[Event]
+) -> str:
+    lines = [
+        f"refused: version {version.version} is not restored in place of champion "
+        f"(version {champion.version})",
+        *(f"  {c.about:<18} {c.found}" for c in conditions if not c.holds),
+    ]
+    others = sorted(
+        {number for number, _ in champions(events)} - {version.version, champion.version}, key=int
+    )
+    if others:
+        lines.append(f"Other champions before: {', '.join(others)}.")
+    lines.append(
+        "Nothing was changed. To overrule: minigpt registry rollback "
+        f'--to {version.version} --force --reason "…" (it is logged).'
+    )
+    return "\n".join(lines)

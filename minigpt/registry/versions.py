@@ -26,6 +26,8 @@ DIGEST = "minigpt.manifest_digest"
 COMMIT = "minigpt.commit"
 DIRTY = "minigpt.dirty"
 BITS = "minigpt.bits_per_byte"  # of the fine-tuned model on the fine-tuning source
+TAKEN_DOWN = "minigpt.taken_down"  # JSON: documents, reason, at
+VERIFIED = "minigpt.verified"  # JSON: at, verdict
 
 REF = re.compile(r"(?:models:/)?(?:(?P<name>[^/@\s]+)[/@])?(?P<what>[^/@\s]+)")
 
@@ -50,6 +52,10 @@ class Version:
     created: datetime
     run_id: str
     """The MLflow run whose artifacts are the version's."""
+    taken_down: str | None = None
+    """JSON: the digests of its training documents that were taken down, why and when."""
+    verified: str | None = None
+    """JSON: when it was last rebuilt with no difference, and the verdict."""
 
 
 def list_versions(root: Path, name: str) -> list[Version]:
@@ -103,7 +109,15 @@ def resolve(ref: str, root: Path, name: str) -> Path:
     if path.is_dir() or (not ref.startswith("models:/") and os.sep in ref):
         raise PackageError(f"{ref}: no package is there (model.json is missing)")
     version = find_version(root, ref, name)
-    store = open_store(root)
+    return package_of(root, open_store(root), version)
+
+
+def package_of(root: Path, store: Store, version: Version) -> Path:
+    """The package folder of a version; a copy of it where a server keeps the files.
+
+    Raises:
+        RegistryError: its files are gone.
+    """
     with clear_errors(store.uri):
         location = store.client.get_model_version_download_uri(version.name, version.version)
         folder = local_path(location)
@@ -130,6 +144,11 @@ def versions_in(store: Store, name: str) -> list[Version]:
     return sorted(versions, key=lambda version: int(version.version))
 
 
+def champion_of(store: Store, name: str) -> Version | None:
+    """The version that is champion, if there is one."""
+    return next((v for v in versions_in(store, name) if CHAMPION in v.aliases), None)
+
+
 def aliases_in(store: Store, name: str) -> dict[str, str]:
     """Alias to version number of a registered model."""
     with clear_errors(store.uri):
@@ -149,6 +168,8 @@ def _version(entry: Any, aliases: dict[str, str]) -> Version:
         bits_per_byte=float(tags[BITS]) if BITS in tags else None,
         created=datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC),
         run_id=entry.run_id or "",
+        taken_down=tags.get(TAKEN_DOWN),
+        verified=tags.get(VERIFIED),
     )
 
 

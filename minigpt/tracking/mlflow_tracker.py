@@ -13,6 +13,7 @@ import yaml
 
 from minigpt.errors import RegistryError
 from minigpt.log import say
+from minigpt.tracking.owner import has_died, this_process
 from minigpt.tracking.store import Store, clear_errors, open_store
 from minigpt.tracking.tracker import Status, flatten
 
@@ -25,6 +26,7 @@ PARENT_ENV = "MINIGPT_PARENT_RUN"  # carries the parent's id from the flow to a 
 STAGE = "minigpt.stage"
 INPUT_DIGEST = "minigpt.input_digest"
 OUTPUT_DIGEST = "minigpt.output_digest"
+OWNER = "minigpt.process."  # tags: the process that a run belongs to
 
 FLUSH_POINTS = 500
 FLUSH_SECONDS = 5.0
@@ -36,11 +38,14 @@ PARAM_LENGTH = 500  # a column of the UI; the whole value is in params.yaml besi
 def open_parent(root: Path, name: str, tags: Mapping[str, str] | None = None) -> str:
     """Begin the run of a whole pipeline; give its id to stages as MINIGPT_PARENT_RUN.
 
+    Runs that a killed process of this machine left open are ended first.
+
     Raises:
         RegistryError: the store cannot be opened.
     """
     store = open_store(root)
     with clear_errors(store.uri):
+        end_abandoned(store)
         return create_run(store, name, tags or {})
 
 
@@ -101,9 +106,19 @@ def link_run(root: Path, parent: str, stage: str, output_digest: str) -> str | N
 
 def create_run(store: Store, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
     """Begin a run in an open store; with `parent`, under that one. Returns its id."""
-    tags = dict(tags) | ({"mlflow.parentRunId": parent} if parent else {})
+    owner = {f"{OWNER}{key}": value for key, value in this_process().items()}
+    tags = dict(tags) | owner | ({"mlflow.parentRunId": parent} if parent else {})
     run = store.client.create_run(store.experiment_id, tags=tags, run_name=name)
     return str(run.info.run_id)
+
+
+def end_abandoned(store: Store) -> None:
+    """End as KILLED the runs whose process is gone: SIGKILL leaves a run open for ever."""
+    running = store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
+    for run in running:
+        tags = {k.removeprefix(OWNER): v for k, v in run.data.tags.items() if k.startswith(OWNER)}
+        if has_died(tags):
+            store.client.set_terminated(run.info.run_id, "KILLED")
 
 
 class MlflowTracker:

@@ -98,6 +98,27 @@ def clear_errors(uri: str) -> Iterator[None]:
         raise RegistryError(f"{shown(uri)}: {' '.join(reason.split())[:500]}") from error
 
 
+def refuse_unwritable(store: Store) -> None:
+    """Refuse a change of a sqlite store that cannot be written; MLflow would say so in SQL.
+
+    Raises:
+        RegistryError: it is read-only, or another process keeps it locked.
+    """
+    database = database_of(store.uri)
+    if database is None:
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=BUSY_SECONDS)) as connection:
+            connection.execute("begin immediate")
+            connection.rollback()
+    except sqlite3.Error as error:
+        locked = "locked" in str(error)
+        todo = "close what holds it" if locked else "make it and its folder writable"
+        raise RegistryError(
+            f"{database}: {error}. Nothing was changed; {todo}, then try again"
+        ) from error
+
+
 def shown(uri: str) -> str:
     """A store's address for people and logs: without user and password."""
     parts = urlsplit(uri)

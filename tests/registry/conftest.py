@@ -11,6 +11,7 @@ import yaml
 
 from minigpt.data.document import Document, write_documents
 from minigpt.digest import text_digest
+from minigpt.evaluation.passages import write_passages
 from minigpt.files import write_json
 from minigpt.model.build import build_model
 from minigpt.model.config import ModelConfig
@@ -33,11 +34,14 @@ DVC = {
         }
     }
 }
+PASSAGES = 25
+PASSAGE_BYTES = 400
 OUTPUTS = [
     "models/base",
     "models/finetuned",
     "exports/hf",
     "data/documents",
+    "data/evaluation",
     "metrics/evaluate.json",
     "metrics/export.json",
     "metrics/quantize.json",
@@ -61,6 +65,21 @@ def evaluation(base=2.0, tuned=1.8):
     }
 
 
+def passages(figures):
+    """Rows of passages.parquet whose sums are the figures of metrics/evaluate.json."""
+    swing = [0.2 * ((7 * i) % PASSAGES / (PASSAGES - 1) - 0.5) for i in range(PASSAGES)]
+    return [
+        {
+            "source": source, "measure": measure, "work": "test", "doc_id": f"{source}/test",
+            "passage": i, "bytes": PASSAGE_BYTES, "tokens": 100,
+            "bits": PASSAGE_BYTES * (found["bits_per_byte"] + swing[i]),
+        }
+        for measure in ("base", "finetuned")
+        for source, found in figures[measure].items()
+        for i in range(PASSAGES)
+    ]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Checkout:
     root: Path
@@ -74,6 +93,13 @@ class Checkout:
     def build(self, **figures):
         """Write metrics with these figures, and the manifest of everything."""
         write_json(self.root / "metrics" / "evaluate.json", evaluation(**figures))
+        judged = self.root / "data" / "evaluation"
+        write_passages(judged, passages(evaluation(**figures)))
+        samples = [("base", "a base model"), ("finetuned", f"a text of {figures or 'version 1'}")]
+        write_json(
+            judged / "samples.json",
+            [{"model": m, "prompt": "To be", "seed": 1, "text": text} for m, text in samples],
+        )
         run = SimpleNamespace(say=lambda _: None)
         paths = [Path(output) for output in OUTPUTS]
         release = self.root / "release"
@@ -126,6 +152,7 @@ def make(root: Path) -> Checkout:
 def _own_store(monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.delenv("MINIGPT_PARENT_RUN", raising=False)
+    monkeypatch.setenv("MINIGPT_KEY", "none")  # not the one of whoever runs the tests
 
 
 @pytest.fixture(scope="session")
@@ -141,6 +168,7 @@ def registered(checkout, tmp_path_factory):
     shutil.copytree(checkout.root, root)
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MINIGPT_KEY", "none")
         sync(root, PARAMS)
     return Checkout(root)
 
@@ -154,3 +182,21 @@ def changed(registered, tmp_path):
     shutil.copytree(registered.root, root)
     relocate(root)
     return Checkout(root)
+
+
+@pytest.fixture
+def add_version(request):
+    """A function that adds a version with version 1's files and this figure; sync takes longer."""
+    from minigpt.registry.versions import BITS, DIGEST, find_version
+    from minigpt.tracking.store import open_store
+
+    def add(bits: float, root: Path | None = None) -> str:
+        root = root or request.getfixturevalue("changed").root
+        client, first = open_store(root).client, find_version(root, "1", NAME)
+        source = client.get_model_version_download_uri(NAME, "1")
+        model = source.split("/")[-2]  # …/models/ID/artifacts
+        tags = {DIGEST: text_digest([str(bits)]), BITS: str(bits)}
+        made = client.create_model_version(NAME, source, first.run_id, tags=tags, model_id=model)
+        return str(made.version)
+
+    return add

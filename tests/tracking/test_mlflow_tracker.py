@@ -1,3 +1,6 @@
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -62,6 +65,36 @@ def test_children_lie_under_their_parent(root, store, monkeypatch):
     run = store.client.get_run(parent)
     assert (run.info.status, run.info.run_name) == ("FINISHED", "release")
     assert run.data.tags["minigpt.preset"] == "tiny"
+
+
+def open_and_die(root, answers):
+    parent = open_parent(root, "pipeline")
+    answers.put((parent, open_child(root, "pretrain", parent).run_id))
+    answers.close()
+    answers.join_thread()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the process starts from this one's imports")
+def test_the_next_flow_ends_the_runs_of_one_that_was_killed_and_no_others(root, store):
+    context = multiprocessing.get_context("fork")
+    answers = context.Queue()
+    process = context.Process(target=open_and_die, args=(root, answers))
+    process.start()
+    killed = answers.get(timeout=60)
+    process.join()
+    living = open_child(root, "evaluate").run_id
+    elsewhere = open_child(root, "evaluate").run_id
+    store.client.set_tag(elsewhere, f"{mlflow_tracker.OWNER}host", "another")
+    store.client.set_tag(elsewhere, f"{mlflow_tracker.OWNER}started", "1.0")
+
+    def status(run_id):
+        return store.client.get_run(run_id).info.status
+
+    assert [status(run_id) for run_id in killed] == ["RUNNING"] * 2
+    close_parent(root, open_parent(root, "pipeline"))
+    assert [status(run_id) for run_id in killed] == ["KILLED"] * 2
+    assert [status(living), status(elsewhere)] == ["RUNNING"] * 2
 
 
 def test_a_restored_stage_is_linked_to_the_run_that_made_it(root, store):

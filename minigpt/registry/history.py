@@ -1,0 +1,104 @@
+"""What the log says about champion: which versions led to it, and whether it is where it should be.
+
+An event is written before the alias is moved. So a promotion that was cut off between the two is in
+the log and did not happen, which the next change notes; the other order could leave a champion that
+nobody had promoted.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minigpt.registry.chain import Event
+from minigpt.registry.events import append, read_all
+from minigpt.registry.versions import Version, champion_of
+from minigpt.tracking.store import Store, is_new, open_store
+
+MOVES = ("promoted", "rolled back", "found")  # the kinds that say where champion is
+
+
+@dataclass(frozen=True)
+class Log:
+    """The log of a name, with what is to be said of it."""
+
+    events: Sequence[Event] = ()
+    """Oldest first."""
+    problems: Sequence[str] = ()
+    """What was changed or is missing."""
+    stray: str | None = None
+    """Where champion is, if it is not where the log says."""
+
+
+def log_of(root: Path, name: str) -> Log:
+    """The log of `name`; empty where there is no store yet.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    if is_new(root):
+        return Log()
+    store = open_store(root)
+    events, problems = read_all(store, name)
+    return Log(events, problems, difference(champion_of(store, name), events) if events else None)
+
+
+def champions(events: Iterable[Event]) -> list[tuple[str, str]]:
+    """(number, manifest) of the champions that led to the present one, which is the last.
+
+    A rollback takes those after the restored one away, so a second goes one further back.
+    """
+    stack: list[tuple[str, str]] = []
+    for event in events:
+        if event.kind not in MOVES:
+            continue
+        entry = (event.version or "", event.manifest)
+        if event.version is None:
+            stack = []
+        elif event.kind != "promoted" and entry in stack:
+            while stack[-1] != entry:
+                stack.pop()
+        elif entry not in stack[-1:]:
+            stack.append(entry)
+    return stack
+
+
+def was_champion(events: Iterable[Event], version: Version) -> bool:
+    """Whether the log knows `version` as champion, ever."""
+    entry = (version.version, version.digest)
+    return any(e.kind in MOVES and (e.version, e.manifest) == entry for e in events)
+
+
+def rolled_back(events: Sequence[Event], version: Version) -> Event | None:
+    """The rollback that took champion from `version`, if it has not been champion since."""
+    entry = [(version.version, version.digest)]  # a number alone may have been given again
+    for i, event in reversed(list(enumerate(events))):
+        if event.kind in MOVES and [(event.version, event.manifest)] == entry:
+            return None
+        if event.kind == "rolled back" and champions(events[:i])[-1:] == entry:
+            return event
+    return None
+
+
+def reconcile(store: Store, name: str, champion: Version | None) -> list[Event]:
+    """The log, where champion is noted if it said otherwise. Call it holding `only_changer`."""
+    events = read_all(store, name)[0]
+    reason = difference(champion, events)
+    if reason is None:
+        return events
+    known = champions(events)[-1:]
+    before = known[0][0] if known else None
+    reason = reason if events else "champion before the log began"
+    return [*events, append(store, name, "found", version=champion, before=before, reason=reason)]
+
+
+def difference(champion: Version | None, events: Sequence[Event]) -> str | None:
+    """What to say where champion is not the version that the log names; else None."""
+    known = champions(events)[-1:]
+    if known == ([(champion.version, champion.digest)] if champion else []):
+        return None
+    is_at = f"version {champion.version}" if champion else "no version"
+    named = f"version {known[0][0]}" if known else "no version"
+    return (
+        f"champion is {is_at}, not {named}: a promotion was cut off before it moved champion, "
+        "or champion was moved by other means"
+    )

@@ -1,0 +1,79 @@
+"""`minigpt registry promote`, `rollback` and `log`, as a person types them."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from minigpt.cli.main import app
+from minigpt.errors import GateRefusedError, RegistryError
+from minigpt.registry import promote as promotions
+from minigpt.registry.gate import Condition
+from minigpt.tracking.store import open_store
+
+RUNNER = CliRunner()
+
+
+@pytest.fixture
+def run(changed, monkeypatch):
+    """Run a command in the checkout; an error of ours is raised, as in the entry point."""
+    monkeypatch.chdir(changed.root)
+    (changed.root / "params.yaml").write_text("release: {name: minigpt-test}\n")
+
+    def decide(root, store, challenger, champion, gate):
+        worse = champion is not None and challenger.bits_per_byte > champion.bits_per_byte
+        return (Condition("speeches", f"{challenger.bits_per_byte} bits per byte", not worse),)
+
+    monkeypatch.setattr(promotions, "decide", decide)
+
+    def invoke(*arguments):
+        done = RUNNER.invoke(app, ["registry", *arguments])
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        assert done.exit_code == 0, done.output
+        return done
+
+    return invoke
+
+
+def test_promote_rollback_and_log_say_what_was_done_and_what_comes_next(run, add_version):
+    done = run("promote", "1")
+    assert done.stdout == "minigpt-test 1 is champion\n"
+    add_version(1.7)
+    done = run("promote", "2")
+    assert done.stdout == "minigpt-test 2 is champion in place of version 1\n"
+    assert "minigpt registry rollback" in done.stderr
+    add_version(1.9)
+    with pytest.raises(GateRefusedError, match=r"1.9 bits per byte(.|\n)*--force"):
+        run("promote", "3")
+    done = run("rollback", "--reason", "it answers in verse")
+    assert "restored minigpt-test 1 in place of version 2 (registered " in done.stdout
+    assert "minigpt registry rollback --to 2" in done.stderr
+    done = run("log")
+    lines = [line.split("  ") for line in done.stdout.splitlines()]
+    assert [[cell.strip() for cell in line if cell][2:4] for line in lines[1:]] == [
+        ["promoted", "1"],
+        ["promoted", "2 in place of 1"],
+        ["refused", "3 in place of 2"],
+        ["rolled back", "1 in place of 2"],
+    ]
+    assert "speeches: 1.9 bits per byte" in done.stdout.splitlines()[3]
+    assert done.stdout.splitlines()[4].endswith("it answers in verse")
+    assert "4 events, chained" in done.stderr
+    events = json.loads(run("log", "--json").stdout)
+    assert [event["version"] for event in events] == ["1", "2", "3", "1"]
+    assert events[2]["conditions"][0]["found"] == "1.9 bits per byte"
+
+
+def test_a_log_with_a_gap_is_shown_and_the_command_fails(run, changed, add_version):
+    run("promote", "1")
+    add_version(1.7)
+    run("promote", "2")
+    first, _ = json.loads(run("log", "--json").stdout)
+    open_store(changed.root).client.delete_run(first["run_id"])
+    with pytest.raises(RegistryError, match="event 1 was deleted"):
+        run("log")
+
+
+def test_a_name_without_events_says_how_to_begin(run):
+    assert "minigpt registry promote challenger" in run("log").stderr

@@ -1,0 +1,186 @@
+"""The log: what it keeps, and how a change to it is found."""
+
+import contextlib
+import shutil
+import sqlite3
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from minigpt.errors import RegistryError
+from minigpt.registry import events as log
+from minigpt.registry.chain import digest_of, joined, pieces
+from minigpt.registry.gate import Condition
+from minigpt.registry.history import champions, log_of
+from minigpt.registry.mutex import only_changer
+from minigpt.registry.versions import find_version
+from minigpt.tracking import store as stores
+from minigpt.tracking.relocate import relocate
+from minigpt.tracking.store import local_path, open_store
+
+NAME = "minigpt-test"
+LONG = "She wrote “no”, twice.\n" * 1000  # four parameters
+
+
+@pytest.fixture
+def store(changed):
+    """A store whose log holds three events."""
+    store, version = open_store(changed.root), find_version(changed.root, "1", NAME)
+    with only_changer(store, NAME):
+        log.append(store, NAME, "refused", version=version, conditions=[Condition("a", "2", False)])
+        log.append(store, NAME, "promoted", version=version, forced=True, reason=LONG)
+        log.append(store, NAME, "taken down", version=version, before="1", reason="asked")
+    return store
+
+
+def change(store, statement, *values):
+    """What MLflow does not do, and whoever has the file can."""
+    with (
+        contextlib.closing(sqlite3.connect(stores.database_of(store.uri))) as connection,
+        connection,
+    ):
+        assert connection.execute(statement, values).rowcount == 1
+
+
+def forget(store, event):
+    """As `mlflow gc` does."""
+    with (
+        contextlib.closing(sqlite3.connect(stores.database_of(store.uri))) as connection,
+        connection,
+    ):
+        for table in ("params", "tags", "runs"):
+            connection.execute(f"delete from {table} where run_uuid = ?", [event.run_id])
+
+
+def problems(store):
+    with pytest.raises(RegistryError) as found:
+        log.read(store, NAME)
+    assert "\n" not in str(found.value)
+    return str(found.value)
+
+
+def test_events_are_read_back_whole_and_in_order(store):
+    first, second, third = log.read(store, NAME)
+    assert (first.kind, first.conditions) == ("refused", (Condition("a", "2", False),))
+    assert (second.kind, second.forced, second.reason) == ("promoted", True, LONG)
+    assert (third.number, third.before, third.previous) == (3, "1", second.digest)
+    assert log.read(store, "another") == []
+
+
+def test_a_changed_event_is_named(store):
+    event = log.read(store, NAME)[1]
+    change(
+        store,
+        "update params set value = 'mallory' where run_uuid = ? and key = 'by'",
+        event.run_id,
+    )
+    assert f"event 2 was changed (run {event.run_id})" in problems(store)
+
+
+def test_an_event_rewritten_with_its_digest_breaks_the_chain_behind_it(store):
+    event = log.read(store, NAME)[1]
+    params = store.client.get_run(event.run_id).data.params | {"by": "mallory"}
+    for key, value in (("by", "mallory"), ("digest", digest_of(joined(params)))):
+        change(
+            store,
+            "update params set value = ? where run_uuid = ? and key = ?",
+            value,
+            event.run_id,
+            key,
+        )
+    assert "event 3 does not follow event 2" in problems(store)
+
+
+def test_an_addition_to_an_event_is_a_change(store):
+    event = log.read(store, NAME)[2]
+    with pytest.raises(Exception, match="not allowed"):
+        store.client.log_param(event.run_id, "reason", "another")
+    store.client.log_param(event.run_id, "reason.2", " and agreed")
+    assert "event 3 was changed" in problems(store)
+
+
+def test_an_event_deleted_in_mlflow_is_named_with_the_way_to_restore_it(store):
+    event = log.read(store, NAME)[0]
+    store.client.delete_run(event.run_id)
+    assert f"event 1 was deleted (mlflow runs restore --run-id {event.run_id})" in problems(store)
+    store.client.restore_run(event.run_id)
+    assert len(log.read(store, NAME)) == 3
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        ([1], "event 1 is missing"),
+        ([1, 2], "events 1 to 2 are missing"),
+        ([3], "the newest event is missing (it followed event 2)"),
+        ([1, 2, 3], "it is gone"),
+    ],
+)
+def test_a_missing_event_is_named(store, gone, said):
+    events = log.read(store, NAME)
+    for number in gone:
+        forget(store, events[number - 1])
+    assert said in problems(store)
+
+
+def test_a_broken_log_goes_on_and_stays_broken(store, changed):
+    forget(store, log.read(store, NAME)[1])
+    with only_changer(store, NAME):
+        version = find_version(changed.root, "1", NAME)
+        assert log.append(store, NAME, "promoted", version=version).number == 4
+    assert "event 2 is missing" in problems(store)
+
+
+def test_an_append_that_was_cut_off_is_no_event(store, changed):
+    version = find_version(changed.root, "1", NAME)
+    [experiment] = [store.client.get_experiment_by_name(log.LOG)]
+    store.client.create_run(experiment.experiment_id)  # killed before its parameters
+    assert len(log.read(store, NAME)) == 3
+    with only_changer(store, NAME):
+        log.append(store, NAME, "promoted", version=version)
+        event = log.read(store, NAME)[-1]
+        # Killed before the registered model named the newest:
+        store.client.set_registered_model_tag(NAME, log.HEAD, event.previous)
+        assert len(log.read(store, NAME)) == 4
+        log.append(store, NAME, "promoted", version=version)
+    assert len(log.read(store, NAME)) == 5
+
+
+def test_the_log_moves_with_its_checkout(store, changed, tmp_path):
+    before = log.read(store, NAME)
+    moved = tmp_path / "moved"
+    shutil.move(changed.root, moved)
+    with pytest.raises(RegistryError, match="minigpt registry relocate"):
+        log_of(moved, NAME)
+    relocate(moved)
+    client = open_store(moved).client
+    assert list(log_of(moved, NAME).events) == before
+    places = [e.artifact_location for e in client.search_experiments() if e.name != "Default"]
+    places += [client.get_run(event.run_id).info.artifact_uri for event in before]
+    assert len(places) == 5
+    assert all(local_path(place).is_relative_to(moved / "mlruns") for place in places)
+
+
+def test_a_log_whose_experiment_was_deleted_says_how_to_restore_it(store, changed):
+    experiment = store.client.get_experiment_by_name(log.LOG)
+    store.client.delete_experiment(experiment.experiment_id)
+    version = find_version(changed.root, "1", NAME)
+    with (
+        pytest.raises(RegistryError, match="mlflow experiments restore"),
+        only_changer(store, NAME),
+    ):
+        log.append(store, NAME, "promoted", version=version)
+
+
+def test_a_folder_without_a_store_has_an_empty_log(checkout):
+    assert log_of(checkout.root, NAME).events == ()
+    assert champions([]) == []
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]+", fullmatch=True), st.text(min_size=1)))
+def test_pieces_are_joined_to_what_they_were(fields):
+    long = {key: text * 3000 for key, text in fields.items()}
+    taken = pieces(long)
+    assert joined(taken) == long
+    assert all(len(text) <= 5000 for text in taken.values())
