@@ -110,6 +110,16 @@ def checked(values: dict[str, Any], file: str) -> Params:
         raise ParamsError("\n".join(explain(error, file))) from error
 
 
+def with_exclusions(root: Path, params: Params) -> Params:
+    """`params` with what the present params.yaml excludes too: what was taken down stays out."""
+    try:
+        values = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
+        kept = [*values["validate"]["exclude"], *params.validation.exclude]
+        return checked(merge(dumped(params), {"validate": {"exclude": kept}}), str(PARAMS))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ParamsError):
+        return params  # there is none, or not one that can be read: it is what gets mended
+
+
 def write_params(root: Path, params: Params, preset: str, *, force: bool = False) -> None:
     """Write params.yaml with every value and its meaning.
 

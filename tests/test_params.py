@@ -1,6 +1,7 @@
 """params.yaml is refused before anything runs, each problem with one line that names its place."""
 
 import pytest
+from pydantic import ValidationError
 
 from minigpt.errors import ParamsError
 from minigpt.params import Params, load_params
@@ -32,12 +33,36 @@ def written(tmp_path):
         ("finetune", "freeze_blocks", 5, "finetune.freeze_blocks: 5, but the model has 4 blocks"),
         ("evaluate", "window", 513, "evaluate.window: 513 is more than context_length, 512"),
         ("evaluate", "stride", 513, "evaluate.stride: 513 skips tokens; at most 512, a window"),
+        (
+            "quantize",
+            "int4_group_size",
+            128,
+            "quantize.int4_group_size: 128 does not divide the 192 columns of blocks.0.attention.q",
+        ),
         ("quantize", "window", 513, "quantize.window: 513 is more than context_length, 512"),
     ],
 )
 def test_what_a_later_stage_would_refuse_is_refused_at_once(written, section, key, value, line):
     with pytest.raises(ParamsError, match=rf"^params\.yaml: {line}"):
         load_params(Params, written(section, **{key: value}))
+
+
+@pytest.mark.parametrize("role", ["pretrain", "finetune"])
+def test_a_training_without_a_source_is_refused_at_once(role):
+    values = Params().model_dump()
+    values["sources"] = {k: v for k, v in values["sources"].items() if v["role"] != role}
+    with pytest.raises(ValidationError, match=f"sources: none has role {role}"):
+        Params.model_validate(values)
+
+
+def test_a_layer_that_stays_in_8_bits_may_have_a_row_of_any_length():
+    values = Params().model_dump()
+    values["model"]["mlp_dim"] = 500
+    with pytest.raises(ValidationError, match=r"32 does not divide the 500 columns of blocks\.0"):
+        Params.model_validate(values)
+    down = [f"blocks.{i}.mlp.down" for i in range(values["model"]["n_layer"])]
+    values["quantize"]["int8_in_int4"] = ["embed", "head", *down]
+    assert Params.model_validate(values).model.mlp_dim == 500
 
 
 def test_a_file_that_is_not_utf8_is_named(tmp_path):

@@ -2,9 +2,23 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, PositiveFloat, PositiveInt, StringConstraints
 
 from minigpt.config import Config
+
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Bits = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class QuantizationLossConfig(Config):
+    """How many more bits per byte a rounded model may need, as a share: 0.01 is one per cent."""
+
+    int8: Share = 0.005
+    """The package in 8 bits."""
+    int4: Share = 0.02
+    """The package in 4 bits."""
+    onnx_int8: Share = 0.02
+    """The ONNX export in 8 bits."""
 
 
 class GateConfig(Config):
@@ -14,6 +28,18 @@ class GateConfig(Config):
     """The baseline that the base model must lie below on each pretraining source."""
     max_logit_difference: Annotated[float, Field(gt=0)] = 1e-3
     """Greatest difference of an exported model's logits to ours, in fp32."""
+    min_passages: PositiveInt = 200
+    """Passages of each source, at least, that challenger and champion are compared on."""
+    max_worse: Bits = 0.0
+    """Bits per byte by which the fine-tuned model may be worse, on a fine-tuning source."""
+    max_forgetting: Bits = 0.05
+    """The same on a pretraining source: how much more it may have forgotten."""
+    max_quantization_loss: QuantizationLossConfig = QuantizationLossConfig()
+    """What rounding may cost, on the source where it costs most."""
+    max_megabytes: PositiveFloat | None = None
+    """Largest size of the fine-tuned package's weights, in 10^6 bytes; null: not asked."""
+    max_ms_per_token: PositiveFloat | None = None
+    """Longest time of one token on the machine that promotes, batch 1; null: not asked."""
 
 
 class ReleaseConfig(Config):

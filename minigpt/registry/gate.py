@@ -1,10 +1,21 @@
-"""What a version must reach before it may be champion. Pure functions over its metrics files."""
+"""What a version must reach before it may be champion, and how that is said."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from minigpt.registry.bootstrap import Interval, decimals_for, difference
 from minigpt.registry.config import GateConfig
+
+if TYPE_CHECKING:
+    from minigpt.data.document import Document
+    from minigpt.registry.frozen import Frozen, Passages
+    from minigpt.registry.versions import Version
+    from minigpt.tracking.store import Store
+
+SET = "evaluation set"
 
 
 @dataclass(frozen=True)
@@ -17,6 +28,35 @@ class Condition:
     holds: bool
 
 
+def decide(
+    root: Path,
+    store: "Store",
+    challenger: "Version",
+    champion: "Version | None",
+    gate: GateConfig,
+) -> tuple[Condition, ...]:
+    """Every condition that `challenger` must meet to be champion in place of `champion`.
+
+    Both are held against each other on the champion's evaluation set; a model is run only where the
+    challenger's own is another.
+
+    Raises:
+        RegistryError: a file of one of them is gone or was changed.
+    """
+    from minigpt.registry.judged import metrics_of, ms_per_token
+
+    evaluation, quantization, exports = (
+        metrics_of(store, challenger, stage) for stage in ("evaluate", "quantize", "export")
+    )
+    speed = None if gate.max_ms_per_token is None else ms_per_token(root, store, challenger)
+    return (
+        *_on_one_set(root, store, challenger, champion, gate),
+        *judge(evaluation, exports, gate),
+        *rounding(quantization | exports, gate),
+        *budgets(quantization, speed, gate),
+    )
+
+
 def judge(
     evaluation: Mapping[str, Any], exports: Mapping[str, Any], gate: GateConfig
 ) -> list[Condition]:
@@ -24,7 +64,7 @@ def judge(
 
     The base model must lie below a baseline on each pretraining source, the fine-tuned model below
     the base on each fine-tuning source, and each exported model must give our logits. One that
-    rounds (it states its `relative_difference`) is no copy, so it is left out.
+    rounds (it states its `relative_difference`) is no copy: `rounding` judges it.
     """
     conditions = []
     roles = {source: about["role"] for source, about in evaluation["test"].items()}
@@ -48,25 +88,164 @@ def judge(
     return conditions
 
 
+def rounding(packages: Mapping[str, Any], gate: GateConfig) -> list[Condition]:
+    """What each rounded model loses on the source where it loses most; from its metrics."""
+    conditions = []
+    for name, allowed in gate.max_quantization_loss.model_dump().items():
+        if loss := packages.get(name, {}).get("relative_difference"):
+            source = max(loss, key=lambda each: loss[each])
+            text = f"{per_cent(loss[source])} on {source}; allowed {per_cent(allowed)}"
+            conditions.append(Condition(f"{name} loss", text, loss[source] <= allowed))
+    return conditions
+
+
+def budgets(
+    quantization: Mapping[str, Any], ms_per_token: float | None, gate: GateConfig
+) -> list[Condition]:
+    """Size and speed of the fine-tuned package, where params.yaml asks for them."""
+    conditions = []
+    if gate.max_megabytes is not None:
+        found = quantization["fp32"]["bytes"] / 1e6
+        text = f"{found:.2f} MB; allowed {gate.max_megabytes:g}"
+        conditions.append(Condition("size", text, found <= gate.max_megabytes))
+    if gate.max_ms_per_token is not None and ms_per_token is not None:
+        text = f"{ms_per_token:.2f} ms a token; allowed {gate.max_ms_per_token:g}"
+        conditions.append(Condition("speed", text, ms_per_token <= gate.max_ms_per_token))
+    return conditions
+
+
+def leaked(frozen: Iterable["Document"], index: Iterable["Document"]) -> Condition:
+    """Whether a version was trained on a document that it is to be judged on, by its digest."""
+    trained = {document.sha256 for document in index if document.split == "train"}
+    documents = list(frozen)
+    found = [f"{d.doc_id} ({d.sha256[:8]}…)" for d in documents if d.sha256 in trained]
+    if not found:
+        return Condition(SET, f"it was trained on none of the {len(documents)} documents", True)
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    text = f"it was trained on {len(found)} of the {len(documents)} documents"
+    return Condition(SET, f"{text}: {', '.join(found[:3])}{more}", False)
+
+
+def against(
+    ours: "Passages", theirs: "Passages", roles: Mapping[str, str], gate: GateConfig
+) -> list[Condition]:
+    """The challenger's fine-tuned model against the champion's, over the same passages.
+
+    The difference itself must not exceed what is allowed; its interval is shown. Fine-tuning
+    sources come first: they are what a version is for.
+    """
+    conditions = []
+    for source in sorted(roles, key=lambda each: (roles[each] != "finetune", each)):
+        keys = [key for key in theirs if key[0] == source]
+        if len(keys) < gate.min_passages:
+            text = (
+                f"{len(keys)} passages to compare on; at least {gate.min_passages} "
+                "(gate.min_passages in params.yaml)"
+            )
+            conditions.append(Condition(source, text, False))
+            continue
+        sizes = [theirs[key][0] for key in keys]
+        mine, other = ([each[key][1] for key in keys] for each in (ours, theirs))
+        worse = difference(mine, other, sizes)
+        allowed = gate.max_worse if roles[source] == "finetune" else gate.max_forgetting
+        before = sum(other) / sum(sizes)
+        text = compared(before, worse)
+        if not worse.point <= 0:
+            text += f"; allowed: {allowed:.2f}"
+        conditions.append(Condition(source, text, worse.point <= allowed))
+    return conditions
+
+
+def compared(before: float, worse: Interval) -> str:
+    """Both figures, and the difference with its interval."""
+    figure = before + worse.point
+    decimals = decimals_for(figure, before)
+    text = f"{figure:.{decimals}f} against {before:.{decimals}f} bits per byte: "
+    if worse.point == 0 or not math.isfinite(worse.point):
+        return text + ("the same" if worse.point == 0 else "not a number")
+    gap = abs(worse.point)
+    ends = sorted(abs(end) for end in (worse.low, worse.high))
+    if not worse.clear:
+        return f"{text}no clear difference ({worse.about})"
+    decimals = decimals_for(gap, *ends)
+    verdict = "worse" if worse.point > 0 else "better"
+    interval = f"95 %: {ends[0]:.{decimals}f} to {ends[1]:.{decimals}f}"
+    return f"{text}{verdict} by {gap:.{decimals}f} ({interval})"
+
+
+def per_cent(share: float) -> str:
+    """A share for people: 0.4 %."""
+    return f"{round(100 * share, 1) + 0.0:.1f} %"  # never -0.0
+
+
 def main_figure(evaluation: Mapping[str, Any]) -> float | None:
     """Bits per byte of the fine-tuned model on the first fine-tuning source."""
     sources = sorted(s for s, about in evaluation["test"].items() if about["role"] == "finetune")
     return float(evaluation["finetuned"][sources[0]]["bits_per_byte"]) if sources else None
 
 
-def refusal(
-    version: str, champion: str | None, conditions: Iterable[Condition], reasons: Iterable[str]
-) -> str:
-    """What a person is told: which condition, both figures, and by how much."""
-    aim = f"does not replace champion (version {champion})" if champion else "is not good enough"
-    lines = [f"refused: version {version} {aim}"]
-    lines += [f"  {condition.about:<18} {condition.found}" for condition in conditions]
-    lines += [f"  {reason}" for reason in reasons]
+def refusal(version: "Version", champion: "Version | None", conditions: Sequence[Condition]) -> str:
+    """What a person is told: which condition, both figures and by how much; failed ones first."""
+    number = version.version
+    aim = (
+        f"does not replace champion (version {champion.version})"
+        if champion
+        else "is not good enough to be the first champion"
+    )
+    lines = [f"refused: version {number} {aim}"]
+    for holds in (False, True):
+        lines += [f"  {c.about:<18} {c.found}" for c in conditions if c.holds == holds]
+    why = f"To see why: minigpt compare {champion.version} {number}. " if champion else ""
     lines.append(
-        f"Nothing was changed. To overrule: minigpt registry promote {version} --force "
-        '--reason "…" (it is kept with the version).'
+        f"Nothing was changed. {why}To overrule: minigpt registry promote {number} --force "
+        '--reason "…" (it is logged).'
     )
     return "\n".join(lines)
+
+
+def _on_one_set(
+    root: Path,
+    store: "Store",
+    challenger: "Version",
+    champion: "Version | None",
+    gate: GateConfig,
+) -> list[Condition]:
+    """The challenger and the champion on one evaluation set that the challenger did not learn."""
+    from minigpt.registry.frozen import cut_alike, frozen_set
+    from minigpt.registry.index import index_of
+    from minigpt.registry.judged import passages_on, run_on
+
+    own = frozen_set(store, challenger)
+    kept = frozen_set(store, champion) if champion else None
+    frozen = kept or (own if champion is None or _judged_on(store, champion, own) else None)
+    if frozen is None:
+        if champion is None:  # it is judged by its own figures only
+            return []
+        text = f"version {champion.version} kept none, and it was judged on other documents"
+        return [Condition(SET, text, False)]
+    index = index_of(store, challenger)
+    if index is None:
+        text = f"the document index of version {challenger.version} is gone: nobody can tell "
+        return [Condition(SET, f"{text}whether it was trained on these documents", False)]
+    clean = leaked(frozen.documents, index)
+    if champion is None or not clean.holds:
+        return [clean]
+    theirs = passages_on(root, store, champion, kept, frozen)
+    ours = passages_on(root, store, challenger, own, frozen)
+    if not cut_alike(ours, theirs):  # another MiniGPT cut them, when the champion was registered
+        about = "finetuned", frozen.documents, frozen.config
+        ours, theirs = (run_on(root, store, each, *about) for each in (challenger, champion))
+    return [*against(ours, theirs, frozen.roles, gate), clean]
+
+
+def _judged_on(store: "Store", champion: "Version", other: "Frozen | None") -> bool:
+    """Whether the test documents of a champion that kept no set are those of `other`."""
+    from minigpt.registry.frozen import identities
+    from minigpt.registry.index import index_of
+
+    index = index_of(store, champion) or []
+    tested = identities(document for document in index if document.split == "test")
+    return other is not None and tested == identities(other.documents)
 
 
 def _below(source: str, found: float, name: str, limit: float) -> Condition:

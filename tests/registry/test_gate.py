@@ -1,7 +1,10 @@
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from minigpt.registry.config import GateConfig
-from minigpt.registry.gate import judge, main_figure, refusal
+from minigpt.registry.gate import against, budgets, judge, main_figure, refusal, rounding
 
 EXPORTS = {
     "hf": {"greatest_logit_difference": 1e-6},
@@ -61,9 +64,102 @@ def test_a_role_without_test_works_cannot_pass():
     assert main_figure(figures) is None
 
 
-def test_a_refusal_states_both_figures_and_the_difference():
-    conditions = judge(evaluation(base=2.61), EXPORTS, GateConfig())
-    lines = refusal("4", None, conditions, []).splitlines()
-    assert lines[0] == "refused: version 4 is not good enough"
+def one(source, *figures, n_bytes=400):
+    """Passages of one source, each with a figure of its own."""
+    return {(source, f"{source}/test", i): (n_bytes, n_bytes * f) for i, f in enumerate(figures)}
+
+
+def over(speeches, plays=2.2, passages=40):
+    """Passages around these figures, some harder and some easier."""
+    swing = np.random.default_rng(1).normal(0, 0.2, passages)
+    swing -= swing.mean()
+    return one("speeches", *(speeches + swing)) | one("plays", *(plays + swing))
+
+
+ROLES = {"plays": "pretrain", "speeches": "finetune"}
+FEW = GateConfig(min_passages=20)
+
+
+def test_the_fine_tuned_model_may_not_be_worse_and_both_figures_are_said():
+    speeches, plays = against(over(1.86), over(1.78), ROLES, FEW)
+    assert (speeches.about, speeches.holds) == ("speeches", False)
+    assert speeches.found == (
+        "1.86 against 1.78 bits per byte: worse by 0.08 (95 %: 0.08 to 0.08); allowed: 0.00"
+    )
+    assert (plays.about, plays.holds) == ("plays", True)
+    assert plays.found == "2.20 against 2.20 bits per byte: the same"
+    assert all(c.holds for c in against(over(1.70), over(1.78), ROLES, FEW))
+    assert all(c.holds for c in against(over(1.86), over(1.78), ROLES, FEW.replace(max_worse=0.1)))
+
+
+def test_what_was_forgotten_has_a_bound_of_its_own():
+    ours, theirs = over(1.70, plays=2.26), over(1.78, plays=2.20)
+    assert [c.about for c in against(ours, theirs, ROLES, FEW) if not c.holds] == ["plays"]
+    assert all(c.holds for c in against(over(1.7, plays=2.24), theirs, ROLES, FEW))
+
+
+def test_a_small_loss_is_a_loss_though_the_interval_holds_zero():
+    random = np.random.default_rng(0)
+    before = random.normal(1.8, 0.2, 40)
+    noise = random.normal(0, 0.1, 40)
+    after = before + noise - noise.mean() + 0.004
+    found, _ = against(
+        one("speeches", *after) | one("plays", *before),
+        one("speeches", *before) | one("plays", *before), ROLES, FEW,
+    )  # fmt: skip
+    assert "no clear difference (95 %: -0.0" in found.found
+    assert not found.holds
+
+
+def test_too_few_passages_are_refused_with_both_numbers():
+    for condition in against(over(1.0), over(1.78), ROLES, GateConfig()):
+        assert not condition.holds
+        assert condition.found.startswith("40 passages to compare on; at least 200")
+
+
+def test_a_figure_that_is_no_number_is_refused():
+    ours = over(1.7) | one("speeches", float("nan"))
+    assert not against(ours, over(1.78), ROLES, FEW)[0].holds
+
+
+def test_rounding_may_cost_so_much_and_no_more():
+    packages = {
+        "fp32": {"bytes": 9000},
+        "int8": {"relative_difference": {"plays": 0.001, "speeches": 0.006}},
+        "int4": {"relative_difference": {"plays": 0.01, "speeches": -0.01}},
+        "onnx": {"greatest_logit_difference": 0.1},
+    }
+    int8, int4 = rounding(packages, GateConfig())
+    assert (int8.found, int8.holds) == ("0.6 % on speeches; allowed 0.5 %", False)
+    assert int4.holds
+    wider = GateConfig(max_quantization_loss={"int8": 0.01})
+    assert all(c.holds for c in rounding(packages, wider))
+
+
+def test_size_and_speed_are_asked_only_where_there_is_a_budget():
+    sizes = {"fp32": {"bytes": 9_450_520}}
+    assert budgets(sizes, 3.0, GateConfig()) == []
+    size, speed = budgets(sizes, 3.0, GateConfig(max_megabytes=9, max_ms_per_token=3))
+    assert (size.found, size.holds) == ("9.45 MB; allowed 9", False)
+    assert (speed.found, speed.holds) == ("3.00 ms a token; allowed 3", True)
+
+
+def test_a_refusal_states_both_figures_the_difference_and_what_to_type():
+    champion, version = SimpleNamespace(version="3"), SimpleNamespace(version="4")
+    conditions = (
+        *rounding({"int8": {"relative_difference": {"plays": 0.004}}}, GateConfig()),
+        *against(over(1.86), over(1.78), ROLES, FEW),
+    )
+    assert refusal(version, champion, conditions).splitlines() == [
+        "refused: version 4 does not replace champion (version 3)",
+        "  speeches           1.86 against 1.78 bits per byte: worse by 0.08 "
+        "(95 %: 0.08 to 0.08); allowed: 0.00",
+        "  int8 loss          0.4 % on plays; allowed 0.5 %",
+        "  plays              2.20 against 2.20 bits per byte: the same",
+        "Nothing was changed. To see why: minigpt compare 3 4. To overrule: minigpt registry "
+        'promote 4 --force --reason "…" (it is logged).',
+    ]
+    lines = refusal(version, None, judge(evaluation(base=2.61), EXPORTS, GateConfig())).splitlines()
+    assert lines[0] == "refused: version 4 is not good enough to be the first champion"
     assert lines[1] == "  plays              2.61 against ngram 2.47 bits per byte: worse by 0.14"
-    assert lines[-1].startswith("Nothing was changed.")
+    assert "compare" not in lines[-1]

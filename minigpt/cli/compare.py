@@ -1,0 +1,116 @@
+"""`minigpt compare`."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from minigpt.cli.shared import Json, model_name, project_root, show_json, show_table, talk
+
+if TYPE_CHECKING:
+    from minigpt.registry.compare import Comparison, Line
+
+EXCERPT = 300  # characters of a sample
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang the command on `app`."""
+    app.command()(compare)
+
+
+def compare(
+    first: Annotated[str, typer.Argument(metavar="A", help="champion, 3 …")],
+    second: Annotated[str, typer.Argument(metavar="B", help="challenger, 4 …")],
+    prompt: Annotated[
+        list[str] | None, typer.Option(help="Let both continue this text; may repeat.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Two versions side by side: figures with the interval of their difference, same prompts.
+
+    Both are judged on the evaluation set of A, which is kept with it. A difference whose 95 %
+    interval holds 0 is no clear one.
+
+    Examples: minigpt compare champion challenger · minigpt compare 3 4 --prompt "ROMEO."
+    """
+    from minigpt.registry.compare import compare as hold_against
+    from minigpt.registry.versions import find_version
+    from minigpt.tracking.store import open_store
+
+    root, name = project_root(), model_name()
+    one, other = (find_version(root, reference, name) for reference in (first, second))
+    found = hold_against(root, open_store(root), one, other, tuple(prompt or ()))
+    if as_json:
+        show_json(facts(found))
+    else:
+        show(found)
+
+
+def show(found: "Comparison") -> None:
+    """The comparison for people."""
+    from minigpt.registry.bootstrap import decimals_for
+
+    one, other = found.first.version, found.second.version
+    typer.echo(
+        f"{found.first.name} {one} and {other}, on the {found.documents} test documents of version "
+        f"{found.judged_on.version}, bits per byte (int8 and int4: on the beginning of each)"
+    )
+    rows = []
+    for line in found.lines:
+        decimals = decimals_for(line.first, line.second)
+        figures = (f"{figure:.{decimals}f}" for figure in (line.first, line.second))
+        rows.append((line.source, line.package, *figures, verdict(line)))
+    show_table(("source", "package", one, other, f"{other} is"), rows)
+    sizes = (
+        (name, *("-" if size is None else f"{size:.2f} MB" for size in pair))
+        for name, pair in found.sizes.items()
+    )
+    typer.echo("")
+    show_table(("weights", one, other), sizes)
+    for pair in found.samples:
+        typer.echo(f"\n{' '.join(pair.prompt.split())} … (seed {pair.seed})")
+        for number, text in ((one, pair.first), (other, pair.second)):
+            words = " ".join(text.split())
+            typer.echo(f"  {number:<4}{words[:EXCERPT]}{'…' if len(words) > EXCERPT else ''}")
+    if found.leaked:
+        talk(
+            f"One of them was trained on {len(found.leaked)} of these documents "
+            f"({', '.join(found.leaked[:3])}): what it reaches on them says nothing."
+        )
+    if "champion" in found.second.aliases:
+        talk("Next: minigpt registry list")
+    else:
+        talk(f"Next: minigpt registry promote {other}")
+
+
+def verdict(line: "Line") -> str:
+    """The difference in words, with its interval."""
+    from minigpt.registry.bootstrap import decimals_for
+
+    worse = line.difference
+    if worse.point == 0:
+        return "the same"
+    decimals = decimals_for(worse.point, worse.low, worse.high)
+    low, high = (f"{end:+.{decimals}f}" for end in (worse.low, worse.high))
+    word = "worse" if worse.point > 0 else "better"
+    word = word if worse.clear else "not clearly different"
+    return f"{word}, {worse.point:+.{decimals}f} (95 %: {low} to {high})"
+
+
+def facts(found: "Comparison") -> dict[str, Any]:
+    """The comparison as JSON."""
+    return {
+        "name": found.first.name,
+        "first": found.first.version,
+        "second": found.second.version,
+        "judged_on": found.judged_on.version,
+        "documents": found.documents,
+        "leaked": list(found.leaked),
+        "figures": [
+            asdict(line)
+            | {"difference": asdict(line.difference) | {"clear": line.difference.clear}}
+            for line in found.lines
+        ],
+        "megabytes": {name: list(pair) for name, pair in found.sizes.items()},
+        "samples": [asdict(pair) for pair in found.samples],
+    }

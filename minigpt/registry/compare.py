@@ -1,0 +1,211 @@
+"""Two versions side by side: every figure with the interval of its difference, the same prompts."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from minigpt.errors import RegistryError
+from minigpt.evaluation.config import SamplesConfig
+from minigpt.quantization.config import QuantizeConfig
+from minigpt.registry.bootstrap import Interval, difference
+from minigpt.registry.frozen import Frozen, Passages, frozen_set, params_of
+from minigpt.registry.judged import metrics_of, passages_on, run_on
+from minigpt.registry.versions import Version, package_of
+from minigpt.tracking.store import Store
+
+MEASURED = ("finetuned", "base", "int8", "int4")
+ROUNDED = ("int8", "int4")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One package of both versions on one source."""
+
+    source: str
+    package: str
+    first: float
+    """Bits per byte."""
+    second: float
+    difference: Interval
+    """Of the second less the first: above zero, the second is worse."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What both wrote after one prompt, with one seed."""
+
+    prompt: str
+    seed: int
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two versions on the evaluation set of the first (of the second, where it kept none)."""
+
+    first: Version
+    second: Version
+    judged_on: Version
+    documents: int
+    """In that evaluation set."""
+    leaked: Sequence[str]
+    """Documents of it that the second was trained on: its figures are too good."""
+    lines: Sequence[Line]
+    sizes: Mapping[str, tuple[float | None, float | None]]
+    """Megabytes of each package's weights."""
+    samples: Sequence[Pair]
+
+
+def compare(
+    root: Path, store: Store, first: Version, second: Version, prompts: Sequence[str] = ()
+) -> Comparison:
+    """Hold two versions against each other; both are run on `prompts`, if there are any.
+
+    Stored figures and samples are used where both have them for the same text; else models are run.
+
+    Raises:
+        RegistryError: neither kept its evaluation set, or files of one are gone.
+    """
+    sets = [frozen_set(store, version) for version in (first, second)]
+    frozen = sets[0] or sets[1]
+    if frozen is None:
+        raise RegistryError(
+            f"neither version {first.version} nor {second.version} of {first.name} kept its "
+            "evaluation set: both were registered by an older MiniGPT. Build them again: make run"
+        )
+    lines = []
+    for package in MEASURED:
+        pair = [
+            _passages(root, store, version, own, frozen, package)
+            for version, own in zip((first, second), sets, strict=True)
+        ]
+        lines += _lines(package, frozen.roles, *pair)
+    sizes = [metrics_of(store, version, "quantize") for version in (first, second)]
+    return Comparison(
+        first,
+        second,
+        frozen.version,
+        len(frozen.documents),
+        _leaked(store, frozen, second if frozen.version == first else first),
+        lines,
+        {
+            name: (_megabytes(sizes[0], name), _megabytes(sizes[1], name))
+            for name in dict.fromkeys((*sizes[0], *sizes[1]))
+        },
+        _samples(root, store, (first, second), sets, prompts),
+    )
+
+
+def _passages(
+    root: Path,
+    store: Store,
+    version: Version,
+    own: Frozen | None,
+    frozen: Frozen,
+    package: str,
+) -> Passages | None:
+    """What a package needs; a rounded one on the text that quantize measures. None: it has none."""
+    if package not in ROUNDED:
+        return passages_on(root, store, version, own, frozen, package)
+    if package not in metrics_of(store, version, "quantize"):
+        return None
+    from minigpt.release.text import shortened
+
+    section = params_of(store, frozen.version).get("quantize") or {}
+    max_bytes = int(section.get("max_bytes", QuantizeConfig().max_bytes))
+    documents = [
+        document
+        for source in frozen.roles
+        for document in shortened([d for d in frozen.documents if d.source == source], max_bytes)
+    ]
+    return run_on(root, store, version, package, documents, frozen.config)
+
+
+def _lines(
+    package: str, roles: Mapping[str, str], first: Passages | None, second: Passages | None
+) -> list[Line]:
+    if first is None or second is None:
+        return []
+    lines = []
+    for source in sorted(roles, key=lambda each: (roles[each] != "finetune", each)):
+        keys = [key for key in first if key[0] == source]
+        sizes = [first[key][0] for key in keys]
+        before, after = ([each[key][1] for key in keys] for each in (first, second))
+        if sizes:
+            total = sum(sizes)
+            lines.append(
+                Line(
+                    source,
+                    package,
+                    sum(before) / total,
+                    sum(after) / total,
+                    difference(after, before, sizes),
+                )
+            )
+    return lines
+
+
+def _leaked(store: Store, frozen: Frozen, version: Version) -> list[str]:
+    from minigpt.registry.index import index_of
+
+    trained = {d.sha256 for d in index_of(store, version) or [] if d.split == "train"}
+    return [d.doc_id for d in frozen.documents if d.sha256 in trained]
+
+
+def _megabytes(metrics: Mapping[str, Any], name: str) -> float | None:
+    return metrics[name]["bytes"] / 1e6 if name in metrics else None
+
+
+def _samples(
+    root: Path,
+    store: Store,
+    versions: tuple[Version, Version],
+    sets: Sequence[Frozen | None],
+    prompts: Sequence[str],
+) -> list[Pair]:
+    """The fine-tuned models on the same prompts with the same seeds."""
+    settings = [_sampling(store, version) for version in versions]
+    stored = [
+        {(s["prompt"], s["seed"]): s["text"] for s in each.samples if s["model"] == "finetuned"}
+        if each
+        else {}
+        for each in sets
+    ]
+    shared = [key for key in stored[0] if key in stored[1]]
+    if shared and settings[0][0].sampling == settings[1][0].sampling and not prompts:
+        return [Pair(*key, stored[0][key], stored[1][key]) for key in shared]
+    config, seed = settings[0]
+    config = config.replace(prompts=tuple(prompts) or config.prompts)
+    texts = [_written(root, store, version, config, seed) for version in versions]
+    return [
+        Pair(prompt, seed + i, texts[0][i], texts[1][i]) for i, prompt in enumerate(config.prompts)
+    ]
+
+
+def _sampling(store: Store, version: Version) -> tuple[SamplesConfig, int]:
+    """How a version's samples were written, and the first of their seeds."""
+    values = params_of(store, version)
+    section = (values.get("evaluate") or {}).get("samples") or {}
+    known = {key: section[key] for key in SamplesConfig.model_fields if key in section}
+    try:
+        config = SamplesConfig.model_validate(known)
+    except ValidationError:  # settings of another MiniGPT: both are run, with ours
+        config = SamplesConfig()
+    return config, int(values.get("seed", 0))
+
+
+def _written(
+    root: Path, store: Store, version: Version, config: SamplesConfig, seed: int
+) -> list[str]:
+    from minigpt.evaluation.samples import write_samples
+    from minigpt.machine import Machine
+    from minigpt.package import load_package
+
+    machine = Machine.load()
+    machine.prepare_torch()
+    package = load_package(package_of(root, store, version), device=machine.torch_device)
+    return [str(each["text"]) for each in write_samples("finetuned", package, config, seed)]

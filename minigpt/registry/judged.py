@@ -1,0 +1,148 @@
+"""A version on another's evaluation set: stored figures where the sets agree, else it is run."""
+
+import json
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from minigpt import log
+from minigpt.data.document import Document
+from minigpt.errors import RegistryError
+from minigpt.evaluation.config import EvaluateConfig
+from minigpt.machine import Machine
+from minigpt.registry.frozen import Frozen, Passages, cut_alike, passages_of
+from minigpt.registry.kept import kept_bytes, kept_file
+from minigpt.registry.versions import MODEL, Version, package_of
+from minigpt.tracking.store import Store
+
+PACKAGES = {"finetuned": MODEL, "base": "models/base", "int8": "models/int8", "int4": "models/int4"}
+"""The packages of a version, and where they lay in its checkout."""
+PACKAGE_FILES = ("model.json", "model.safetensors", "tokenizer.json", "tokenizer.tiktoken")
+PROMPT_TOKENS, TIMED_TOKENS, TRIES = 16, 32, 5
+
+
+def metrics_of(store: Store, version: Version, stage: str) -> dict[str, Any]:
+    """metrics/STAGE.json of a version.
+
+    Raises:
+        RegistryError: it is gone, or no JSON.
+    """
+    kept = kept_bytes(store, version, f"metrics/{stage}.json")
+    try:
+        if kept is not None:
+            return dict(json.loads(kept))
+    except ValueError:
+        pass
+    raise RegistryError(
+        f"{version.name} {version.version}: its metrics/{stage}.json "
+        f"{'is gone' if kept is None else 'is no JSON'}, so nobody can tell what it reaches. "
+        "Put the store's files back from a copy"
+    )
+
+
+def passages_on(
+    root: Path,
+    store: Store,
+    version: Version,
+    own: Frozen | None,
+    frozen: Frozen,
+    package: str = "finetuned",
+) -> Passages:
+    """What `base` or `finetuned` of `version` needs for each passage of `frozen`.
+
+    `own` is the evaluation set of `version`, if it kept one.
+
+    Raises:
+        RegistryError: its files are gone.
+    """
+    if own is not None and own.same_text(frozen):
+        stored = own.passages(package)
+        if cut_alike(stored, frozen.passages(package)):
+            return stored
+    return run_on(root, store, version, package, frozen.documents, frozen.config)
+
+
+def run_on(
+    root: Path,
+    store: Store,
+    version: Version,
+    package: str,
+    documents: Sequence[Document],
+    config: EvaluateConfig,
+) -> Passages:
+    """What a package of `version` needs for each passage of `documents`, measured now.
+
+    A window longer than the model's context is cut to that.
+
+    Raises:
+        RegistryError: its files are gone.
+    """
+    from minigpt.evaluation.passages import model_rows
+    from minigpt.evaluation.perplexity import bits_of_documents, model_score, window_over
+    from minigpt.package import load_package
+
+    machine = Machine.load()
+    machine.prepare_torch()
+    size = sum(document.n_bytes for document in documents)
+    log.say(f"running {package} of version {version.version} on {size / 1e6:.2f} MB of test text")
+    with tempfile.TemporaryDirectory() as name:
+        path = package_folder(root, store, version, package, Path(name))
+        device = "cpu" if package in ("int8", "int4") else machine.torch_device
+        loaded = load_package(path, device=device)
+    context = loaded.config.context_length
+    length = min(config.window or context, context)
+    stride = config.stride and min(config.stride, length)
+    found = bits_of_documents(
+        model_score(loaded.model),
+        loaded.tokenizer,
+        documents,
+        window_over(loaded.config, length, stride, config.batch),
+        progress=log.every(10.0),
+    )
+    return passages_of(model_rows(package, found, config.passage_bytes))
+
+
+def package_folder(root: Path, store: Store, version: Version, package: str, folder: Path) -> Path:
+    """Where a package of `version` lies; a server's is fetched, all but `finetuned` into `folder`.
+
+    Raises:
+        RegistryError: its files are gone.
+    """
+    if package == "finetuned":
+        return package_of(root, store, version)
+    path = PACKAGES[package]
+    found = [kept_file(store, version, f"{path}/{name}", folder) for name in PACKAGE_FILES]
+    if found[0] is None or not all(found):
+        raise RegistryError(
+            f"{version.name} {version.version}: its {path} is gone. "
+            "Put the store's files back from a copy"
+        )
+    return found[0].parent
+
+
+def ms_per_token(root: Path, store: Store, version: Version) -> float:
+    """Milliseconds of one more token of the fine-tuned package here, batch 1: the best of several.
+
+    Raises:
+        RegistryError: its files are gone.
+    """
+    from minigpt.generation.engine import TorchEngine
+    from minigpt.package import load_package
+
+    machine = Machine.load()
+    machine.prepare_torch()
+    loaded = load_package(package_of(root, store, version), device=machine.torch_device)
+    engine, token = TorchEngine(loaded.model), loaded.tokenizer.eot_id
+    context = engine.context_length
+    prompt = [token] * max(1, min(PROMPT_TOKENS, context // 2))
+    steps = max(1, min(TIMED_TOKENS, context - len(prompt)))
+    best = float("inf")
+    for _ in range(TRIES):
+        engine.start(prompt)
+        start = time.perf_counter()
+        for _ in range(steps):
+            engine.step(token)
+        best = min(best, (time.perf_counter() - start) / steps)
+    return best * 1000
