@@ -3,23 +3,26 @@
 import json
 import math
 import tempfile
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 from safetensors import safe_open
 
 from minigpt.data.document import Document, read_documents
 from minigpt.digest import digest
 from minigpt.errors import RegistryError
-from minigpt.registry.card import CardFacts, SourceFacts, render
+from minigpt.files import write_json
+from minigpt.registry.card import CardFacts, description, render
 from minigpt.registry.config import RegistryParams
+from minigpt.registry.frozen import keep as keep_evaluation
 from minigpt.registry.gate import main_figure
+from minigpt.registry.index import FACTS, write_index
 from minigpt.registry.logged_model import library_of, log_model
+from minigpt.registry.mark import mark_inherited
 from minigpt.registry.mutex import only_changer
+from minigpt.registry.provenance import write_envelope
+from minigpt.registry.record import RECORD, Record, make_record
 from minigpt.registry.source import SourceState, source_state
 from minigpt.registry.versions import (
     BITS,
@@ -33,15 +36,13 @@ from minigpt.registry.versions import (
     versions_in,
 )
 from minigpt.release.manifest import Manifest, load_manifest, manifest_digest
-from minigpt.run import flat
-from minigpt.tracking import Status
+from minigpt.tracking import Status, numbers
 from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
 from minigpt.tracking.store import Store, clear_errors, open_store
 
 MANIFEST, FILES = Path("release/manifest.json"), Path("release/files.json")
 KEPT = ("models/", "exports/", "metrics/")  # outputs that a version holds
 ABOUT = ("data/validation.json", "params.yaml", "dvc.yaml", "dvc.lock")
-INDEX = ("doc_id", "sha256", "source", "role", "work", "lang", "licence", "split")
 
 
 def sync(root: Path, params: RegistryParams, parent: str | None = None) -> Version:
@@ -60,6 +61,8 @@ def sync(root: Path, params: RegistryParams, parent: str | None = None) -> Versi
     with only_changer(store, name):
         held = [v.version for v in versions_in(store, name) if v.digest == identity]
         number = held[0] if held else _register(store, root, name, manifest, identity, parent)
+        if not held:
+            mark_inherited(store, name, number)
         with clear_errors(store.uri):
             store.client.set_registered_model_alias(name, CHALLENGER, number)
     return find_version(root, number, name)
@@ -92,12 +95,18 @@ def _register(
         try:
             tracker.params(params)
             for stage, values in metrics.items():
-                tracker.metrics({f"{stage}.{key}": v for key, v in flat(values).items()})
-            documents = read_documents(root / "data/documents", INDEX)
-            card = _card(root, name, identity, state, params, metrics, documents)
-            _keep_files(tracker, root, manifest, state, card, documents)
+                tracker.metrics({f"{stage}.{key}": v for key, v in numbers(values).items()})
+            documents = read_documents(root / "data/documents", FACTS)
+            record = make_record(root, store, name, identity, state, parent)
+            expected = str(max((int(v.version) for v in versions_in(store, name)), default=0) + 1)
+            card = _card(root, expected, record, params, metrics)
+            _keep_files(tracker, root, manifest, state, record, card, documents)
             model_id = log_model(store, run_id, root / MODEL, library_of(root))
             number = _create_version(store, name, model_id, run_id, tags, card)
+            if number != expected:  # the version of that number was deleted: it stays taken
+                card = _card(root, number, record, params, metrics)
+                store.client.log_text(run_id, card, "README.md")
+                store.client.update_model_version(name, number, description(card))
             status = "FINISHED"
         finally:
             tracker.close(status)
@@ -109,6 +118,7 @@ def _keep_files(
     root: Path,
     manifest: Manifest,
     state: SourceState,
+    record: Record,
     card: str,
     documents: list[Document],
 ) -> None:
@@ -123,9 +133,10 @@ def _keep_files(
         (made / "README.md").write_text(card, encoding="utf-8")
         if state.patch:
             (made / "source.patch").write_bytes(state.patch)
-        (made / "data").mkdir()
-        rows = [{k: getattr(d, k) for k in INDEX} for d in documents]
-        pq.write_table(pa.Table.from_pylist(rows), made / "data" / "documents.parquet")
+        write_index(made, documents)
+        keep_evaluation(root, made)
+        write_json(made / RECORD, record.model_dump(mode="json"))
+        write_envelope(made, record, manifest, root)  # last: it names what lies beside it
         tracker.artifact(made)
 
 
@@ -139,40 +150,24 @@ def _create_version(
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
-    body = card.split("---\n", 2)[2].strip()[:5000]  # the length of MLflow's column
     # Not `models:/ID`: MLflow would look that up in the process's global store.
     source = store.client.get_logged_model(model_id).artifact_location
     entry = store.client.create_model_version(
-        name, source, run_id, tags=tags, description=body, model_id=model_id
+        name, source, run_id, tags=tags, description=description(card), model_id=model_id
     )
     return str(entry.version)
 
 
 def _card(
-    root: Path,
-    name: str,
-    identity: str,
-    state: SourceState,
-    params: dict[str, Any],
-    metrics: dict[str, Any],
-    documents: list[Document],
+    root: Path, version: str, record: Record, params: dict[str, Any], metrics: dict[str, Any]
 ) -> str:
-    sources: dict[str, list[Document]] = {}
-    for document in documents:
-        sources.setdefault(document.source, []).append(document)
     with safe_open(root / MODEL / "model.safetensors", framework="numpy") as weights:
         parameters = sum(math.prod(weights.get_slice(k).get_shape()) for k in weights.keys())  # noqa: SIM118
     return render(
         CardFacts(
-            name=name,
-            digest=identity,
-            commit=state.commit,
-            dirty=bool(state.patch),
+            version=version,
+            record=record,
             parameters=parameters,
-            sources=[
-                SourceFacts(source, d[0].role, d[0].lang, d[0].licence, Counter(x.split for x in d))
-                for source, d in sorted(sources.items())
-            ],
             params=params,
             evaluation=metrics["evaluate"],
             quantization=metrics["quantize"],

@@ -1,0 +1,136 @@
+"""`minigpt lineage`: where a version comes from, and which versions a text went into."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from minigpt.cli import pedigree as shown
+from minigpt.cli.shared import Json, model_name, project_root, show_json, talk
+from minigpt.errors import ParamsError
+
+if TYPE_CHECKING:
+    from minigpt.registry.lineage import Holding, Trace
+    from minigpt.registry.versions import Version
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang the command on `app`."""
+    app.command()(lineage)
+
+
+def lineage(
+    reference: Annotated[
+        str | None,
+        typer.Argument(help="champion (the default), 3, models:/NAME/3, a package folder."),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(help="Ask for a text: a file, a folder, a source's archive or a sha256."),
+    ] = None,
+    stages: Annotated[bool, typer.Option("--stages", help="A line a stage, with its run.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Where every byte of a version came from; with --data, which versions a text went into.
+
+    Examples: minigpt lineage champion · minigpt lineage --data data/local/letters/1862-03.txt
+    """
+    if data is None:
+        show_version(reference or "champion", stages, as_json)
+    elif reference is not None or stages:
+        raise ParamsError("--data asks every version: give it alone")
+    else:
+        show_text(data, as_json)
+
+
+def show_version(reference: str, stages: bool, as_json: bool) -> None:
+    """Everything that is known about where one version comes from."""
+    from minigpt.registry.pedigree import pedigree
+
+    found = pedigree(project_root(), reference, model_name())
+    if as_json:
+        show_json(shown.as_facts(found))
+        return
+    for line in shown.lines(found):
+        typer.echo(line)
+    if stages:
+        typer.echo("")
+        shown.show_stages(found.record.stages)
+    number = found.version.version
+    more = "" if stages else f" · minigpt lineage {number} --stages"
+    talk(f"Next: minigpt verify {number}{more} · minigpt lineage --data FILE")
+
+
+def show_text(what: str, as_json: bool) -> None:
+    """Which versions learned from a text: of this project's model, then of others in the store."""
+    from minigpt.registry.lineage import trace_everywhere, wanted_by
+
+    root, name = project_root(), model_name()
+    found = trace_everywhere(root, name, wanted_by(root, what))
+    if as_json:
+        show_json({each: trace_facts(trace) for each, trace in found.items()})
+        return
+    for each, trace in found.items():
+        typer.echo(trace_text(trace) if each == name else f"{each}: {trace_text(trace)}")
+        for line in namesakes(trace):
+            typer.echo(line)
+    trained = any(trace.trained for trace in found.values())
+    talk(
+        f'Next: minigpt takedown {what} --reason "…" --dry-run'
+        if trained
+        else "Next: minigpt registry list"
+    )
+
+
+def trace_text(trace: "Trace") -> str:
+    """One line: who learned from it, who held it out, who never saw it."""
+    if not (trace.holdings or trace.never or trace.unknown):
+        return "no version is registered yet"
+    parts = [
+        f"used in training: {versions(trace.trained) or 'none'}",
+        f"held out: {versions(trace.held_out) or 'none'}",
+    ]
+    if not trace.holdings and not trace.unknown:
+        parts = ["no version ever saw it"]
+    elif trace.never:
+        parts.append(f"{versions(trace.never)} never saw it")
+    if trace.unknown:
+        parts.append(f"the index of {versions(trace.unknown)} is gone")
+    return " · ".join(parts)
+
+
+def versions(found: Iterable["Version"]) -> str:
+    """`version 1`, `versions 2, 3`; nothing for none."""
+    numbers = [version.version for version in found]
+    return f"version{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}" if numbers else ""
+
+
+def namesakes(trace: "Trace") -> Iterable[str]:
+    """Other texts at the same path: the file was changed since, or is gone."""
+    for holding in trace.namesakes:
+        yield (
+            f"  version {holding.version.version} had another text at that path: "
+            f"{holding.doc_id} ({holding.split}, sha256 {holding.sha256[:12]}…)"
+        )
+
+
+def trace_facts(trace: "Trace") -> dict[str, Any]:
+    """What was found, as JSON."""
+    return {
+        "trained": [version.version for version in trace.trained],
+        "held_out": [version.version for version in trace.held_out],
+        "never": [version.version for version in trace.never],
+        "unknown": [version.version for version in trace.unknown],
+        "documents": [holding_facts(holding) for holding in trace.holdings],
+        "same_path": [holding_facts(holding) for holding in trace.namesakes],
+    }
+
+
+def holding_facts(holding: "Holding") -> dict[str, str]:
+    """A document of a version, as JSON."""
+    return {
+        "version": holding.version.version,
+        "split": holding.split,
+        "doc_id": holding.doc_id,
+        "sha256": holding.sha256,
+    }

@@ -1,0 +1,48 @@
+"""The document index of a version: every document it was made from and judged on, not its text."""
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from minigpt.data.document import COLUMNS, Document
+from minigpt.errors import RegistryError
+from minigpt.files import write_bytes
+from minigpt.registry.kept import kept_bytes
+from minigpt.registry.versions import Version
+from minigpt.tracking.store import Store
+
+INDEX = "data/documents.parquet"  # of a version; in the checkout data/documents is a folder
+FACTS = ("doc_id", "sha256", "source", "role", "work", "lang", "licence", "split", "origin")
+
+
+def write_index(folder: Path, documents: Iterable[Document]) -> None:
+    """Write the index under its path in `folder`."""
+    rows = [{name: getattr(document, name) for name in FACTS} for document in documents]
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows), buffer)
+    write_bytes(folder / INDEX, buffer.getvalue())
+
+
+def index_of(store: Store, version: Version) -> list[Document] | None:
+    """The documents of a version, texts left out; None where its index is gone.
+
+    Of a version from before `origin` was kept, that field is empty.
+
+    Raises:
+        RegistryError: the store cannot be reached, or the index cannot be read.
+    """
+    kept = kept_bytes(store, version, INDEX)
+    if kept is None:
+        return None
+    blank = dict.fromkeys(COLUMNS, "")
+    try:
+        rows = pq.read_table(io.BytesIO(kept)).to_pylist()
+        return [Document(**(blank | row)) for row in rows]
+    except (pa.ArrowException, TypeError) as error:
+        raise RegistryError(
+            f"{version.name} {version.version}: its {INDEX} cannot be read ({error}). "
+            "Put the store's files back from a copy"
+        ) from error

@@ -1,0 +1,46 @@
+"""Files among the artifacts of a version, under the paths they had in its checkout."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from minigpt.registry.versions import Version
+from minigpt.tracking.store import Store, clear_errors, local_path
+
+
+def kept_bytes(store: Store, version: Version, path: str) -> bytes | None:
+    """One file of a version; None where it was never kept or is gone.
+
+    Raises:
+        RegistryError: the store cannot be reached.
+    """
+    with TemporaryDirectory() as folder:
+        found = kept_file(store, version, path, Path(folder))
+        return None if found is None else found.read_bytes()
+
+
+def kept_file(store: Store, version: Version, path: str, folder: Path) -> Path | None:
+    """Where one file of a version lies; a server's is fetched into `folder`. Else as `kept_bytes`.
+
+    Raises:
+        RegistryError: the store cannot be reached.
+    """
+    if not version.run_id:
+        return None
+    with clear_errors(store.uri):
+        from mlflow.exceptions import MlflowException
+
+        try:
+            base = local_path(store.client.get_run(version.run_id).info.artifact_uri)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        if base is not None:
+            return base / path if (base / path).is_file() else None
+        try:
+            found = Path(store.client.download_artifacts(version.run_id, path, str(folder)))
+        except (MlflowException, OSError) as error:
+            if "Connection refused" in str(error) or "Max retries" in str(error):
+                raise
+            return None
+    return found if found.is_file() else None

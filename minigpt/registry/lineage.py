@@ -1,0 +1,231 @@
+"""Which versions learned from a text, which held it out, and which never saw it.
+
+A text is known by digests: its own, that of the file it lay in and that of the archive it came in.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+from minigpt.data.archives import is_archive
+from minigpt.data.document import Document
+from minigpt.data.text import CLEANING, cut_tail, pieces, tidy
+from minigpt.digest import file_digest, files_of
+from minigpt.errors import DataError, ParamsError
+from minigpt.registry.index import index_of
+from minigpt.registry.makers import names_in
+from minigpt.registry.record import SourceRecord, read_sources
+from minigpt.registry.versions import Version, list_versions
+from minigpt.tracking.store import Store, is_new, open_store
+
+DIGEST = re.compile(r"[0-9a-f]{8,64}")
+HELD_OUT = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A document that a version was trained on, or held out."""
+
+    version: Version
+    split: str
+    """train, val or test."""
+    doc_id: str
+    sha256: str
+    """Of its text."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is looked for."""
+
+    digests: frozenset[str] = frozenset()
+    """Of texts, files or archives: whole, or their first 8 digits and more."""
+    path: str | None = None
+    """In the checkout: where a local source may have had it."""
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Where a text was found."""
+
+    holdings: tuple[Holding, ...] = ()
+    """Oldest version first."""
+    namesakes: tuple[Holding, ...] = ()
+    """Other texts that lay at the same path, where the text itself was not found."""
+    never: tuple[Version, ...] = ()
+    """Versions that have no such document."""
+    unknown: tuple[Version, ...] = ()
+    """Versions whose index is gone."""
+
+    @property
+    def trained(self) -> tuple[Version, ...]:
+        """The versions that learned from it."""
+        return _versions(h for h in self.holdings if h.split not in HELD_OUT)
+
+    @property
+    def held_out(self) -> tuple[Version, ...]:
+        """The versions that held it, or a part of it, out."""
+        return _versions(h for h in self.holdings if h.split in HELD_OUT)
+
+
+def versions_with(root: Path, name: str, digest: str) -> list[Holding]:
+    """The documents of every version of `name` with this digest, or out of an archive with it.
+
+    Raises:
+        ParamsError: it is no digest: fewer than 8 hex digits, or something else.
+        RegistryError: the store cannot be read.
+    """
+    return list(trace(root, name, by_digest(digest)).holdings)
+
+
+def trace(root: Path, name: str, wanted: Wanted) -> Trace:
+    """Look for a text in every version of `name`.
+
+    Raises:
+        RegistryError: the store or the index of a version cannot be read.
+    """
+    versions = list_versions(root, name)
+    store = open_store(root) if versions else None
+    holdings, namesakes, never, unknown = [], [], [], []
+    for version in versions:
+        documents = index_of(store, version) if store else None
+        if store is None or documents is None:
+            unknown.append(version)
+            continue
+        found = [_holding(version, d) for d in _matching(store, version, documents, wanted)]
+        if found:
+            holdings += found
+            continue
+        never.append(version)
+        if wanted.path:
+            sources = read_sources(store, version)
+            namesakes += [_holding(version, d) for d in _at(documents, sources, wanted.path)]
+    return Trace(tuple(holdings), tuple(namesakes), tuple(never), tuple(unknown))
+
+
+def trace_everywhere(root: Path, name: str, wanted: Wanted) -> dict[str, Trace]:
+    """As `trace` of `name`, then of the other registered names that have it.
+
+    Raises:
+        RegistryError: the store or the index of a version cannot be read.
+    """
+    found = {name: trace(root, name, wanted)}
+    for other in [] if is_new(root) else sorted(names_in(open_store(root)) - {name}):
+        elsewhere = trace(root, other, wanted)
+        if elsewhere.holdings or elsewhere.namesakes:
+            found[other] = elsewhere
+    return found
+
+
+def wanted_by(root: Path, what: str, here: Path | None = None) -> Wanted:
+    """What a person means: a file, a folder of files, or a digest.
+
+    A file that is gone is looked for by its path, if that lies in the checkout.
+
+    Raises:
+        ParamsError: there is no such file, and it is no digest.
+        DataError: the file cannot be read.
+    """
+    path = ((here or Path.cwd()) / Path(what).expanduser()).absolute()
+    if path.is_file():
+        return Wanted(frozenset(_digests(path)), _inside(root, path))
+    if path.is_dir():
+        found = frozenset(digest for file in files_of(path) for digest in _digests(file))
+        if not found:
+            raise ParamsError(f"{what}: the folder holds no file")
+        return Wanted(found)
+    if DIGEST.fullmatch(what.lower()):
+        return by_digest(what)
+    gone = _inside(root, path)
+    if gone is None or not gone.startswith("data/"):
+        raise ParamsError(
+            f"{what}: there is no such file, and it is no sha256 (8 to 64 hex digits). "
+            "A file's: sha256sum FILE"
+        )
+    return Wanted(path=gone)
+
+
+def by_digest(digest: str) -> Wanted:
+    """A digest, or its first digits.
+
+    Raises:
+        ParamsError: it is none.
+    """
+    if not DIGEST.fullmatch(digest.lower()):
+        raise ParamsError(f"{digest!r} is no sha256: give 8 to 64 hex digits")
+    return Wanted(frozenset([digest.lower()]))
+
+
+def texts_of(path: Path) -> Iterator[str]:
+    """Every text of a file (none of an archive) as each way of reading a source may have left it.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if is_archive(path.name):
+        return
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    for piece in pieces(path.name, data):
+        for clean in CLEANING.values():
+            text = tidy(clean(tidy(piece.text)))
+            # Where works are few, a source cuts its texts in three.
+            yield from (text, *(cut_tail(text) or ()))
+
+
+def _digests(path: Path) -> Iterator[str]:
+    """Of the file, and of every text in it."""
+    try:
+        yield file_digest(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    yield from (sha256(text.encode()).hexdigest() for text in texts_of(path))
+
+
+def _matching(
+    store: Store, version: Version, documents: Iterable[Document], wanted: Wanted
+) -> Iterator[Document]:
+    lengths: dict[int, set[str]] = {}
+    for digest in wanted.digests:
+        lengths.setdefault(len(digest), set()).add(digest)
+
+    def is_wanted(digest: str) -> bool:
+        return any(digest[:length] in known for length, known in lengths.items())
+
+    sources = read_sources(store, version) if lengths else ()
+    whole = {s.name for s in sources if any(map(is_wanted, s.archives.values()))}
+    return (
+        d
+        for d in documents
+        if d.source in whole or is_wanted(d.sha256) or is_wanted(d.origin.partition(":")[0])
+    )
+
+
+def _at(
+    documents: Iterable[Document], sources: Iterable[SourceRecord], path: str
+) -> Iterator[Document]:
+    """The documents that a local source had at `path` of the checkout."""
+    places = [
+        f"{s.name}/{PurePosixPath(path).relative_to(s.place)}"
+        for s in sources
+        if s.kind == "local" and PurePosixPath(path).is_relative_to(s.place)
+    ]
+    # A record of a .jsonl file ends in #line, the tail of a cut text in " (test)".
+    return (d for d in documents if re.sub(r"(#\d+)?( \((val|test)\))?$", "", d.doc_id) in places)
+
+
+def _holding(version: Version, document: Document) -> Holding:
+    return Holding(version, document.split, document.doc_id, document.sha256)
+
+
+def _inside(root: Path, path: Path) -> str | None:
+    root = root.absolute()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else None
+
+
+def _versions(holdings: Iterable[Holding]) -> tuple[Version, ...]:
+    return tuple({h.version.version: h.version for h in holdings}.values())

@@ -1,0 +1,112 @@
+"""Which run made what a stage wrote, and which version that run was made for."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from minigpt.registry.kept import kept_bytes
+from minigpt.registry.versions import Version, versions_in
+from minigpt.tracking.mlflow_tracker import OUTPUT_DIGEST, STAGE
+from minigpt.tracking.store import Store, clear_errors
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+PARENT = "mlflow.parentRunId"
+LOCK = "dvc.lock"
+
+
+@dataclass(frozen=True)
+class Maker:
+    """A run, and what it was run for."""
+
+    run: str
+    version: str | None
+    """The earlier version that it was run for, `minigpt 1`; None: for the one asked about."""
+
+
+class Makers:
+    """Finds the makers of one version's outputs."""
+
+    def __init__(
+        self, store: Store, parent: str | None = None, version: Version | None = None
+    ) -> None:
+        """`parent` is the flow's run, while it registers; `version` the one that is registered."""
+        self._store, self._parent = store, parent
+        self._until = version.created if version else datetime.now(UTC)
+        self._versions: list[Version] | None = None
+        self._locks: dict[str, dict[str, Any]] = {}
+
+    def of(self, stage: str, output_digest: str | None, outs: Mapping[str, str]) -> Maker | None:
+        """The newest run that wrote these outputs (path -> md5); None where the store has none.
+
+        Raises:
+            RegistryError: the store cannot be read.
+        """
+        run = self._run(stage, output_digest) if output_digest else None
+        if run is None:
+            return None
+        if self._parent is None or run.data.tags.get(PARENT) != self._parent:
+            began = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
+            for version in self._earlier(began):
+                if hashes(self._lock(version).get(stage, {}).get("outs", [])) == outs:
+                    return Maker(run.info.run_id, f"{version.name} {version.version}")
+        return Maker(run.info.run_id, None)
+
+    def _run(self, stage: str, output_digest: str) -> "Run | None":
+        until = int(self._until.timestamp() * 1000)
+        with clear_errors(self._store.uri):
+            found = self._store.client.search_runs(
+                [self._store.experiment_id],
+                f"tags.`{STAGE}` = '{stage}' and tags.`{OUTPUT_DIGEST}` = '{output_digest}' "
+                f"and attributes.status = 'FINISHED' and attributes.start_time <= {until}",
+                max_results=1,
+                order_by=["attributes.start_time DESC"],
+            )
+        return found[0] if found else None
+
+    def _earlier(self, since: datetime) -> Iterator[Version]:
+        """Versions of any name that were registered after a run began, oldest first."""
+        if self._versions is None:
+            found = [v for name in names_in(self._store) for v in versions_in(self._store, name)]
+            self._versions = sorted(found, key=lambda version: version.created)
+        return (v for v in self._versions if since <= v.created < self._until)
+
+    def _lock(self, version: Version) -> dict[str, Any]:
+        if version.run_id not in self._locks:
+            self._locks[version.run_id] = stages_of(kept_bytes(self._store, version, LOCK))
+        return self._locks[version.run_id]
+
+
+def names_in(store: Store) -> set[str]:
+    """Every name that is registered in a store.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    names: set[str] = set()
+    token: str | None = ""
+    with clear_errors(store.uri):
+        while token is not None:
+            page = store.client.search_registered_models(page_token=token or None)
+            names |= {str(model.name) for model in page}
+            token = page.token or None
+    return names
+
+
+def stages_of(lock: bytes | None) -> dict[str, Any]:
+    """The stages of a dvc.lock; none where it is missing or no dvc.lock."""
+    try:
+        # In C: the standard loader takes ten times as long.
+        read = yaml.load(lock or b"", getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        return dict(read["stages"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        return {}
+
+
+def hashes(entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Path -> md5 of a stage's deps or outs in a dvc.lock."""
+    return {str(entry["path"]): str(entry["md5"]) for entry in entries if "md5" in entry}

