@@ -36,7 +36,7 @@ class Project:
         """The user's environment with this checkout first on PYTHONPATH and no settings of ours."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
         path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
-        ours = {"PATH": path, "PYTHONPATH": str(self.root)}
+        ours = {"PATH": path, "PYTHONPATH": str(self.root), "MINIGPT_KEY": "none"}
         return kept | ours | {"DVC_SITE_CACHE_DIR": str(self.root.parent / "site")} | more
 
     def run(

@@ -6,6 +6,8 @@ from typing import Any
 
 import yaml
 
+from minigpt.registry.record import Record, SourceRecord
+
 LIMITS = """\
 A model of this size knows the sound of its texts and little else: it states no facts, follows no
 instructions and repeats what its sources thought and said in their time. It has no safety training.
@@ -14,33 +16,35 @@ Do not show what it writes as the words of the authors it learned from."""
 
 USE = """\
 ```python
-model = mlflow.pyfunc.load_model("models:/{name}@champion")  # or /VERSION; from any folder
+model = mlflow.pyfunc.load_model("models:/{name}/{version}")  # from any folder
 model.predict(["My fellow citizens"], params={{"max_tokens": 100, "seed": 0}})
 ```"""
 
+PROOF = """\
+{tree}, manifest sha256 `{digest}`.
 
-@dataclass(frozen=True)
-class SourceFacts:
-    """One source of text."""
+release/manifest.json has a digest of every output, release/files.json of every file;
+release/provenance.dsse.json states every file and what it was made from.
 
-    name: str
-    role: str
-    lang: str
-    licence: str
-    documents: Mapping[str, int]
-    """Documents in each split."""
+```
+minigpt verify {version}              # rebuild it from its sources and compare every byte
+minigpt verify {version} --signature  # check the signed statement against every file
+minigpt lineage {version}             # where every byte of it came from
+```"""
+
+SPLITS = ("train", "val", "test")
+MODELS = {"base": "base model", "finetuned": "this model"}
 
 
 @dataclass(frozen=True)
 class CardFacts:
     """What a card says; nothing in it is written by hand."""
 
-    name: str
-    digest: str
-    commit: str
-    dirty: bool
+    version: str
+    """The number it is registered under."""
+    record: Record
+    """Where it comes from."""
     parameters: int
-    sources: Sequence[SourceFacts]
     params: Mapping[str, Any]
     """params.yaml."""
     evaluation: Mapping[str, Any]
@@ -51,20 +55,20 @@ class CardFacts:
 
 def render(facts: CardFacts) -> str:
     """The card as Markdown with its metadata in front."""
-    tree = f"commit `{facts.commit}`" + (" with source.patch applied" if facts.dirty else "")
+    record = facts.record
+    tree = f"Commit `{record.commit}`" + (" with source.patch applied" if record.dirty else "")
     parts = [
         f"---\n{yaml.safe_dump(metadata(facts), sort_keys=False, allow_unicode=True)}---",
-        f"# {facts.name}",
+        f"# {record.name} {facts.version}",
         f"A GPT of {facts.parameters:,} parameters, trained on "
-        f"{_names(facts, 'pretrain')} and fine-tuned on {_names(facts, 'finetune')}.",
+        f"{_names(record, 'pretrain')} and fine-tuned on {_names(record, 'finetune')}.",
         "## Data",
         _table(
-            ("source", "used to", "licence", "documents (train, val, test)"),
-            (
-                (s.name, s.role, s.licence, ", ".join(str(s.documents.get(k, 0)) for k in SPLITS))
-                for s in facts.sources
-            ),
+            ("source", "used to", "licence", "documents (train, val, test)", "from"),
+            map(_source, record.sources),
         ),
+        _archives(record.sources),
+        *_credits(facts.params),
         "Which document is in which split, with its sha256: data/documents.parquet.",
         "## Figures",
         "Bits per byte on the test works, lower is better.",
@@ -72,26 +76,29 @@ def render(facts: CardFacts) -> str:
         _sizes(facts),
         "## Parameters",
         f"```yaml\n{_chosen(facts.params)}```",
-        "All of them: params.yaml.",
+        f"All of them: params.yaml (sha256 `{record.params_sha256}`).",
+        "## Machine",
+        _machine(record.machine),
         "## Use",
-        USE.format(name=facts.name),
+        USE.format(name=record.name, version=facts.version),
         "## Limits",
         LIMITS,
         "## Where it comes from",
-        f"{tree}, manifest sha256 `{facts.digest}`: release/manifest.json has a digest of every "
-        "output, release/files.json of every file.",
+        PROOF.format(tree=tree, digest=record.digest, version=facts.version),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-SPLITS = ("train", "val", "test")
-MODELS = {"base": "base model", "finetuned": "this model"}
+def description(card: str) -> str:
+    """The card as MLflow shows it beside the version: without metadata, as long as it may be."""
+    return card.split("---\n", 2)[2].strip()[:5000]
 
 
 def metadata(facts: CardFacts) -> dict[str, Any]:
     """The YAML that Hugging Face reads."""
-    licences = sorted({source.licence for source in facts.sources})
-    languages = sorted({source.lang for source in facts.sources} - {"und"})
+    sources = facts.record.sources
+    languages = sorted({source.lang for source in sources} - {"und", ""})
+    hub = sorted({source.place.split(" ")[0] for source in sources if source.kind == "hf"})
     results = [
         {
             "task": {"type": "text-generation"},
@@ -102,12 +109,30 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
     ]
     return {
         "license": "other",
-        "license_name": " and ".join(licences),
+        "license_name": " and ".join(sorted({source.licence for source in sources})),
         **({"language": languages} if languages else {}),
+        **({"datasets": hub} if hub else {}),
         "library_name": "minigpt",
         "pipeline_tag": "text-generation",
-        "model-index": [{"name": facts.name, "results": results}],
+        "model-index": [{"name": facts.record.name, "results": results}],
     }
+
+
+def _source(source: SourceRecord) -> tuple[str, ...]:
+    documents = ", ".join(str(source.documents.get(split, 0)) for split in SPLITS)
+    return (source.name, source.role, source.licence, documents, f"{source.kind} {source.place}")
+
+
+def _credits(params: Mapping[str, Any]) -> list[str]:
+    """Who is to be named, as params.yaml says it."""
+    sources = params.get("sources", {})
+    named = [(name, source.get("attribution")) for name, source in sources.items()]
+    return [f"{name}: {attribution}" for name, attribution in named if attribution]
+
+
+def _archives(sources: Iterable[SourceRecord]) -> str:
+    rows = [(s.name, file, f"`{sha}`") for s in sources for file, sha in sorted(s.archives.items())]
+    return _table(("source", "archive", "sha256"), rows) if rows else ""
 
 
 def _figures(facts: CardFacts) -> str:
@@ -139,10 +164,21 @@ def _chosen(params: Mapping[str, Any]) -> str:
     return yaml.safe_dump({name: params[name] for name in names}, sort_keys=False)
 
 
-def _names(facts: CardFacts, role: str) -> str:
-    return " and ".join(s.name for s in facts.sources if s.role == role) or "nothing"
+def _machine(machine: Mapping[str, Any]) -> str:
+    if not machine:
+        return "Not recorded."
+    rows = [(name, "" if value is None else str(value)) for name, value in sorted(machine.items())]
+    return (
+        "On a machine with these facts the same bytes come out; elsewhere the same figures, nearly."
+        f"\n\n{_table(('', 'trained with'), rows)}"
+    )
+
+
+def _names(record: Record, role: str) -> str:
+    return " and ".join(s.name for s in record.sources if s.role == role) or "nothing"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = [header, ["---"] * len(header), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

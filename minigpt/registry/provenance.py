@@ -1,0 +1,288 @@
+"""What a version was made from and what came out, as one signed statement in the field's words.
+
+An in-toto statement (v1) with a SLSA provenance predicate (v1) in a DSSE envelope. It is written
+by hand, as JSON, because protobuf turns 1 into 1.0; the tests hold it against in-toto's library.
+"""
+
+import platform
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import yaml
+
+from minigpt import __version__
+from minigpt.digest import file_digest
+from minigpt.errors import MiniGPTError, RegistryError
+from minigpt.files import to_json, write_bytes, write_json
+from minigpt.registry import dsse
+from minigpt.registry.held import held_files
+from minigpt.registry.kept import kept_bytes
+from minigpt.registry.keys import key_id, key_path, no_key, public_key, public_path, signing_key
+from minigpt.registry.record import Record
+from minigpt.registry.versions import Version, find_version
+from minigpt.release.manifest import Manifest, load_files
+from minigpt.tracking.store import Store, clear_errors, local_path, open_store, shown
+
+ENVELOPE = "release/provenance.dsse.json"
+SLSA = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:minigpt:build:dvc-repro:v1"
+BUILDER = "urn:minigpt:builder:own-machine"  # no hosted builder vouches for it: SLSA build level 1
+HELD = ("models/", "exports/", "metrics/")  # outputs of the manifest that a version keeps
+RECIPE = ("params.yaml", "dvc.yaml", "dvc.lock")
+MUTABLE = ("README.md", ENVELOPE)  # the card gains a note when a document is taken down
+
+
+def write_envelope(folder: Path, record: Record, manifest: Manifest, root: Path) -> None:
+    """Write release/provenance.dsse.json into `folder`, signed if the user has a key.
+
+    `folder` holds what the version keeps beside its outputs: each file of it is named too.
+
+    Raises:
+        RegistryError: there is a key and it cannot be used.
+    """
+    envelope = dsse.seal(statement(folder, record, manifest, root), signing_key())
+    write_json(folder / ENVELOPE, envelope)
+
+
+def statement(folder: Path, record: Record, manifest: Manifest, root: Path) -> dict[str, Any]:
+    """The in-toto statement: products, materials, recipe, machine."""
+    params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    kept = sorted(p for p in folder.rglob("*") if p.is_file())
+    beside = {p.relative_to(folder).as_posix(): p for p in kept}
+    patch = beside.pop("source.patch", None)
+    return {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": products(manifest, root),
+        "predicateType": SLSA,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE,
+                "externalParameters": {"command": "dvc repro", "params": params},
+                "internalParameters": {"machine": dict(record.machine)},
+                "resolvedDependencies": [
+                    _code(record, root),
+                    *([_file("source.patch", patch)] if patch else []),
+                    *(_file(name, root / name) for name in RECIPE),
+                    *(_file(f"requirements/{p.name}", p) for p in _locks(root)),
+                    *archives(record),
+                ],
+            },
+            "runDetails": {
+                "builder": {
+                    "id": BUILDER,
+                    "version": {"minigpt": __version__, "python": platform.python_version()},
+                },
+                "byproducts": [
+                    _file(name, path) for name, path in beside.items() if name not in MUTABLE
+                ],
+            },
+        },
+    }
+
+
+def products(manifest: Manifest, root: Path) -> list[dict[str, Any]]:
+    """The files that a version is: its manifest, the list of every file, every file it keeps."""
+    outputs = [path for path in manifest.digests if path.startswith(HELD)] + [
+        "data/validation.json"
+    ]
+    lists = ("release/manifest.json", "release/files.json")
+    return [_file(name, root / name) for name in lists] + [
+        {"name": entry.path, "digest": {"sha256": entry.sha256}}
+        for entry in load_files(root / "release/files.json").files
+        if any(entry.path == out or entry.path.startswith(f"{out}/") for out in outputs)
+    ]
+
+
+def archives(record: Record) -> list[dict[str, Any]]:
+    """What was fetched, or packed from a local folder, by sha256."""
+    return [
+        {
+            "name": f"data/archives/{name}",
+            "digest": {"sha256": sha256},
+            **uri_of(source.kind, source.place),
+            "annotations": {
+                "source": source.name,
+                "place": source.place,
+                "licence": source.licence,
+                "role": source.role,
+            },
+        }
+        for source in record.sources
+        for name, sha256 in sorted(source.archives.items())
+    ]
+
+
+def uri_of(kind: str, place: str) -> dict[str, str]:
+    """Where an archive came from, as a package URL or an address; nothing for a local folder."""
+    name, _, version = place.partition(" ")
+    if kind in ("package", "npm") and version:
+        return {"uri": f"pkg:{'pypi' if kind == 'package' else 'npm'}/{name}@{version}"}
+    return {"uri": place} if "://" in place and kind != "local" else {}
+
+
+def check(root: Path, store: Store, version: Version, key: Path | None = None) -> list[str]:
+    """What does not hold, a line each; nothing: the signature is `key`'s and every file is as told.
+
+    Without `key`, the user's own public key is expected.
+
+    Raises:
+        ParamsError: `key` is no public key.
+        RegistryError: the store cannot be read.
+    """
+    expected = public_key(key)
+    try:
+        envelope, said = read_envelope(store, version)
+    except RegistryError as error:
+        return [str(error)]
+    problems = []
+    made_by = sorted(str(each.get("keyid", "?"))[:12] for each in envelope["signatures"])
+    if not made_by:
+        problems.append(
+            f"{ENVELOPE}: not signed: there was no key when {version.name} {version.version} was "
+            f"registered. To sign it now: minigpt registry sign {version.version}"
+        )
+    elif expected is None:
+        problems.append(
+            f"{ENVELOPE}: signed by key {', '.join(made_by)}, and there is no public key to check "
+            f"it with ({public_path(key_path())}). Name one: --key FILE.pub"
+        )
+    elif not dsse.signed_by(envelope, expected):
+        ours = key_id(expected)[:12]
+        problems.append(
+            f"{ENVELOPE}: the signature does not hold: the statement was changed after signing"
+            if ours in made_by
+            else f"{ENVELOPE}: signed by key {', '.join(made_by)}, expected was {ours}; the "
+            "signer's public key goes into --key FILE.pub"
+        )
+    return problems + differences(root, store, version, said)
+
+
+def differences(root: Path, store: Store, version: Version, said: dict[str, Any]) -> list[str]:
+    """Every file of the version that is not what its statement says, a line each."""
+    try:
+        stated = stated_files(said)
+    except (KeyError, TypeError):
+        return [f"{ENVELOPE}: its statement is not of the form that minigpt writes"]
+    problems = []
+    with held_files(root, store, version) as held:
+        for name, expected in stated.items():
+            path = held.path(name)
+            if path is None:
+                problems.append(f"{name}: is gone; its sha256 was {expected[:12]}…")
+            elif (found := file_digest(path)) != expected:
+                problems.append(
+                    f"{name}: DIFFERENT: sha256 {found[:12]}…, stated was {expected[:12]}…"
+                )
+    if stated.get("release/manifest.json") != version.digest:
+        problems.append(
+            f"{ENVELOPE}: speaks of another version; {version.name} {version.version} has the "
+            f"manifest {version.digest[:12]}…"
+        )
+    return problems
+
+
+def stated_files(said: dict[str, Any]) -> dict[str, str]:
+    """Path -> sha256 of every file that a statement names and its version holds."""
+    held = [*said["subject"], *said["predicate"]["runDetails"]["byproducts"]]
+    recipe = {k: v for k, v in materials(said).items() if k in (*RECIPE, "source.patch")}
+    return {str(each["name"]): str(each["digest"]["sha256"]) for each in held} | recipe
+
+
+def materials(said: dict[str, Any]) -> dict[str, str]:
+    """Path -> sha256 of every file that a version was made from."""
+    named = said["predicate"]["buildDefinition"]["resolvedDependencies"]
+    return {
+        str(each["name"]): str(each["digest"]["sha256"])
+        for each in named
+        if "sha256" in each["digest"]
+    }
+
+
+def signer(store: Store, version: Version) -> str | None:
+    """Who signed the statement of a version, for people; None if nobody did.
+
+    `your key` when the user's own key made a signature that holds; else the key's id.
+    """
+    try:
+        envelope, _ = read_envelope(store, version)
+        own = public_key()
+    except MiniGPTError:
+        return None
+    if not envelope["signatures"]:
+        return None
+    if own is not None and dsse.signed_by(envelope, own):
+        return "your key"
+    return f"key {str(envelope['signatures'][0].get('keyid', '?'))[:12]}, not checked"
+
+
+def sign(root: Path, ref: str, name: str) -> str:
+    """Add the user's signature to the statement of a version; returns the key's id.
+
+    Raises:
+        RegistryError: there is no key, no statement, or a file is not what the statement says.
+    """
+    key = signing_key()
+    if key is None:
+        raise no_key(key_path())
+    version = find_version(root, ref, name)
+    store = open_store(root)
+    envelope, said = read_envelope(store, version)
+    if problems := differences(root, store, version, said):
+        raise RegistryError(
+            f"{version.name} {version.version} was not signed: {'; '.join(problems[:3])}"
+        )
+    keep(store, version, ENVELOPE, to_json(dsse.sign(envelope, key)).encode())
+    return key_id(key.public_key())
+
+
+def keep(store: Store, version: Version, path: str, data: bytes) -> None:
+    """Put a file among those of a version, under its path in the checkout.
+
+    Raises:
+        RegistryError: it cannot be written.
+    """
+    with clear_errors(store.uri):
+        base = local_path(store.client.get_run(version.run_id).info.artifact_uri)
+        if base is not None:  # whole or not at all, and where the store says now: MLflow caches
+            write_bytes(base / path, data)
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder, Path(path).name)
+            file.write_bytes(data)
+            store.client.log_artifact(version.run_id, str(file), Path(path).parent.as_posix())
+
+
+def read_envelope(store: Store, version: Version) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The envelope of a version and the statement in it.
+
+    Raises:
+        RegistryError: the version has none, or it is no envelope.
+    """
+    data = kept_bytes(store, version, ENVELOPE)
+    if data is None:
+        raise RegistryError(
+            f"{version.name} {version.version} has no {ENVELOPE}: it was registered by an older "
+            "minigpt, or its files are gone. A version of a new build has one: make run"
+        )
+    return dsse.opened(data, ENVELOPE)
+
+
+def _code(record: Record, root: Path) -> dict[str, Any]:
+    """The commit, and where others find it: never with a password, never a path of this machine."""
+    command = ["git", "config", "--get", "remote.origin.url"]
+    asked = subprocess.run(command, cwd=root, capture_output=True, text=True).stdout.strip()
+    address = urlsplit(shown(asked))
+    public = address.scheme in ("https", "http", "ssh", "git")
+    uri = {"uri": f"git+{address._replace(query='', fragment='').geturl()}"} if public else {}
+    return {"name": "code", "digest": {"gitCommit": record.commit}, **uri}
+
+
+def _locks(root: Path) -> list[Path]:
+    return sorted((root / "requirements").glob("*.txt"))
+
+
+def _file(name: str, path: Path) -> dict[str, Any]:
+    return {"name": name, "digest": {"sha256": file_digest(path)}}

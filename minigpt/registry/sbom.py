@@ -1,0 +1,110 @@
+"""A CycloneDX bill of materials of a version: packages, model, data. Extra [sbom]."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from minigpt.digest import file_digest
+from minigpt.errors import RegistryError
+from minigpt.extras import require
+from minigpt.files import to_json
+from minigpt.registry.held import held_files
+from minigpt.registry.provenance import keep, materials, read_envelope
+from minigpt.registry.record import Record, read_record
+from minigpt.registry.versions import MODEL, Version, find_version
+from minigpt.tracking.store import Store, open_store
+
+BOM = "release/bom.cdx.json"
+WEIGHTS = f"{MODEL}/model.safetensors"
+
+
+def write_bom(root: Path, ref: str, name: str) -> dict[str, Any]:
+    """Make the bill of materials of a version and keep it as its release/bom.cdx.json.
+
+    Its packages are those installed here, so the lock files must be the version's.
+
+    Raises:
+        MissingExtraError: cyclonedx-bom is not installed.
+        RegistryError: there is no such version, or it was built with other lock files.
+    """
+    require("cyclonedx_py", extra="sbom")
+    version, store = find_version(root, ref, name), open_store(root)
+    _refuse_other_locks(root, store, version)
+    with held_files(root, store, version) as held:
+        weights = file_digest(held.need(WEIGHTS))
+    bom = with_model(environment(), read_record(store, version), version, weights)
+    keep(store, version, BOM, to_json(bom).encode())
+    return bom
+
+
+def environment() -> dict[str, Any]:
+    """The packages of this Python environment, with no time, random number or path in it."""
+    command = [
+        sys.executable, "-m", "cyclonedx_py", "environment", sys.executable,
+        "--output-reproducible", "--sv", "1.6",
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        reason = done.stderr.strip().splitlines() or ["no reason given"]
+        raise RegistryError(f"cyclonedx-py failed: {reason[-1]}")
+    bom: dict[str, Any] = json.loads(done.stdout)
+    for component in bom.get("components", []):
+        references = component.pop("externalReferences", [])
+        if kept := [each for each in references if not each["url"].startswith("file:")]:
+            component["externalReferences"] = kept
+    return bom
+
+
+def with_model(
+    bom: dict[str, Any], record: Record, version: Version, weights: str
+) -> dict[str, Any]:
+    """The bill with the model as its subject and every archive of text as a component."""
+    data = [
+        {
+            "type": "data",
+            "bom-ref": f"data:{source.name}/{file}",
+            "name": source.name,
+            "version": source.place,
+            "hashes": [{"alg": "SHA-256", "content": sha256}],
+            "licenses": [{"license": {"name": source.licence}}],
+            "data": [{"type": "dataset", "name": file}],
+        }
+        for source in record.sources
+        for file, sha256 in sorted(source.archives.items())
+    ]
+    model = {
+        "type": "machine-learning-model",
+        "bom-ref": f"model:{version.name}",
+        "name": version.name,
+        "version": version.version,
+        "hashes": [{"alg": "SHA-256", "content": weights}],
+        "properties": [
+            {"name": "minigpt:manifest", "value": version.digest},
+            {"name": "minigpt:commit", "value": version.commit},
+        ],
+        "modelCard": {
+            "modelParameters": {
+                "task": "text-generation",
+                "datasets": [{"ref": each["bom-ref"]} for each in data],
+            }
+        },
+    }
+    return {
+        **bom,
+        "metadata": {**bom.get("metadata", {}), "component": model},
+        "components": [*bom.get("components", []), *data],
+    }
+
+
+def _refuse_other_locks(root: Path, store: Store, version: Version) -> None:
+    _, said = read_envelope(store, version)
+    for name, sha256 in materials(said).items():
+        if name.startswith("requirements/"):
+            here = root / name
+            if not here.is_file() or file_digest(here) != sha256:
+                raise RegistryError(
+                    f"{name} is not what {version.name} {version.version} was built with, so what "
+                    f"is installed here is not it. Check out {version.commit[:7]}, then: make setup"
+                )

