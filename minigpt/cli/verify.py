@@ -1,0 +1,127 @@
+"""`minigpt verify`: rebuilt and compared, or only hashed again."""
+
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from minigpt.cli.shared import Json, model_name, project_root, show_json, show_table, talk
+from minigpt.errors import ParamsError
+from minigpt.registry.verdict import Report, lines, summary
+
+
+def add_to(app: typer.Typer) -> None:
+    """Hang the command on `app`."""
+    app.command()(verify)
+
+
+def verify(
+    reference: Annotated[str, typer.Argument(help="champion, 3, minigpt@champion …")] = "champion",
+    from_cache: Annotated[
+        bool, typer.Option("--from-cache", help="Only hash again what is stored (seconds).")
+    ] = False,
+    signature: Annotated[
+        bool, typer.Option("--signature", help="Only check its signed statement (seconds).")
+    ] = False,
+    key: Annotated[
+        Path | None, typer.Option(help="--signature: the public key; else your own.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Prove a version: build it again from its sources in a clean folder and compare every file.
+
+    Nothing is registered, nothing is left behind, this folder's files stay as they are.
+
+    Examples: minigpt verify champion · minigpt verify 3 --from-cache · minigpt verify 3 --signature
+    """
+    from minigpt.registry import verify as proof
+
+    if key is not None and not signature:
+        raise ParamsError("--key belongs to --signature")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda number, _: exit_with(128 + number))
+    root, name = project_root(), model_name()
+    found: dict[str, Any] = {}
+    if signature:
+        found = check_signature(root, reference, name, key, as_json)
+    if from_cache or not signature:
+        report = (
+            proof.verify_from_cache(root, reference, name)
+            if from_cache
+            else proof.verify(root, reference, name, talk)
+        )
+        found |= facts(report)
+        if not as_json:
+            show(report)
+    found["holds"] = found["holds"] and not found.get("problems")
+    if as_json:
+        show_json(found)
+    if not found["holds"]:
+        raise typer.Exit(1)
+
+
+def exit_with(code: int) -> None:
+    """End as the signal asks, with the clean folder removed."""
+    raise SystemExit(code)
+
+
+def show(report: Report) -> None:
+    """The verdicts, then what follows."""
+    show_table(("output", "files", "verdict"), lines(report.verdicts))
+    typer.echo(summary(report))
+    if report.holds:
+        talk(f"Next: minigpt lineage {report.version}")
+    elif report.mode == "from-cache":
+        talk(
+            "Next: delete what is named above from DVC's cache, then get it again: dvc pull, or "
+            f"dvc repro. Whether the version can be rebuilt: minigpt verify {report.version}"
+        )
+    else:
+        talk(
+            f"Next: minigpt verify {report.version} --from-cache, to see whether a store is spoilt"
+        )
+
+
+def facts(report: Report) -> dict[str, Any]:
+    """A report as JSON."""
+    return {
+        "name": report.name,
+        "version": report.version,
+        "commit": report.commit,
+        "mode": report.mode,
+        "verdict": report.verdict,
+        "holds": report.holds,
+        "seconds": round(report.seconds, 1),
+        "sources": report.sources,
+        "notes": list(report.notes),
+        "machine": report.machine,
+        "files": [
+            {"path": v.path, "output": v.out, "outcome": str(v.outcome), "detail": v.detail}
+            for v in report.verdicts
+        ],
+    }
+
+
+def check_signature(
+    root: Path, reference: str, name: str, key: Path | None, as_json: bool
+) -> dict[str, Any]:
+    """Say whether the signed statement of a version holds."""
+    from minigpt.registry.provenance import check
+    from minigpt.registry.versions import find_version
+    from minigpt.tracking.store import open_store
+
+    version = find_version(root, reference, name)
+    problems = check(root, open_store(root), version, key)
+    if not as_json:
+        for problem in problems:
+            typer.echo(problem)
+        if not problems:
+            typer.echo("the signature holds, and every file is the one that was signed")
+            talk(f"Next: minigpt verify {version.version}")
+    return {
+        "name": version.name,
+        "version": version.version,
+        "holds": not problems,
+        "problems": problems,
+    }

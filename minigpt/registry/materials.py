@@ -1,0 +1,216 @@
+"""The archives that a version was made from, brought to where it is rebuilt; each hash-checked.
+
+An index may have forgotten a package: then the archive comes from the cache of downloads, from
+data/archives, from DVC's cache or from a remote, and it is said from where.
+"""
+
+import configparser
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from minigpt.data.archives import members, pack_folder
+from minigpt.data.config import HubSource, LocalSource, Source
+from minigpt.data.obtain import is_chosen
+from minigpt.digest import file_digest, files_of
+from minigpt.errors import DataError, RegistryError
+from minigpt.files import write_bytes
+from minigpt.process import run_dvc
+from minigpt.registry.held import Held, outputs_of
+from minigpt.registry.originals import folder_list, object_path
+
+ARCHIVES = "data/archives"
+LOCAL = Path("data/local")
+FETCHED = "its index (or the cache of downloads)"
+REMOTE = "the DVC remote"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """The archive of one source."""
+
+    source: str
+    file: str
+    """In data/archives."""
+    sha256: str
+    """As the version lists it."""
+    folder: Path | None
+    """Where a local source has its files; None for what download fetches."""
+
+
+def wanted(held: Held, params: Mapping[str, Any]) -> list[Wanted]:
+    """The archives of a version, of the sources in its params.yaml.
+
+    A folder in data/tiny is part of the commit and is left out; so is a source that the list of
+    files does not have, and one on the hub without a pinned sha256: download asks for those.
+    """
+    found = []
+    for name, values in sorted(dict(params.get("sources") or {}).items()):
+        try:
+            source: Source = TypeAdapter[Source](Source).validate_python(values)
+        except ValidationError:  # written by a later or older minigpt: its own code will read it
+            continue
+        folder = None
+        if isinstance(source, LocalSource):
+            file, folder = f"{name}.tar", Path(source.path)
+            if not folder.is_relative_to(LOCAL):
+                continue
+        elif isinstance(source, HubSource):
+            if source.sha256 is None:
+                continue
+            file = f"{name}.jsonl"
+        else:
+            file = source.pin.filename
+        entry = held.listed.get(f"{ARCHIVES}/{file}")
+        if entry is not None:
+            found.append(Wanted(name, file, entry.sha256, folder))
+    return found
+
+
+class Places:
+    """Where an archive may lie on this machine, best first."""
+
+    def __init__(self, root: Path, downloads: Path, dvc_cache: Path, held: Held) -> None:
+        """`downloads` is MINIGPT_CACHE of the checkout `root`."""
+        self.root, self.downloads, self.dvc_cache = root, downloads, dvc_cache
+        self.md5 = outputs_of(held.lock).get(ARCHIVES)
+
+    def find(self, archive: Wanted) -> tuple[Path, str] | None:
+        """A file with the right sha256, and where it was; None if no place has it."""
+        for path, place in (
+            (self.root / self.downloads / "archives" / archive.sha256, "the cache of downloads"),
+            (self.root / ARCHIVES / archive.file, ARCHIVES),
+            (self._object(self.dvc_cache, archive), "DVC's cache"),
+        ):
+            if path is not None and path.is_file() and file_digest(path) == archive.sha256:
+                return path, place
+        return None
+
+    def in_cache(self, cache: Path, archive: Wanted) -> Path | None:
+        """As `find`, in one DVC cache."""
+        path = self._object(cache, archive)
+        return path if path and path.is_file() and file_digest(path) == archive.sha256 else None
+
+    def packed(self, archive: Wanted, values: Mapping[str, Any], target: Path) -> bool:
+        """Pack the folder of a local source as it is now, if that gives the version's archive."""
+        if archive.folder is None or not (folder := self.root / archive.folder).is_dir():
+            return False
+        source = LocalSource.model_validate(values)
+        chosen = [
+            path
+            for path in files_of(folder)
+            if is_chosen(source, path.relative_to(folder).as_posix())
+        ]
+        write_bytes(target, pack_folder(folder, chosen))
+        return file_digest(target) == archive.sha256
+
+    def _object(self, cache: Path, archive: Wanted) -> Path | None:
+        if not self.md5:
+            return None
+        part = folder_list(object_path(cache, self.md5)).get(archive.file)
+        return object_path(cache, part) if part else None
+
+
+def bring(
+    held: Held,
+    params: Mapping[str, Any],
+    places: Places,
+    tree: Path,
+    downloads: Path,
+    fetch: Callable[[], Path | None],
+) -> dict[str, str]:
+    """Put every archive that is at hand where the download of `tree` looks for it.
+
+    `downloads` is the MINIGPT_CACHE it will have; `fetch` asks the DVC remote for data/archives
+    and gives the cache it went to. Returns where each source came from.
+
+    Raises:
+        RegistryError: the files of a local source are nowhere; nobody else has them.
+    """
+    told, asked = {}, None
+    for archive in wanted(held, params):
+        place = ""
+        packed = downloads / f"{archive.source}.tar"
+        if found := places.find(archive):
+            path, place = found
+        elif places.packed(archive, params["sources"][archive.source], packed):
+            path, place = packed, str(archive.folder)
+        else:
+            asked = asked or [fetch()]
+            fetched = places.in_cache(asked[0], archive) if asked[0] else None
+            if fetched is not None:
+                path, place = fetched, REMOTE
+            elif archive.folder is not None:
+                raise RegistryError(
+                    f"sources.{archive.source}: the files that {held.version.name} "
+                    f"{held.version.version} was made from are no longer in {archive.folder}, "
+                    f"{ARCHIVES}, DVC's cache or a remote (sha256 {archive.sha256[:12]}…). "
+                    "Where they were pushed to: dvc remote add -d NAME PLACE, then the same command"
+                )
+            else:
+                told[archive.source] = FETCHED
+                continue
+        told[archive.source] = place
+        if archive.folder is None:
+            target = downloads / "archives" / archive.sha256
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        else:
+            unpack(path, tree / archive.folder)
+    return told
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Write the files of a local source's tar where the source had them.
+
+    Raises:
+        RegistryError: it is no tar that minigpt wrote.
+    """
+    try:
+        found = members(archive, lambda _: True, shared=False)
+    except DataError as error:
+        raise RegistryError(str(error)) from error
+    for member in found:
+        write_bytes(folder / member.path, member.data)
+
+
+def fetch_archives(root: Path, tree: Path, cache: Path, env: Mapping[str, str]) -> Path | None:
+    """Ask the DVC remote of `root` for data/archives, as the dvc.lock in `tree` names it.
+
+    Returns the cache it went to; None where there is no remote or it does not have them.
+    """
+    settings = remotes_of(root)
+    local = tree / ".dvc" / "config.local"
+    settings["cache"] = {"dir": str(cache)}
+    local.touch(mode=0o600)
+    try:
+        with local.open("w", encoding="utf-8") as file:
+            settings.write(file)
+        code = run_dvc(["fetch", "-q", ARCHIVES], tree, lambda _: None, env)
+    finally:
+        local.unlink()  # it may hold passwords
+    return None if code else cache
+
+
+def remotes_of(root: Path) -> configparser.RawConfigParser:
+    """The remotes of a checkout, relative places made absolute, its own settings over the shared.
+
+    Those in the user's and the system's configuration are found by DVC itself.
+    """
+    found = configparser.RawConfigParser(strict=False)
+    for name in ("config", "config.local"):
+        parser = configparser.RawConfigParser(strict=False)
+        parser.read(root / ".dvc" / name, encoding="utf-8")
+        for section in parser.sections():
+            if section.startswith("'remote ") or section == "core":
+                values = dict(parser[section])
+                url = values.get("url", "")
+                if url and "://" not in url:
+                    values["url"] = str((root / ".dvc" / url).resolve())
+                found.setdefault(section, {})
+                found[section].update(values)
+    return found

@@ -1,0 +1,253 @@
+"""Proof of a version: built again from its sources in a clean folder and compared file by file.
+
+Nothing is registered and nothing is left behind; the one trace is a tag of the version that says
+when it was proven.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from minigpt.errors import RegistryError
+from minigpt.graph import read_graph
+from minigpt.machine import Machine
+from minigpt.registry.compare_files import compare, trained_on
+from minigpt.registry.held import LOCK, Held, held_files, outputs_of
+from minigpt.registry.makers import stages_of
+from minigpt.registry.materials import ARCHIVES, FETCHED, Places, bring, fetch_archives
+from minigpt.registry.originals import Originals, cache_folder
+from minigpt.registry.rebuild import (
+    check_out,
+    clean_folder,
+    own_environment,
+    rebuild,
+    refuse_other_code,
+    use_own_cache,
+)
+from minigpt.registry.record import read_record
+from minigpt.registry.rehash import check_cache, check_held, combine, refuse_other_list
+from minigpt.registry.verdict import Report
+from minigpt.registry.versions import VERIFIED, Version, find_version
+from minigpt.tracking.store import Store, clear_errors, open_store
+
+LOCKS = ("requirements/base.txt", "requirements/torch-cpu.txt")
+PIN = re.compile(r"(?m)^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([^\s;\\]+)")
+Tell = Callable[[str], None]
+
+
+def verify_from_cache(root: Path, ref: str, name: str) -> Report:
+    """Hash again what the registry and DVC's cache hold of a version.
+
+    Raises:
+        RegistryError: there is no such version, or its list of files is gone or was changed.
+    """
+    started = time.monotonic()
+    version = find_version(root, ref, name)
+    with held_files(root, open_store(root), version) as held:
+        refuse_other_list(held)
+        cache = cache_folder(root)
+        originals = Originals(held, root, cache)
+        verdicts = combine(held, check_held(held, originals), check_cache(held, cache, originals))
+    return Report(
+        version=version.version,
+        name=version.name,
+        commit=version.commit,
+        mode="from-cache",
+        verdicts=verdicts,
+        seconds=time.monotonic() - started,
+    )
+
+
+def verify(root: Path, ref: str, name: str, tell: Tell) -> Report:
+    """Build a version again from its sources and compare every file; `tell` gets lines for people.
+
+    Raises:
+        RegistryError: there is no such version; its commit, its sources or its list of files are
+            gone; or a stage failed.
+    """
+    started = time.monotonic()
+    version, store = find_version(root, ref, name), open_store(root)
+    with held_files(root, store, version) as held, clean_folder(root) as folder:
+        refuse_other_list(held)
+        tree = check_out(root, held, folder)
+        tell(
+            f"checking out {version.commit[:7]}{' with its patch' if version.dirty else ''} · "
+            f"rebuilding {len(read_graph(tree))} stages from their sources in a clean folder"
+            f"{expected_time(store, version)}"
+        )
+        cache, machines = cache_folder(root), machines_of(held)
+        with own_environment(root, folder, tree, machines[-1] if machines else {}) as env:
+            report = _rebuilt(root, held, folder, tree, cache, machines, env, tell)
+    report = _noted(store, version, replace(report, seconds=time.monotonic() - started))
+    for line in report.notes:
+        tell(f"note: {line}")
+    return report
+
+
+def _rebuilt(
+    root: Path,
+    held: Held,
+    folder: Path,
+    tree: Path,
+    cache: Path,
+    machines: Sequence[Mapping[str, Any]],
+    env: Mapping[str, str],
+    tell: Tell,
+) -> Report:
+    """Build, then compare; inside of the environment that belongs to it."""
+    refuse_other_code(tree, env)
+    other = {name: words for made_on in machines for name, words in other_machine(made_on).items()}
+    notes = other_packages(tree)
+    if not machines:
+        notes.append("the version does not say on which kind of machine it was made")
+    for line in notes:  # again at the end: here they may explain why a stage fails
+        tell(f"note: {line}")
+    sources = _bring(root, held, folder, tree, cache, env)
+    for source, place in sources.items():
+        tell(f"  {source}: from {place}")
+    use_own_cache(tree, folder / "cache")
+    try:
+        rebuild(tree, env, tell)
+    except RegistryError as error:
+        raise explained(error, sources) from error
+    originals = Originals(held, root, cache, tree)
+    built = compare(held, tree, originals, same_machine=not other)
+    spoilt = [verdict for verdict in check_held(held, originals) if verdict.outcome.bad]
+    return Report(
+        version=held.version.version,
+        name=held.version.name,
+        commit=held.version.commit,
+        mode="rebuild",
+        verdicts=list({verdict.path: verdict for verdict in [*built, *spoilt]}.values()),
+        seconds=0.0,
+        sources=sources,
+        notes=notes + other_inputs(held, tree),
+        machine=other,
+    )
+
+
+def _bring(
+    root: Path, held: Held, folder: Path, tree: Path, cache: Path, env: Mapping[str, str]
+) -> dict[str, str]:
+    """Put the sources where the tree's download looks; see `materials.bring`."""
+    places = Places(root, Machine.load().cache, cache, held)
+    params = yaml.safe_load((tree / "params.yaml").read_text(encoding="utf-8")) or {}
+    lock = tree / LOCK
+
+    def fetch() -> Path | None:
+        lock.write_bytes(held.need(LOCK).read_bytes())
+        try:
+            return fetch_archives(root, tree, folder / "fetched", env)
+        finally:
+            lock.unlink()
+
+    return bring(held, params, places, tree, folder / "downloads", fetch)
+
+
+def explained(error: RegistryError, sources: Mapping[str, str]) -> RegistryError:
+    """A failed download with what would help: nobody but the index was there to ask."""
+    alone = [name for name, place in sources.items() if place == FETCHED]
+    if "failed at download" not in str(error) or not alone:
+        return error
+    return RegistryError(
+        f"{error}. Besides, {', '.join(alone)} is in none of: the cache of downloads, {ARCHIVES}, "
+        "DVC's cache, the DVC remote. Where it was pushed to: dvc remote add -d NAME PLACE; or put "
+        "the file into .cache/archives, named by its sha256"
+    )
+
+
+def expected_time(store: Store, version: Version) -> str:
+    """How long the stages took when they ran, in words; nothing where the store does not know."""
+    stages = read_record(store, version).stages
+    runs = [stage.run for stage in stages if stage.run]
+    if not runs or len(runs) < len(stages):
+        return ""
+    try:
+        with clear_errors(store.uri):
+            infos = [store.client.get_run(run).info for run in runs]
+    except RegistryError:  # the runs are in another store
+        return ""
+    seconds = sum((info.end_time or info.start_time) - info.start_time for info in infos) / 1000
+    return f" (about {max(1, round(seconds / 60))} min)"
+
+
+def machines_of(held: Held) -> list[dict[str, Any]]:
+    """The platform fingerprints that a version's trainings recorded, pretraining's last."""
+    metrics = sorted(name for name in held.listed if name.startswith("metrics/"))
+    return [machine for name in metrics if (machine := trained_on(held, name))]
+
+
+def other_machine(made_on: Mapping[str, Any]) -> dict[str, str]:
+    """What differs between the machine that made a version and this one, in words by name."""
+    here = Machine.load().fingerprint()
+    return {
+        name: f"{value} there, {here[name]} here"
+        for name, value in sorted(made_on.items())
+        if name in here and here[name] != value
+    }
+
+
+def other_packages(tree: Path) -> list[str]:
+    """What is installed here in another version than the commit locked, as one line or none."""
+    pins: dict[str, list[str]] = {}
+    for name in LOCKS:
+        path = tree / name
+        for package, pinned in PIN.findall(path.read_text("utf-8")) if path.is_file() else []:
+            pins.setdefault(package, []).append(pinned)
+    changed = []
+    for package, versions in pins.items():
+        try:
+            found = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue  # of another system, or another build of torch
+        if found.partition("+")[0] not in [pinned.partition("+")[0] for pinned in versions]:
+            changed.append(f"{package} {versions[0]} then, {found} now")
+    if not changed:
+        return []
+    more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+    return [
+        f"the environment has changed since that commit's lock files: {' · '.join(changed[:3])}"
+        f"{more}"
+    ]
+
+
+def other_inputs(held: Held, tree: Path) -> list[str]:
+    """Inputs that were others when the version was built than when it was registered."""
+    then, now = held.lock, stages_of((tree / LOCK).read_bytes()) if (tree / LOCK).is_file() else {}
+    made = outputs_of(now).keys()
+    changed = {
+        dep["path"]
+        for name, stage in then.items()
+        for dep in stage.get("deps", [])
+        for other in now.get(name, {}).get("deps", [])
+        if dep["path"] == other["path"] and dep["path"] not in made and dep["md5"] != other["md5"]
+    }
+    if not changed:
+        return []
+    return [
+        f"{', '.join(sorted(changed)[:3])}: not what the version was built from; they changed "
+        "between its build and its registration"
+    ]
+
+
+def _noted(store: Store, version: Version, report: Report) -> Report:
+    """Tag the version with the proof, or take an earlier one back."""
+    at = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        with clear_errors(store.uri):
+            if report.holds:
+                value = json.dumps({"at": at, "verdict": report.verdict})
+                store.client.set_model_version_tag(version.name, version.version, VERIFIED, value)
+            elif version.verified is not None:
+                store.client.delete_model_version_tag(version.name, version.version, VERIFIED)
+    except RegistryError as error:
+        return replace(report, notes=[*report.notes, f"not noted: {error}"])
+    return report

@@ -1,0 +1,268 @@
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from minigpt.cli.main import app
+from minigpt.errors import RegistryError
+from minigpt.registry import rebuild
+from minigpt.registry import verify as proof
+from minigpt.registry.config import RegistryParams, ReleaseConfig
+from minigpt.registry.sync import sync
+from minigpt.registry.verdict import Outcome, lines, summary
+from minigpt.registry.verify import verify, verify_from_cache
+from minigpt.registry.versions import find_version
+from minigpt.tracking.relocate import relocate
+
+NAME = "minigpt-test"
+RUNNER = CliRunner()
+PARAMS = RegistryParams(release=ReleaseConfig(name=NAME))
+MODEL = "models/finetuned/model.safetensors"
+
+
+BUILD = """
+import os, pathlib, shutil, sys
+for name in sys.argv[1:]:
+    source, target = pathlib.Path("inputs", name), pathlib.Path(name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
+if os.environ.get("TWIST"):
+    path = pathlib.Path("models/finetuned/model.safetensors")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+print("build: copied", file=sys.stderr, flush=True)
+"""
+
+
+def make_toy(checkout, root: Path, params):
+    """A copy of the built `checkout` at `root`, its outputs made by `dvc repro`, registered."""
+    listed = json.loads((checkout.root / "release" / "files.json").read_text())["files"]
+    made = {"/".join(entry["path"].split("/")[:2]) for entry in listed} | {"models/tokenizer"}
+    metrics = sorted(name for name in made if name.startswith("metrics/"))
+    outs = [*sorted(made - {*metrics}), "release/manifest.json", "release/files.json"]
+    shutil.copytree(checkout.root, root, ignore=shutil.ignore_patterns(".git", "mlruns"))
+    for name in [*outs, *metrics]:
+        source, target = root / name, root / "inputs" / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
+    (root / "stages" / "build.py").write_text(BUILD)
+    stage = {
+        "cmd": f"python -m stages.build {' '.join([*outs, *metrics])}",
+        "deps": ["inputs", "stages"],
+        "outs": outs,
+        "metrics": [{name: {"cache": False}} for name in metrics],
+    }
+    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"build": stage}}))
+    (root / ".dvc").mkdir()
+    (root / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
+    (root / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
+    ignored = ("/mlruns", "/mlflow.db*", "/.work", "__pycache__", *(f"/{out}" for out in outs))
+    (root / ".gitignore").write_text("\n".join(ignored) + "\n")
+    (root / "dvc.lock").unlink()
+    toy = type(checkout)(root)
+    toy.git("init", "-q")
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    site = {"DVC_SITE_CACHE_DIR": str(root.parent / "site"), "PATH": path}
+    subprocess.run(
+        [sys.executable, "-m", "dvc", "repro", "-q"],
+        cwd=root, env=os.environ | site, check=True, capture_output=True,
+    )  # fmt: skip
+    toy.git("add", "-A")
+    toy.git("commit", "-q", "-m", "built")
+    sync(root, params)
+    return toy
+
+
+def quiet(_line):
+    pass
+
+
+@pytest.fixture(scope="module")
+def toy_made(checkout, tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MINIGPT_KEY", "none")
+        return make_toy(checkout, tmp_path_factory.mktemp("toy") / "a toy", PARAMS)
+
+
+@pytest.fixture
+def toy(toy_made, tmp_path, monkeypatch):
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    if "rebuil" not in os.environ["PYTEST_CURRENT_TEST"]:  # DVC is asked there; it takes a second
+        monkeypatch.setattr(proof, "cache_folder", lambda root: root / ".dvc" / "cache")
+    root = tmp_path / "toy"
+    shutil.copytree(toy_made.root, root)
+    relocate(root)
+    return type(toy_made)(root)
+
+
+def tree_of(root):
+    """Every file but MLflow's own, with its bytes; and what git says."""
+    files = [p for p in root.rglob("*") if p.is_file() and p.name != ".lock"]
+    kept = [p for p in files if not p.name.startswith("mlflow.db") and "tmp" not in p.parts]
+    status = subprocess.run(
+        ["git", "status", "--porcelain"], cwd=root, capture_output=True, check=True
+    )
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in kept}, status.stdout
+
+
+def cached(root, path):
+    """The object of DVC's cache that holds a file of the checkout."""
+    md5 = hashlib.md5((root / path).read_bytes(), usedforsecurity=False).hexdigest()
+    return root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:]
+
+
+def flip(path, at=-1):
+    """Change one bit of a read-only file, as a bad disk would."""
+    mode = path.stat().st_mode
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+    path.chmod(mode)
+
+
+def bad(report):
+    return {v.path: (v.outcome, v.detail) for v in report.bad}
+
+
+def test_a_version_is_rebuilt_byte_for_byte_and_leaves_nothing_behind(toy):
+    (toy.root / "stages" / "build.py").write_text("raise SystemExit('code moved on')\n")
+    toy.git("commit", "-q", "-am", "other code")
+    (toy.root / "params.yaml").write_text("seed: 7\n")
+    before, said = tree_of(toy.root), []
+    report = verify(toy.root, "challenger", NAME, said.append)
+    assert report.verdict == "identical", bad(report)
+    assert tree_of(toy.root) == before
+    assert not (toy.root / ".work").exists()
+    assert any(line.startswith("  build            ran") for line in said)
+    assert json.loads(find_version(toy.root, "1", NAME).verified)["verdict"] == "identical"
+    assert summary(report).endswith("This model can be rebuilt from its sources, byte for byte.")
+
+
+def test_a_rebuild_with_other_bytes_names_the_tensor_and_takes_the_proof_back(toy, monkeypatch):
+    version = find_version(toy.root, "1", NAME)
+    from minigpt.tracking.store import open_store
+
+    open_store(toy.root).client.set_model_version_tag(NAME, "1", "minigpt.verified", "{}")
+    monkeypatch.setenv("TWIST", "1")
+    report = verify(toy.root, "1", NAME, quiet)
+    [(path, (outcome, detail))] = bad(report).items()
+    assert (path, outcome, report.holds) == (MODEL, Outcome.DIFFERENT, False)
+    assert detail.startswith("first at ")
+    assert "became" in detail
+    assert find_version(toy.root, version.version, NAME).verified is None
+
+
+def test_hashing_again_finds_everything_whole_and_touches_nothing(toy):
+    before = tree_of(toy.root)
+    report = verify_from_cache(toy.root, "1", NAME)
+    assert report.verdict == "identical", bad(report)
+    assert {v.path for v in report.verdicts} >= {MODEL, "data/documents/documents.parquet"}
+    assert tree_of(toy.root) == before
+
+
+def test_one_flipped_bit_in_a_read_only_object_names_file_tensor_and_values(toy):
+    flip(cached(toy.root, MODEL))  # the toy's base and fine-tuned model are one object
+    report = verify_from_cache(toy.root, "1", NAME)
+    assert list(bad(report)) == [MODEL.replace("finetuned", "base"), MODEL]
+    for outcome, detail in bad(report).values():
+        assert outcome is Outcome.DIFFERENT
+        assert "in DVC's cache: first at " in detail
+        assert " became " in detail
+    assert (MODEL, "DIFFERENT") in [line[:2] for line in lines(report.verdicts)]
+    assert summary(report).startswith("DIFFERENT: 2 of ")
+
+
+def test_one_flipped_bit_in_the_registry_names_file_and_tensor(toy):
+    [stored] = (toy.root / "mlruns").rglob("finetuned/model.safetensors")
+    flip(stored)
+    report = verify_from_cache(toy.root, "1", NAME)
+    [(path, (outcome, detail))] = bad(report).items()
+    assert (path, outcome) == (MODEL, Outcome.DIFFERENT)
+    assert detail.startswith("in the registry: first at ")
+
+
+def test_a_lost_object_is_missed_only_where_the_registry_has_no_copy(toy):
+    cached(toy.root, "models/base/model.json").unlink()
+    assert verify_from_cache(toy.root, "1", NAME).holds
+    cached(toy.root, "data/documents/documents.parquet").unlink()
+    report = verify_from_cache(toy.root, "1", NAME)
+    [(path, (outcome, detail))] = bad(report).items()
+    assert (path, outcome) == ("data/documents/documents.parquet", Outcome.MISSING)
+    assert "not in DVC's cache" in detail
+
+
+def test_a_folder_whose_list_in_the_cache_is_spoilt_is_named_once(toy):
+    lock = yaml.safe_load((toy.root / "dvc.lock").read_text())
+    outs = {out["path"]: out["md5"] for out in lock["stages"]["build"]["outs"]}
+    md5 = outs["data/documents"]
+    flip(toy.root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:], at=20)
+    [(path, (outcome, detail))] = bad(verify_from_cache(toy.root, "1", NAME)).items()
+    assert (path, outcome) == ("data/documents", Outcome.DIFFERENT)
+    assert "the list of its files" in detail
+
+
+@pytest.mark.parametrize("name", ["manifest.json", "files.json"])
+def test_a_list_that_was_edited_is_refused(toy, name):
+    [stored] = (toy.root / "mlruns").rglob(f"release/{name}")
+    stored.write_text(re.sub("[0-9a-f]{64}", "0" * 64, stored.read_text()))
+    with pytest.raises(RegistryError, match=r"release/.*json it holds"):
+        verify_from_cache(toy.root, "1", NAME)
+
+
+def test_a_commit_that_is_gone_is_said_and_nothing_is_left(toy):
+    shutil.rmtree(toy.root / ".git")
+    toy.git("init", "-q")
+    with pytest.raises(RegistryError, match=r"git no longer has .* --from-cache"):
+        verify(toy.root, "1", NAME, quiet)
+    assert not (toy.root / ".work").exists()
+
+
+def test_the_command_says_a_line_an_output_and_exits_with_1_on_a_difference(toy, monkeypatch):
+    monkeypatch.chdir(toy.root)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the command takes over Ctrl-C
+    reference = f"{NAME}@challenger"
+    done = RUNNER.invoke(app, ["verify", reference, "--from-cache"])
+    assert done.exit_code == 0, done.output
+    assert re.search(r"models/finetuned +4 files +identical\n", done.stdout)
+    assert re.search(r"identical: (\d+) of \1 files are what was registered", done.stdout)
+    flip(cached(toy.root, MODEL))
+    done = RUNNER.invoke(app, ["verify", reference, "--from-cache", "--json"])
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert (found["verdict"], found["holds"], found["mode"]) == ("different", False, "from-cache")
+    done = RUNNER.invoke(app, ["verify", reference, "--signature"])
+    assert done.exit_code == 1
+    assert "not signed" in done.stdout
+
+
+def test_what_a_killed_verification_left_is_removed_and_a_living_one_is_not(tmp_path):
+    base = tmp_path / rebuild.FOLDER
+    for name in ("1", "2"):
+        (base / name / "tree").mkdir(parents=True)
+    (base / "1.lock").write_text("{}")
+    held = rebuild.take_lock(base / "2.lock")
+    with rebuild.clean_folder(tmp_path) as folder:
+        assert folder.name == str(os.getpid())
+        assert {p.name for p in base.iterdir() if p.is_dir()} == {"2", folder.name}
+    assert sorted(p.name for p in base.iterdir()) == ["2", "2.lock"]
+    os.close(held)
+
+
+def test_a_place_that_cannot_be_written_is_said_in_one_line(tmp_path):
+    (tmp_path / ".work").write_text("in the way")
+    said = r"\.work/verify: a rebuild needs a folder there"
+    with pytest.raises(RegistryError, match=said) as refusal, rebuild.clean_folder(tmp_path):
+        pass
+    assert "\n" not in str(refusal.value)
