@@ -143,7 +143,7 @@ def preset(
 
     Examples: minigpt preset tiny · minigpt preset local --path ~/letters
     """
-    from minigpt.presets import load_preset, local_preset, write_params
+    from minigpt.presets import load_preset, local_preset, with_exclusions, write_params
 
     root = project_root()
     if name == "local" and path is None:
@@ -151,7 +151,10 @@ def preset(
     if name != "local" and path is not None:
         raise ParamsError("--path belongs to preset local")
     params = load_preset(root, name) if path is None else local_preset(root, path)
+    params = with_exclusions(root, params)
     write_params(root, params, name, force=force)
+    if count := len(params.validation.exclude):
+        talk(f"{count} {'text stays' if count == 1 else 'texts stay'} excluded (validate.exclude)")
     talk(f"params.yaml now holds preset {name}. Next: make run")
 
 

@@ -1,0 +1,78 @@
+"""validate.exclude gains a digest; every other byte of params.yaml stays."""
+
+import pytest
+import yaml
+
+from minigpt.errors import ParamsError
+from minigpt.params import Params
+from minigpt.presets import to_yaml, with_exclusions
+from minigpt.registry.exclude import exclude, excluded, with_excluded
+
+A, B, C = ("a" * 64, "b" * 64, "c" * 64)
+DECIMAL = "123456789012"
+
+
+def lines_that_differ(one, other):
+    return [line for line in other.splitlines() if line not in one.splitlines()]
+
+
+def test_comments_and_edits_stay_and_the_form_is_the_presets():
+    text = "# mine\n" + "\n".join(to_yaml(Params())) + "\nown: edit  # kept\n"
+    once = with_excluded(text, [A])
+    assert lines_that_differ(text, once) == [f"  exclude: [{A}]"]
+    twice = with_excluded(once, [B, C])
+    assert lines_that_differ(once, twice) == ["  exclude:", *(f"    - {d}" for d in (A, B, C))]
+    params = Params.model_validate(
+        yaml.safe_load(once)["validate"] and {"validate": {"exclude": [A]}}
+    )
+    assert f"  exclude: [{A}]" in "".join(to_yaml(params))
+    assert twice.endswith("own: edit  # kept\n")
+    assert twice.startswith("# mine\n")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "seed: 1",
+        "validate:\n  max_documents: 5  # few\nseed: 1\n",
+        "validate:\n  exclude: []  # none yet\n  max_documents: 5\n",
+        "validate:\n  exclude:\n  max_documents: 5\n",
+        "validate:\n  exclude:\n  - bbbbbbbbbbbb  # the letter\n\n  # few\n  max_documents: 5\n",
+        "validate:\n    exclude: [\n      bbbbbbbbbbbb,\n    ]\nseed: 1\n",
+        "validate:\r\n  exclude: []\r\nseed: 1\r\n",
+        "seed: 1\nvalidate:\n  exclude: [bbbbbbbbbbbb]",
+    ],
+)
+def test_however_it_was_written_only_the_list_changes(text):
+    values = yaml.safe_load(text) or {}
+    before = (values.get("validate") or {}).get("exclude") or []
+    changed = with_excluded(text, [A, DECIMAL])
+    values["validate"] = (values.get("validate") or {}) | {"exclude": [*before, A, DECIMAL]}
+    assert yaml.safe_load(changed) == values
+    for comment in ("# few", "# none yet", "# the letter"):
+        assert (comment in changed) == (comment in text)
+    assert ("\r\n" in changed) == ("\r\n" in text)
+    assert changed.replace("\r\n", "").count("\r") == 0
+    assert with_excluded(changed, [A]) == changed
+
+
+def test_a_form_that_cannot_be_added_to_is_refused_and_the_file_stays(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("validate: {max_documents: 5}\n")
+    with pytest.raises(ParamsError, match="by hand") as refused:
+        exclude(tmp_path, [A])
+    assert A in str(refused.value)
+    assert path.read_text() == "validate: {max_documents: 5}\n"
+    assert excluded(tmp_path) == ()
+
+
+def test_another_preset_keeps_what_is_excluded_and_mends_what_cannot_be_read(tmp_path):
+    path, params = tmp_path / "params.yaml", Params()
+    path.write_text(f"validate: {{exclude: [{A}]}}\n")
+    assert with_exclusions(tmp_path, params).validation.exclude == (A,)
+    for text in ("", "validate: [", "validate:", "validate: {exclude: [x]}", "\xff"):
+        path.write_text(text, encoding="latin-1")
+        assert with_exclusions(tmp_path, params) == params
+    path.unlink()
+    assert with_exclusions(tmp_path, params) == params
