@@ -2,9 +2,12 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: run setup test lint prove lock help
+.PHONY: run up down setup test lint prove lock help
 run setup test lint prove:  ## raw text → registered model · .venv · tests · style, types, imports · slow proofs
 	@$(PYTHON) bootstrap.py $@ $(if $(WAIT),--wait) $(ARGS)
+
+up down:  ## Prefect, the schedule and MLflow in a browser · end them
+	@$(PYTHON) bootstrap.py $@ $(ARGS)
 
 lock:  ## write requirements/*.txt afresh from requirements/*.in
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header requirements/base.in -o requirements/base.txt

@@ -2,6 +2,8 @@
 
     python3 bootstrap.py setup          .venv with every dependency, hash-checked
     python3 bootstrap.py run            set up, then raw text → registered model
+    python3 bootstrap.py up [ARGS]      set up, then start Prefect, the schedule and MLflow's UI
+    python3 bootstrap.py down           end them
     python3 bootstrap.py test [ARGS]    set up, then pytest ARGS
     python3 bootstrap.py lint           set up, then ruff, mypy and import-linter
     python3 bootstrap.py prove [ARGS]   set up, then the slow proofs
@@ -39,10 +41,15 @@ def main(arguments: list[str]) -> int:
     if os.environ.get("MINIGPT_TORCH", "auto") not in TORCH_CHOICES:
         return fail(f"MINIGPT_TORCH={os.environ['MINIGPT_TORCH']}: expected one of {TORCH_CHOICES}")
     command, *rest = arguments or ["--help"]
-    commands = {"setup": [], "run": run, "test": test, "lint": lint, "prove": prove}
+    commands = {
+        "setup": None, "run": run, "up": up, "down": down, "test": test, "lint": lint,
+        "prove": prove,
+    }  # fmt: skip
     if command not in commands:
         print(__doc__)
         return 0 if command in ("-h", "--help", "help") else 2
+    if command == "down":
+        return down(rest)
     if shutil.which("git") is None:
         return fail("git is not on PATH; minigpt records the commit of every model. Install git.")
     try:
@@ -59,6 +66,19 @@ def main(arguments: list[str]) -> int:
 def run(rest: list[str]) -> int:
     """The flow: build, register, promote."""
     return call([PYTHON, "-m", "pipelines.release", *rest])
+
+
+def up(rest: list[str]) -> int:
+    """Prefect's server, the schedule and MLflow's UI, in the background."""
+    return call([PYTHON, "-m", "pipelines.up", *rest])
+
+
+def down(rest: list[str]) -> int:
+    """End what `up` started; without set-up, which may take minutes."""
+    if not PYTHON.exists():
+        print("nothing is up here. To start it: make up")
+        return 0
+    return call([PYTHON, "-m", "pipelines.up", "--down", *rest])
 
 
 def test(rest: list[str]) -> int:

@@ -61,8 +61,10 @@ def quiet_environment() -> None:
             os.environ.setdefault(name, value)
 
 
-def take_lock(path: Path) -> int | None:
+def take_lock(path: Path, name: str | None = None) -> int | None:
     """The descriptor of `path`, locked and naming this process; None while another holds it.
+
+    `name` is what the next one is told; without it, this process's command line.
 
     The kernel frees the lock when the last process with that descriptor closes it or dies.
     """
@@ -73,7 +75,7 @@ def take_lock(path: Path) -> int | None:
     except OSError:
         os.close(descriptor)
         return None
-    command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    command = name or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     holder = {"pid": os.getpid(), "command": command, "since": time.strftime("%Y-%m-%d %H:%M")}
     with contextlib.suppress(OSError):  # a full disk takes the name, not the lock
         os.ftruncate(descriptor, 0)
@@ -134,9 +136,10 @@ _workspace: int | None = None
 
 
 @contextlib.contextmanager
-def workspace_lock(root: Path, wait: bool = False) -> Iterator[None]:
+def workspace_lock(root: Path, wait: bool = False, name: str | None = None) -> Iterator[None]:
     """Keep every other entry point of ours out of `root` for the length of the block.
 
+    `name` is what those are told who find it held; without it, this process's command line.
     A child of the holder passes through. A holder that was killed still holds while its lifeline
     ends what it had started: that is waited for. Leftovers of a killed DVC are removed, and said.
 
@@ -146,7 +149,7 @@ def workspace_lock(root: Path, wait: bool = False) -> Iterator[None]:
     global _workspace  # one a process; `tied` hands it on to the lifeline
     path = root.resolve() / WORK / "workspace.lock"
     started, told = time.monotonic(), False
-    while (lock := take_lock(path)) is None:
+    while (lock := take_lock(path, name)) is None:
         holder = holder_of(path)
         if os.environ.get(HELD) == f"{holder['pid']}:{path}":
             yield

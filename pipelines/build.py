@@ -12,7 +12,7 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
 from minigpt.errors import StageError
@@ -24,6 +24,7 @@ from minigpt.process import workspace_lock
 from minigpt.tracking import PARENT_ENV, Status, close_parent, find_run, link_run, open_parent
 from pipelines.dag import Stage, anything_stale, read_stages, require_git
 from pipelines.display import Display
+from pipelines.lockfile import keep_lock
 from pipelines.runner import Outcome, Result, run_stage
 
 RETRY_SECONDS = 2
@@ -43,7 +44,7 @@ def build(until: str | None = None, wait: bool = True) -> dict[str, Result]:
     root = Path.cwd()
     params = load_params(Params, root / PARAMS)
     results: dict[str, Result] = {}
-    with workspace_lock(root, wait=wait), parent_run(root) as parent:
+    with workspace_lock(root, wait, holder_name()), parent_run(root) as parent:
         stages, stale = read_stages(root, until), anything_stale(root)
         display = Display(sys.stdout, plan(params, len(stages)), [stage.name for stage in stages])
         try:
@@ -108,6 +109,7 @@ def parent_run(root: Path) -> Iterator[str | None]:
     if outer := os.environ.get(PARENT_ENV):
         yield outer
         return
+    keep_lock(root)  # before anything reads it: a killed DVC may have left half
     if Machine.load().tracker == "none" or not anything_stale(root):
         yield None
         return
@@ -120,6 +122,11 @@ def parent_run(root: Path) -> Iterator[str | None]:
     finally:
         del os.environ[PARENT_ENV]
         close_parent(root, parent, status)
+
+
+def holder_name() -> str | None:
+    """What to call a flow that a schedule or a click started; None for one of the terminal."""
+    return f"the deployment {deployment.name} of make up" if deployment.name else None
 
 
 def plan(params: Params, stages: int) -> str:

@@ -1,6 +1,7 @@
 """What a run ends with: the version, its figures beside what gives them meaning, what next."""
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,8 +28,11 @@ def all_unchanged(results: Mapping[str, Result]) -> bool:
     return all(result.outcome is Outcome.UNCHANGED for result in results.values())
 
 
-def closing(root: Path, version: str, report: Path, seconds: float) -> list[str]:
-    """The block under the table, from the metrics files and samples in `root`."""
+def closing(root: Path, version: str, report: Path, seconds: float, ref: str) -> list[str]:
+    """The block under the table, from the metrics files and samples in `root`.
+
+    `ref` is what commands call the version that was made: champion, or its number.
+    """
     evaluation, sizes = (read(root / f"metrics/{name}.json") for name in ("evaluate", "quantize"))
     samples = read(root / "data/evaluation/samples.json")
     # params.yaml may ask for no samples
@@ -41,7 +45,8 @@ def closing(root: Path, version: str, report: Path, seconds: float) -> list[str]
         facts.append(("sample", shortened(f"{sample['prompt']}{sample['text']}")))
     lines = [f"Done in {minutes(seconds)}."]
     lines += [f"  {name:<10}{text}".rstrip() for name, text in facts]
-    return [*lines, "", "Next", *next_commands(root, sample["prompt"] if sample else PROMPT)]
+    prompt = sample["prompt"] if sample else PROMPT
+    return [*lines, "", "Next", *next_commands(root, prompt, ref)]
 
 
 def figures(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -77,20 +82,22 @@ def size(name: str, found: Mapping[str, Any]) -> str:
     return f"{text} ({worst:+.1%} bits per byte)"
 
 
-def next_commands(root: Path, prompt: str) -> Sequence[str]:
+def next_commands(root: Path, prompt: str, ref: str) -> Sequence[str]:
     """The three commands that a person wants next."""
-    command = Path(sys.executable).with_name("minigpt")
-    if command.is_relative_to(root):
-        command = command.relative_to(root)
-    elif not command.exists():
-        command = Path("minigpt")
+    minigpt = Path(sys.executable).with_name("minigpt")
+    if minigpt.is_relative_to(root):
+        minigpt = minigpt.relative_to(root)
+    elif not minigpt.exists():
+        minigpt = Path("minigpt")
+    # Without `make` (Windows), what it calls.
+    services = "make up" if shutil.which("make") else "python bootstrap.py up"
     listed = (
-        (f"generate {json.dumps(prompt, ensure_ascii=False)}", "let it write"),
-        ("report", "the page about this model, made afresh"),
-        ("registry list", "every version and what it reached"),
+        (f"{minigpt} generate {json.dumps(prompt, ensure_ascii=False)}", "let it write"),
+        (f"{minigpt} lineage {ref}", "where every byte of it came from"),
+        (services, "MLflow, Prefect and the schedule in a browser"),
     )
-    width = max(len(arguments) for arguments, _ in listed)
-    return [f"  {command} {arguments:<{width}}  {what}" for arguments, what in listed]
+    width = max(len(command) for command, _ in listed)
+    return [f"  {command:<{width}}  {what}" for command, what in listed]
 
 
 def bits(figures: Mapping[str, Any], source: str) -> str:

@@ -18,7 +18,7 @@ from minigpt.errors import GateRefusedError, MiniGPTError
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
 from minigpt.tracking.store import open_store
-from pipelines.build import build, parent_run
+from pipelines.build import build, holder_name, parent_run
 from pipelines.closing import all_unchanged, closing, nothing_to_do
 from pipelines.committed import note
 from pipelines.dag import require_git
@@ -49,7 +49,7 @@ def release(wait: bool = True) -> State[Release]:
     """
     root = Path.cwd()
     params = load_params(Params, root / PARAMS)
-    with workspace_lock(root, wait=wait), parent_run(root) as parent:
+    with workspace_lock(root, wait, holder_name()), parent_run(root) as parent:
         results = build(wait=wait)
         name, version = register(root, params, parent)
         standing, refusal = promote(root, params, version)
@@ -132,7 +132,8 @@ def run(root: Path, wait: bool, debug: bool) -> int:
         print(nothing_to_do(done.results, standing, seconds))
     else:
         version = f"{done.name} {done.version} · {done.standing}"
-        print("\n".join(["", *closing(root, version, done.report, seconds)]))
+        ref = "champion" if done.standing.startswith("champion") else done.version
+        print("\n".join(["", *closing(root, version, done.report, seconds, ref)]))
         if told := note(root):
             print(f"\n{told}")
     if done.refusal:

@@ -8,23 +8,28 @@ import atexit
 import contextlib
 import logging
 import os
-import socket
 import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import prefect
 from prefect.logging.configuration import ensure_logging_setup
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_HOME,
+    temporary_settings,
+)
 
 from minigpt.errors import MiniGPTError
 from minigpt.process import WORK, tied
+from pipelines.services import HEARTBEAT_SECONDS, LOCAL, a_port, server_url, without_proxy
 
 START_SECONDS, ANSWER_SECONDS = 180.0, 10.0
-LOCAL = "127.0.0.1"
 EPHEMERAL = {
     "PREFECT_UI_ENABLED": "0",
     "PREFECT__SERVER_EPHEMERAL": "1",
@@ -43,22 +48,23 @@ def log_to_file(root: Path) -> None:
 
 
 def start_server(root: Path) -> Callable[[], None]:
-    """Start a server unless PREFECT_API_URL names one; call the result to wait until it answers.
+    """Start a server unless PREFECT_API_URL names one or `make up` runs one here.
 
-    Its database lies in `root`/.prefect. It is stopped when this process ends, however it ends.
+    Call the result to wait until it answers. Its database lies in `root`/.prefect. It is stopped
+    when this process ends, however it ends.
     """
     if configured := PREFECT_API_URL.value():
         missing = f"no Prefect server answers at {configured}. Start it, or unset PREFECT_API_URL"
         return lambda: wait_for(configured, ANSWER_SECONDS, missing)
-    with socket.socket() as probe:
-        probe.bind((LOCAL, 0))
-        port = probe.getsockname()[1]
+    without_proxy()
+    if ours := server_url(root):
+        use({PREFECT_API_URL: ours, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_SECONDS})
+        missing = f"what make up started does not answer at {ours}. Run: make down, then make up"
+        return lambda: wait_for(ours, START_SECONDS, missing)
+    port = a_port(0)
     home = Path(os.environ.get("PREFECT_HOME") or root.resolve() / ".prefect")
     home.mkdir(parents=True, exist_ok=True)
     url = f"http://{LOCAL}:{port}/api"
-    # A proxy of the user's must not be asked for our own server.
-    exempt = [os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")]
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join([*filter(None, exempt), LOCAL])
     uvicorn = [
         sys.executable, "-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent),
         "--factory", "prefect.server.api.server:create_app", "--host", LOCAL, "--port", str(port),
@@ -70,13 +76,18 @@ def start_server(root: Path) -> Callable[[], None]:
         output = starting.enter_context(log.open("wb"))
         env = {**EPHEMERAL, "PREFECT_HOME": str(home)}
         process = starting.enter_context(tied(uvicorn, root, env, stdout=output, stderr=output))
-        settings = {PREFECT_API_URL: url, PREFECT_HOME: home}
-        starting.enter_context(temporary_settings(settings))
         # atexit runs after Prefect's own threads have sent what they hold.
         atexit.register(starting.pop_all().close)
-
+    use({PREFECT_API_URL: url, PREFECT_HOME: home})
     silent = f"Prefect's server did not start; what it said: {log}"
     return lambda: wait_for(url, START_SECONDS, silent, lambda: process.poll() is None)
+
+
+def use(settings: dict[Any, Any]) -> None:
+    """Prefect's settings for the rest of this process."""
+    staying = contextlib.ExitStack()
+    staying.enter_context(temporary_settings(settings))
+    atexit.register(staying.close)
 
 
 def wait_for(

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from minigpt import __version__, log
-from minigpt.cli import look, use, versions
+from minigpt.cli import compare, key, lineage, look, takedown, use, verify, versions
 from minigpt.errors import MiniGPTError
 from minigpt.process import quiet_environment
 
@@ -21,8 +21,8 @@ app = typer.Typer(
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-use.add_to(app)
-look.add_to(app)
+for group in (use, look, lineage, verify, compare, takedown, key):
+    group.add_to(app)
 app.add_typer(versions.app, name="registry")
 
 

@@ -12,8 +12,11 @@ from minigpt.cli.main import app
 
 RUNNER = CliRunner()
 COMMANDS = [
-    ["generate"], ["doctor"], ["plan"], ["report"], ["preset"], ["clean"],
+    ["generate"], ["doctor"], ["plan"], ["report"], ["preset"], ["clean"], ["verify"],
+    ["lineage"], ["takedown"],
     ["registry", "list"], ["registry", "sync"], ["registry", "promote"], ["registry", "relocate"],
+    ["registry", "rollback"], ["registry", "log"],
+    ["registry", "sign"], ["registry", "sbom"], ["key", "new"], ["key", "show"],
 ]  # fmt: skip
 
 

@@ -40,7 +40,10 @@ def test_the_closing_block_gives_every_figure_its_meaning(tmp_path, monkeypatch)
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path).write_text(json.dumps(value))
     monkeypatch.setattr("sys.executable", str(tmp_path / ".venv/bin/python"))
-    lines = closing(tmp_path, "minigpt 1 · champion", tmp_path / "reports/index.html", 527)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    lines = closing(
+        tmp_path, "minigpt 1 · champion", tmp_path / "reports/index.html", 527, "champion"
+    )
     sample = next(line for line in lines if line.startswith("  sample"))
     assert sample.startswith('  sample    "My fellow citizens, the state is is')
     assert sample.endswith(' is …"')
@@ -57,8 +60,8 @@ def test_the_closing_block_gives_every_figure_its_meaning(tmp_path, monkeypatch)
         "",
         "Next",
         '  .venv/bin/minigpt generate "My fellow"  let it write',
-        "  .venv/bin/minigpt report                the page about this model, made afresh",
-        "  .venv/bin/minigpt registry list         every version and what it reached",
+        "  .venv/bin/minigpt lineage champion      where every byte of it came from",
+        "  make up                                 MLflow, Prefect and the schedule in a browser",
     ]
 
 

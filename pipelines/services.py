@@ -1,0 +1,81 @@
+"""What `make up` started, as every process of this checkout can tell (no Prefect is imported)."""
+
+import json
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from minigpt.process import WORK, holder_of, take_lock
+
+LOCAL = "127.0.0.1"
+UP, UP_LOCK = WORK / "up.json", WORK / "up.lock"
+MARK = "MINIGPT_UP"
+"""Environment of everything that `make up` started: the checkout. `make down` goes by it."""
+NIGHTLY = "0 3 * * *"
+"""When the release flow runs by itself: minute hour day month weekday, local time."""
+HEARTBEAT_SECONDS, ZOMBIE_SECONDS = 30, 90
+
+
+def supervisor_pid(root: Path) -> int | None:
+    """The process that keeps the services of this checkout alive; None where none does."""
+    path = root / UP_LOCK
+    if not path.exists():
+        return None
+    if (lock := take_lock(path)) is None:
+        return int(holder_of(path)["pid"])
+    os.close(lock)
+    return None
+
+
+def read_up(root: Path) -> dict[str, Any] | None:
+    """up.json, where what it speaks of is up; None otherwise."""
+    pid = supervisor_pid(root)
+    try:
+        found = dict(json.loads((root / UP).read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None  # it has just begun
+    return found if found["pid"] == pid else None  # else what a killed one left
+
+
+def server_url(root: Path) -> str | None:
+    """The API of the Prefect server that `make up` started here; None where there is none."""
+    service = ((read_up(root) or {}).get("services") or {}).get("prefect")
+    return f"{service['url']}/api" if service and service["url"] else None
+
+
+def marked(root: Path) -> Iterator[psutil.Process]:
+    """Every living process that `make up` started here, children of killed ones too."""
+    for process in psutil.process_iter():
+        try:
+            if process.status() == psutil.STATUS_ZOMBIE or process.pid == os.getpid():
+                continue
+            if process.environ().get(MARK) == str(root.resolve()):
+                yield process
+        except (psutil.Error, OSError):
+            continue  # another user's, or gone by now
+
+
+def a_port(wanted: int) -> int:
+    """`wanted` where nobody listens on it, else a free one of the system's choice."""
+    for port in (wanted, 0):
+        with socket.socket() as probe:
+            if os.name == "posix":  # what the last server left in TIME_WAIT does not count
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOCAL, port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise OSError(f"no free port on {LOCAL}")
+
+
+def without_proxy() -> None:
+    """A proxy of the user's must not be asked for servers of our own."""
+    exempt = [os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")]
+    names = [name for value in exempt for name in value.split(",") if name]
+    joined = ",".join(dict.fromkeys([*names, LOCAL]))
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = joined

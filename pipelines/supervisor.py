@@ -1,0 +1,257 @@
+"""Keeps Prefect's server, the schedule and MLflow's UI alive: what dies is started again.
+
+`python -m pipelines.supervisor`, started by `make up`. Each service hangs on a lifeline, so all of
+them end with this process, even by SIGKILL.
+"""
+
+import argparse
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from minigpt import log
+from minigpt.files import write_json
+from minigpt.log import say
+from minigpt.process import WORK, take_lock, tied
+from minigpt.tracking.store import open_store, tracking_uri
+from pipelines.services import (
+    HEARTBEAT_SECONDS,
+    LOCAL,
+    MARK,
+    UP,
+    UP_LOCK,
+    a_port,
+    without_proxy,
+)
+
+LOOK_SECONDS = 0.3
+GIVES_UP = 3  # times that one may end before it has answered; it is tried on, but said
+LONGEST_PAUSE = 60.0
+GENTLE_SECONDS = 15.0  # Prefect's runner cancels its flows and pauses its schedules meanwhile
+SERVER_SETTINGS = {
+    "PREFECT__SERVER_FINAL": "1",
+    # In memory, a slot that a killed run held would be lost with a killed server.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": (
+        "prefect.server.concurrency.lease_storage.filesystem"
+    ),
+    "PREFECT_SERVER_CONCURRENCY_INITIAL_DEPLOYMENT_LEASE_DURATION": "60",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+}
+
+
+@dataclass
+class Service:
+    """One process of the three and how to tell that it works."""
+
+    name: str
+    command: Callable[["Service"], list[str]]
+    settings: Callable[["Service"], Mapping[str, str]]
+    port: int | None
+    health: str = ""
+    needs: "Service | None" = None
+    hanging: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    process: Any = None
+    ready: bool = False
+    failures: int = 0
+    not_before: float = 0.0
+
+    @property
+    def url(self) -> str | None:
+        """Where it answers; None for what does not listen."""
+        return None if self.port is None else f"http://{LOCAL}:{self.port}"
+
+    def pid(self) -> int | None:
+        """The service's own process: the lifeline's child."""
+        if self.process is None:
+            return None
+        with contextlib.suppress(psutil.Error, IndexError):  # it has just ended
+            return int(psutil.Process(self.process.pid).children()[0].pid)
+        return None
+
+    def start(self, root: Path) -> None:
+        """Start it, on the port it had where that is still free."""
+        if self.port is not None:
+            self.port = a_port(self.port)
+        path = root / WORK / "logs" / f"{self.name}.log"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as starting:
+            output = starting.enter_context(path.open("ab"))
+            pipes = {"stdout": output, "stderr": output}
+            self.process = starting.enter_context(
+                tied(self.command(self), root, self.settings(self), **pipes)
+            )
+            self.hanging = starting.pop_all()
+
+    def stop(self, gently: bool = False) -> None:
+        """End it and what it started; `gently` lets it put its things in order first."""
+        if gently and (pid := self.pid()) is not None:
+            with contextlib.suppress(psutil.Error):
+                psutil.Process(pid).terminate()
+                psutil.Process(pid).wait(GENTLE_SECONDS)
+        self.hanging.close()
+        self.process, self.ready = None, False
+
+    def answers(self) -> bool:
+        """Whether it does what it is there for."""
+        if not self.health:
+            return self.process.poll() is None
+        base = self.url or (self.needs.url if self.needs else "")
+        try:
+            urllib.request.urlopen(f"{base}{self.health}", timeout=5).close()  # noqa: S310
+        except OSError:
+            return False
+        return True
+
+
+def services(root: Path, cron: str) -> list[Service]:
+    """The three, in the order in which they are started; none for what lies elsewhere."""
+    import prefect
+
+    home = Path(os.environ.get("PREFECT_HOME") or root / ".prefect")
+    home.mkdir(parents=True, exist_ok=True)
+    elsewhere = os.environ.get("PREFECT_API_URL")
+    common = {
+        "PREFECT_HOME": str(home),
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(root), os.environ.get("PYTHONPATH")])),
+    }
+    server = Service(
+        "prefect",
+        lambda this: [
+            sys.executable, "-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent),
+            "--factory", "prefect.server.api.server:create_app", "--host", LOCAL,
+            "--port", str(this.port), "--log-level", "warning", "--lifespan", "on",
+        ],
+        lambda this: common | SERVER_SETTINGS | {
+            "PREFECT_API_URL": f"{this.url}/api",
+            "PREFECT_SERVER_API_HOST": LOCAL,
+            "PREFECT_SERVER_API_PORT": str(this.port),
+            "PREFECT_SERVER_UI_API_URL": f"{this.url}/api",
+            "PREFECT_SERVER_UI_STATIC_DIRECTORY": str(home / "ui"),
+        },
+        port=4200,
+        health="/api/health",
+    )  # fmt: skip
+    schedule = Service(
+        "schedule",
+        lambda _this: [sys.executable, "-m", "pipelines.deployments", "--cron", cron],
+        lambda _this: common | {"PREFECT_API_URL": elsewhere or f"{server.url}/api"},
+        port=None,
+        health="" if elsewhere else "/api/deployments/name/release/nightly",
+        needs=None if elsewhere else server,
+    )
+    # The checkout's own store it finds by itself, from where it starts.
+    chosen = os.environ.get("MLFLOW_TRACKING_URI")
+    store = {"MLFLOW_BACKEND_STORE_URI": chosen} if chosen else {}
+    runs = Service(
+        "mlflow",
+        lambda this: [
+            sys.executable, "-m", "mlflow", "ui", "--host", LOCAL, "--port", str(this.port),
+            "--workers", "1",
+        ],
+        # Ten processes and a gigabyte less.
+        lambda _this: {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | store,
+        port=5000,
+        health="/health",
+    )  # fmt: skip
+    all_of_them = [] if elsewhere else [server]
+    all_of_them.append(schedule)
+    if tracking_uri(root).startswith("sqlite"):
+        all_of_them.append(runs)
+    return all_of_them
+
+
+class Supervisor:
+    """Looks after the services until it is told to stop."""
+
+    def __init__(self, root: Path, found: list[Service]) -> None:
+        self.root, self.services = root, found
+        self.told: Any = None
+
+    def look(self) -> None:
+        """Start what is not there, notice what has begun to answer, and write up.json."""
+        for service in self.services:
+            if service.process is None:
+                ready = service.needs is None or service.needs.ready
+                if ready and time.monotonic() >= service.not_before:
+                    was = service.url
+                    service.start(self.root)
+                    if service.url != was:
+                        self.moved(service)
+            elif service.process.poll() is not None:
+                service.failures += 1
+                pause = min(LONGEST_PAUSE, 0.5 * 2.0**service.failures)
+                service.not_before = time.monotonic() + pause
+                say(f"{service.name} ended (exit {service.process.returncode}), starts again")
+                service.stop()
+            elif not service.ready and service.answers():
+                service.ready, service.failures = True, 0
+        self.tell()
+
+    def moved(self, service: Service) -> None:
+        """Its port was taken: what needs it must learn the new one."""
+        for other in self.services:
+            if other.needs is service and other.process is not None:
+                other.stop(gently=True)
+
+    def tell(self) -> None:
+        """Write up.json where something in it has changed."""
+        state = {
+            "pid": os.getpid(),
+            "ready": all(service.ready for service in self.services),
+            "failed": [s.name for s in self.services if s.failures >= GIVES_UP],
+            "services": {
+                s.name: {"url": s.url, "pid": s.pid(), "ready": s.ready} for s in self.services
+            },
+        }
+        if state != self.told:
+            write_json(self.root / UP, state)
+            self.told = state
+
+    def stop(self) -> None:
+        """End all of them; the schedule first, while its server still listens."""
+        for service in sorted(self.services, key=lambda s: s.needs is None):
+            if service.process is not None:
+                service.stop(gently=service.needs is not None)
+        (self.root / UP).unlink(missing_ok=True)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Look after the services until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.supervisor", description=__doc__)
+    parser.add_argument("--cron", required=True, help="when the release flow runs")
+    options = parser.parse_args(argv)
+    log.set_name("up")
+    root = Path.cwd().resolve()
+    os.environ[MARK] = str(root)
+    without_proxy()
+    stopping = threading.Event()
+    for name in ("SIGTERM", "SIGINT"):
+        signal.signal(getattr(signal, name), lambda *_: stopping.set())
+    lock = take_lock(root / UP_LOCK)
+    if lock is None:
+        return 0  # two at once: the other one does it
+    if tracking_uri(root).startswith("sqlite"):
+        open_store(root)  # before two processes make it
+    supervisor = Supervisor(root, services(root, options.cron))
+    try:
+        while not stopping.wait(LOOK_SECONDS):
+            supervisor.look()
+    finally:
+        supervisor.stop()
+        os.close(lock)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,281 @@
+"""The flow that compares settings: `python -m pipelines.sweep finetune.lr=0.002,0.004`.
+
+Every combination is one `dvc exp run` in a throw-away clone that shares DVC's cache, so params.yaml
+and everything else in the workspace stay as they are, whatever happens. The experiments are handed
+back (`dvc exp show`, `dvc exp apply`), and each is a run in MLflow under the one of the sweep.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import itertools
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from prefect import flow, get_run_logger, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
+
+from minigpt import log
+from minigpt.errors import MiniGPTError, ParamsError, StageError
+from minigpt.machine import Machine
+from minigpt.params import PARAMS, Params, load_params
+from minigpt.process import workspace_lock
+from minigpt.tracking import PARENT_ENV, MlflowTracker, Status, open_parent
+from minigpt.tracking.mlflow_tracker import create_run
+from minigpt.tracking.store import open_store
+from pipelines.build import holder_name
+from pipelines.clone import Clone, throwaway
+from pipelines.dag import read_stages, require_git
+from pipelines.server import log_to_file, start_server
+
+FIGURE = "metrics/finetune.json:new_domain.after.bits_per_byte"
+"""Lower is better. Of validation, so that the test documents stay unseen by every choice."""
+EXAMPLE = "finetune.lr=0.002,0.004"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One combination and what it came to."""
+
+    name: str
+    """Of the experiment in DVC."""
+    overrides: dict[str, Any]
+    figure: float | None = None
+    run: str | None = None
+    """In MLflow."""
+    said: str = ""
+    """Why it has no figure."""
+
+    def __str__(self) -> str:
+        return " ".join(f"{key}={json.dumps(value)}" for key, value in self.overrides.items())
+
+
+@flow
+def sweep(
+    overrides: list[str], until: str = "finetune", figure: str = FIGURE, wait: bool = True
+) -> list[Trial]:
+    """Try every combination of KEY=VALUE,VALUE …, best first; a trial builds as far as `until`.
+
+    Raises:
+        ParamsError: an override is not of that form or not allowed; nothing ran.
+        StageError: no trial reached a figure.
+    """
+    root = Path.cwd().resolve()
+    trials = combinations(root, overrides)
+    read_stages(root, until)
+    with (
+        workspace_lock(root, wait, holder_name()),
+        recorded(root, trials, until, figure) as parent,
+        throwaway(root) as clone,
+    ):
+        done = []
+        for trial in trials:
+            one = run_trial.with_options(name=str(trial))
+            state: Any = one(root, clone, trial, until, figure, parent, return_state=True)
+            done.append(state.result(raise_on_failure=False))
+        ranked = sorted(done, key=lambda trial: (trial.figure is None, trial.figure))
+        create_table_artifact(table=[row(trial) for trial in ranked], key="sweep")
+        if ranked[0].figure is None:
+            raise StageError(
+                f"no trial of {len(ranked)} has a figure; {ranked[0]}: {ranked[0].said}"
+            )
+        if parent is not None:
+            parent.metrics({"best": ranked[0].figure})
+            parent.tag("minigpt.best", str(ranked[0]))
+    return ranked
+
+
+@task(cache_policy=NO_CACHE)
+def run_trial(
+    root: Path, clone: Clone, trial: Trial, until: str, figure: str, parent: MlflowTracker | None
+) -> State[Trial]:
+    """One experiment; its state's message is its figure, or why it has none."""
+    run = None
+    with contextlib.ExitStack() as open_runs:
+        environment = {}
+        if parent is not None:
+            store = open_store(root)
+            tags = {"minigpt.experiment": trial.name}
+            run = MlflowTracker(store, create_run(store, str(trial), tags, parent.run_id))
+            run.params(trial.overrides)
+            environment[PARENT_ENV] = str(run.run_id)
+            open_runs.callback(run.close, "KILLED")  # replaced below, unless we are stopped
+        print(f"{trial}: begins", flush=True)
+        problem = clone.experiment(
+            trial.name, trial.overrides, until, environment, get_run_logger().info
+        )
+        found = None if problem else figure_of(clone.root, figure)
+        if found is None and not problem:
+            problem = f"{figure} is not there"
+        if run is not None:
+            if found is not None:
+                run.metrics({"figure": found})
+            open_runs.pop_all()
+            run.close("FAILED" if problem else "FINISHED")
+    done = replace(trial, figure=found, run=run.run_id if run else None, said=problem or "")
+    print(f"{trial}: {problem or found}", flush=True)
+    if problem:
+        return Failed(message=problem, data=done)
+    return Completed(message=f"{figure.rpartition(':')[2]} {found}", data=done)
+
+
+def combinations(root: Path, overrides: Sequence[str]) -> list[Trial]:
+    """Every combination of the values, each checked as params.yaml would be.
+
+    Raises:
+        ParamsError: one is not KEY=VALUE[,VALUE…], or gives a params.yaml that is refused.
+    """
+    values: dict[str, list[Any]] = {}
+    for override in overrides:
+        key, equals, listed = override.partition("=")
+        try:
+            found = yaml.safe_load(f"[{listed}]")
+        except yaml.YAMLError:
+            found = None
+        if not (key and equals and found):
+            raise ParamsError(f"{override}: expected KEY=VALUE,VALUE…, as in {EXAMPLE}")
+        values[key] = [number(value) for value in found]
+    if not values:
+        raise ParamsError(f"nothing to compare; say what, as in {EXAMPLE}")
+    load_params(Params, root / PARAMS)
+    current = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
+    trials = []
+    for chosen in itertools.product(*values.values()):
+        pairs = dict(zip(values, chosen, strict=True))
+        check(current, pairs)
+        digest = hashlib.sha256(json.dumps(pairs, sort_keys=True).encode()).hexdigest()
+        trials.append(Trial(f"sweep-{digest[:8]}", pairs))
+    return trials
+
+
+def number(value: Any) -> Any:
+    """4e-3, which YAML takes for a word, as the number that a person means."""
+    with contextlib.suppress(ValueError):
+        return float(value) if isinstance(value, str) else value
+    return value
+
+
+def check(current: Mapping[str, Any], pairs: Mapping[str, Any]) -> None:
+    """Refuse a combination that stages would refuse.
+
+    Raises:
+        ParamsError: a key is not there, or a value is not allowed.
+    """
+    changed = json.loads(json.dumps(current))
+    for key, value in pairs.items():
+        *above, last = key.split(".")
+        place = changed
+        for name in above:
+            place = place.get(name) if isinstance(place, dict) else None
+        if not isinstance(place, dict) or last not in place:
+            raise ParamsError(f"params.yaml has no {key}. Look there for the key's whole name")
+        place[last] = value
+    try:
+        Params.model_validate(changed)
+    except ValueError as error:
+        reason = " ".join(str(error).split("\n")[1:3])
+        shown = " ".join(f"{key}={value}" for key, value in pairs.items())
+        raise ParamsError(f"{shown}: {' '.join(reason.split())[:300]}") from error
+
+
+@contextlib.contextmanager
+def recorded(
+    root: Path, trials: Sequence[Trial], until: str, figure: str
+) -> Iterator[MlflowTracker | None]:
+    """The sweep's own run in MLflow; None where runs are not recorded."""
+    if Machine.load().tracker == "none":
+        yield None
+        return
+    tags = {"minigpt.commit": require_git(root), "minigpt.figure": figure, "minigpt.until": until}
+    tracker = MlflowTracker(open_store(root), open_parent(root, "sweep", tags))
+    tracker.metrics({"trials": len(trials)})
+    status: Status = "FAILED"
+    try:
+        yield tracker
+        status = "FINISHED"
+    finally:
+        tracker.close(status)
+
+
+def figure_of(root: Path, figure: str) -> float | None:
+    """FILE:KEY.KEY… of the metrics of a trial; None where it is not there."""
+    path, _, keys = figure.partition(":")
+    try:
+        found = json.loads((root / path).read_text(encoding="utf-8"))
+        for key in keys.split("."):
+            found = found[key]
+        return float(found)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def row(trial: Trial) -> dict[str, Any]:
+    """A row of the table artifact."""
+    found = trial.said if trial.figure is None else trial.figure
+    return {**trial.overrides, "figure": found, "experiment": trial.name, "MLflow run": trial.run}
+
+
+def table(trials: Sequence[Trial], figure: str) -> list[str]:
+    """What a person reads at the end."""
+    words = [str(trial) for trial in trials]
+    width = max(map(len, words))
+    lines = [f"{len(trials)} trials by {figure} (lower is better)"]
+    for text, trial in zip(words, trials, strict=True):
+        found = "failed" if trial.figure is None else f"{trial.figure:.4f}"
+        lines.append(f"  {text:<{width}}  {found:>8}  {trial.name}")
+    best = trials[0]
+    return [
+        *lines,
+        f"best: {best} · {best.figure:.4f}",
+        "",
+        "Next",
+        f"  dvc exp apply {best.name} && make run   build and register with the best settings",
+        "  dvc exp show                         all of them, with every figure",
+    ]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the flow from a terminal; what a person can mend becomes one message and an exit code."""
+    parser = argparse.ArgumentParser(prog="python -m pipelines.sweep", description=__doc__)
+    parser.add_argument("overrides", nargs="+", metavar="KEY=VALUE,VALUE…")
+    parser.add_argument("--until", default="finetune", help="last stage that a trial builds")
+    parser.add_argument("--figure", default=FIGURE, help=f"FILE:KEY to compare by; {FIGURE}")
+    parser.add_argument("--wait", action="store_true", help="queue behind a run in this folder")
+    parser.add_argument("--debug", action="store_true", help="tracebacks, and Prefect's own log")
+    options = parser.parse_args(argv)
+    log.set_name("sweep")
+    try:
+        root = Path.cwd()
+        require_git(root)
+        combinations(root, options.overrides)
+        with workspace_lock(root, wait=options.wait):
+            server_answers = start_server(root)
+            if not options.debug:
+                log_to_file(root)
+            server_answers()
+            state: Any = sweep(
+                options.overrides, options.until, options.figure, options.wait, return_state=True
+            )
+            trials = state.result()
+    except MiniGPTError as error:
+        if options.debug:
+            raise
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the workspace is as it was\n")
+        return 130
+    print("\n".join(["", *table(trials, options.figure)]), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

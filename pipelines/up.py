@@ -1,0 +1,192 @@
+"""`make up` and `make down`: Prefect's server, the schedule and MLflow's UI, all on 127.0.0.1.
+
+Starts what is not up, and says where everything is; `make down` ends all of it.
+Another schedule: make up ARGS='--cron "30 5 * * 1"' (minute hour day month weekday, local time).
+"""
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from minigpt import log
+from minigpt.errors import BusyError, MiniGPTError, ParamsError
+from minigpt.process import WORK, holder_of, named, take_lock
+from minigpt.tracking.store import open_store, shown, tracking_uri
+from pipelines.services import MARK, NIGHTLY, UP, marked, read_up, server_url, supervisor_pid
+
+START_SECONDS, STOP_SECONDS = 240.0, 40.0
+WHAT = {
+    "prefect": "the runs, stage by stage; start one, pause the schedule",
+    "mlflow": "curves, versions, figures",
+    "schedule": "the release flow by itself",
+}
+
+
+def up(root: Path, cron: str) -> list[str]:
+    """Start what is not up; where everything is.
+
+    Raises:
+        MiniGPTError: the store is not in order, or a service does not start.
+    """
+    if (found := read_up(root)) and found["ready"]:
+        return told(root, found, "is up already")
+    began, supervisor, name = time.monotonic(), None, "up"
+    if supervisor_pid(root) is None:
+        open_store(root)  # a store that cannot be opened is told here, in one line
+        end(list(marked(root)))  # what a killed one left
+        supervisor = start(root, cron)
+    while time.monotonic() - began < START_SECONDS:
+        found = read_up(root)
+        if found and found["ready"]:
+            return told(root, found, f"is up ({time.monotonic() - began:.0f} s)")
+        if found and found["failed"]:
+            name = found["failed"][0]
+            break
+        if supervisor and supervisor.poll():
+            break
+        time.sleep(0.2)
+    path = WORK / "logs" / f"{name}.log"
+    todo = "To end what does run: make down"
+    if supervisor is not None:
+        down(root, force=True)
+        todo = "Nothing is left running"
+    raise MiniGPTError(
+        f"{name} does not start: {last_line(root / path)}. {todo}; all it said: {path.as_posix()}"
+    )
+
+
+def start(root: Path, cron: str) -> "subprocess.Popen[bytes]":
+    """Start the supervisor, apart from this terminal."""
+    path = root / WORK / "logs" / "up.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipelines.supervisor", "--cron", cron],
+            cwd=root, env=os.environ | {MARK: str(root.resolve())},
+            stdin=subprocess.DEVNULL, stdout=output, stderr=output,
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def down(root: Path, force: bool = False) -> list[str]:
+    """End everything that `make up` started here, whatever was killed of it meanwhile.
+
+    Raises:
+        BusyError: a run started by hand tells its story to that server; not with `force`.
+    """
+    pid, ours = supervisor_pid(root), list(marked(root))
+    if not force:
+        refuse_under_a_run(root, {process.pid for process in ours})
+    if pid is not None:
+        os.kill(pid, signal.SIGTERM)
+        wait_until(lambda: supervisor_pid(root) is None, STOP_SECONDS)
+    end(list(marked(root)))
+    (root / UP).unlink(missing_ok=True)
+    if pid is None and not ours:
+        return ["nothing is up here. To start it: make up"]
+    return ["down: Prefect, the schedule and MLflow's UI have ended. To start them: make up"]
+
+
+def refuse_under_a_run(root: Path, ours: set[int]) -> None:
+    """Refuse to take the server from under a run of somebody else's."""
+    if server_url(root) is None:
+        return
+    path = root / WORK / "workspace.lock"
+    if (lock := take_lock(path)) is not None:
+        os.close(lock)
+        return
+    holder = holder_of(path)
+    if holder["pid"] not in ours:
+        raise BusyError(
+            f"{named(holder)} is recorded by the server that would end. "
+            "Wait for it to end, or: make down ARGS=--force"
+        )
+
+
+def end(processes: list[psutil.Process]) -> None:
+    """Ask, then kill; returns when all of them are gone."""
+    for ask in (psutil.Process.terminate, psutil.Process.kill):
+        for process in processes:
+            try:
+                ask(process)
+            except psutil.Error:
+                continue
+        _, processes = psutil.wait_procs(processes, timeout=5)
+
+
+def told(root: Path, found: dict[str, Any], how: str) -> list[str]:
+    """Where everything is, and how to end it."""
+    lines = [f"{root.name} {how}"]
+    for name, service in found["services"].items():
+        place = service["url"] or f"pid {service['pid']}"
+        lines.append(f"  {name:<10}{place:<24}{WHAT[name]}")
+    if "prefect" not in found["services"]:
+        lines.append(f"  {'prefect':<10}{os.environ.get('PREFECT_API_URL')}  yours")
+    if "mlflow" not in found["services"]:
+        lines.append(f"  {'mlflow':<10}{shown(tracking_uri(root))}  yours")
+    return [*lines, "To end all of it: make down"]
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Return when it holds, or after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.1)
+
+
+def last_line(path: Path) -> str:
+    """The last line of a log that is not blank."""
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "no word")
+
+
+def check(cron: str) -> None:
+    """Refuse a schedule that Prefect would refuse.
+
+    Raises:
+        ParamsError: it is not five fields that mean a time.
+    """
+    from prefect.client.schemas.schedules import CronSchedule
+
+    try:
+        CronSchedule(cron=cron)
+    except ValueError as error:
+        raise ParamsError(
+            f"--cron {cron!r}: expected minute hour day month weekday, as {NIGHTLY!r}"
+        ) from error
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Start or end; what a person can mend becomes one message and an exit code."""
+    parser = argparse.ArgumentParser(
+        prog="make up", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--cron", default=NIGHTLY, help=f"of the release flow; {NIGHTLY!r}")
+    parser.add_argument("--down", action="store_true", help="end everything")
+    parser.add_argument("--force", action="store_true", help="down, though a run uses the server")
+    options = parser.parse_args(argv)
+    log.set_name("make up")
+    root = Path.cwd().resolve()
+    try:
+        if options.down:
+            lines = down(root, options.force)
+        else:
+            check(options.cron)
+            lines = up(root, options.cron)
+    except MiniGPTError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,51 @@
+"""What is scheduled, without a server."""
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pipelines.deployments import deployments, local_zone
+from pipelines.services import NIGHTLY
+
+ROOT = Path(__file__).resolve().parents[2]
+BY_NAME = {deployment.name: deployment for deployment in deployments()}
+STATED = {
+    deployment["name"]: deployment
+    for deployment in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+}
+
+
+def test_only_the_nightly_release_fires_by_itself_at_local_time():
+    fires = {name: deployment.schedules for name, deployment in BY_NAME.items()}
+    assert [name for name, schedules in fires.items() if schedules] == ["nightly"]
+    [nightly] = fires["nightly"]
+    assert nightly.schedule.cron == NIGHTLY
+    assert nightly.schedule.timezone == local_zone()
+
+
+def test_every_deployment_waits_for_whoever_is_at_work():
+    assert all(deployment.parameters["wait"] is True for deployment in BY_NAME.values())
+
+
+def test_the_file_for_workers_says_the_same_as_the_code():
+    assert set(STATED) == set(BY_NAME)
+    for name, served in BY_NAME.items():
+        module, flow = served.entrypoint.rsplit(".", 1)
+        stated = STATED[name]
+        assert stated["entrypoint"] == f"{module.replace('.', '/')}.py:{flow}"
+        assert stated["parameters"] == served.parameters
+        assert stated["description"] in served.description
+        assert [s["cron"] for s in stated["schedules"]] == [
+            s.schedule.cron for s in served.schedules
+        ]
+        limit = stated.get("concurrency_limit")
+        assert (limit["limit"] if limit else None) == served.concurrency_limit
+
+
+@pytest.mark.parametrize(("zone", "meant"), [("Asia/Kathmandu", "Asia/Kathmandu"), (":x", None)])
+def test_three_means_three_here(zone, meant, monkeypatch):
+    monkeypatch.setenv("TZ", zone)
+    monkeypatch.setattr(os, "fsdecode", lambda path: "/usr/share/zoneinfo/Europe/Berlin")
+    assert local_zone() == (meant or "Europe/Berlin")

@@ -1,0 +1,92 @@
+"""Sweeps: what is compared, what is refused, and that the workspace stays as it is."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from minigpt.errors import ParamsError
+from pipelines.clone import throwaway
+from pipelines.sweep import Trial, combinations, figure_of, table
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_every_combination_is_tried_once_under_a_name_of_its_own():
+    trials = combinations(ROOT, ["finetune.lr=0.002,4e-3", "seed=1,2"])
+    assert [str(trial) for trial in trials] == [
+        "finetune.lr=0.002 seed=1",
+        "finetune.lr=0.002 seed=2",
+        "finetune.lr=0.004 seed=1",
+        "finetune.lr=0.004 seed=2",
+    ]
+    assert len({trial.name for trial in trials}) == 4
+    again = combinations(ROOT, ["finetune.lr=0.002", "seed=1"])
+    assert again[0].name == trials[0].name
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("finetune.lr", "expected KEY=VALUE"),
+        ("=1", "expected KEY=VALUE"),
+        ("finetune.lr=", "expected KEY=VALUE"),
+        ("finetune.lrr=1", "params.yaml has no finetune.lrr"),
+        ("finetune=1", "finetune"),
+        ("seed.x=1", "params.yaml has no seed.x"),
+        ("finetune.lr=-1", "finetune.lr"),
+    ],
+)
+def test_what_stages_would_refuse_is_refused_before_anything_runs(override, said):
+    with pytest.raises(ParamsError, match=said):
+        combinations(ROOT, [override])
+
+
+def test_a_figure_is_read_from_a_metrics_file_or_is_not_there(tmp_path):
+    (tmp_path / "m.json").write_text('{"a": {"b": 1.5}}')
+    assert figure_of(tmp_path, "m.json:a.b") == 1.5
+    for wrong in ("m.json:a", "m.json:a.c", "m.json:a.b.c", "n.json:a"):
+        assert figure_of(tmp_path, wrong) is None
+
+
+def test_the_best_comes_first_with_the_command_that_keeps_it():
+    trials = [Trial("sweep-1", {"seed": 2}, 1.25), Trial("sweep-2", {"seed": 1}, said="broke")]
+    said = "\n".join(table(trials, "m.json:x"))
+    assert "best: seed=2 · 1.2500" in said
+    assert "dvc exp apply sweep-1 && make run" in said
+    assert "failed" in said
+
+
+def test_experiments_run_beside_the_workspace_and_are_handed_back(project):
+    (project / "release.txt").write_text("new")
+    (project / "step.py").write_text((project / "step.py").read_text() + "# edited\n")
+    before = state_of(project)
+    with throwaway(project) as clone:
+        assert (clone.root / "release.txt").read_text() == "new"
+        said = []
+        for name in ("good", "again"):
+            assert clone.experiment(name, {"seed": 3}, "zeta", {}, said.append) is None
+        ran = [line for line in said if line.startswith(("Running stage", "Stage 'zeta' "))]
+        assert [line.split()[0] for line in ran] == ["Running", "Stage"], "nothing runs twice"
+        assert "seed: 3" in (clone.root / "zeta.txt").read_text()
+    assert state_of(project) == before
+    assert not (project / ".work" / "sweep").exists()
+    kept = [path.name for path in (project / ".dvc" / "cache" / "files" / "md5").iterdir()]
+    assert {len(name) for name in kept} == {2}, "what it made is in the shared cache"
+    refs = git(project, "for-each-ref", "--format=%(refname:lstrip=-1)", "refs/exps")
+    assert sorted(refs.split()) == ["again", "good"]
+
+
+def state_of(root):
+    files = {
+        path.relative_to(root): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and not {".git", ".dvc", ".work"} & set(path.relative_to(root).parts)
+    }
+    return files, git(root, "status", "--porcelain"), git(root, "stash", "list")
+
+
+def git(root, *arguments):
+    return subprocess.run(
+        ["git", *arguments], cwd=root, capture_output=True, text=True, check=True
+    ).stdout

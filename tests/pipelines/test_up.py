@@ -1,0 +1,161 @@
+"""The supervisor with services of a line: what dies is started again, and nothing outlives it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from prefect.settings import PREFECT_API_URL
+
+from minigpt.errors import BusyError, MiniGPTError
+from minigpt.process import is_alive, workspace_lock
+from pipelines import server, up
+from pipelines.services import LOCAL, MARK, a_port, marked, read_up, server_url
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+FAKE = """
+import os, sys
+from pipelines import supervisor
+from pipelines.supervisor import Service
+
+WAIT = "import subprocess, sys, time; subprocess.Popen(['sleep', '300']); time.sleep(300)"
+SERVE = "import http.server, sys; http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), "
+SERVE += "http.server.SimpleHTTPRequestHandler).serve_forever()"
+
+def fake(root, cron):
+    server = Service("prefect", lambda s: [sys.executable, "-c", SERVE, str(s.port)],
+                     lambda s: {}, port=int(os.environ["WANTED"]), health="/")
+    clock = Service("schedule", lambda s: [sys.executable, "-c", WAIT], lambda s: {}, port=None,
+                    needs=server)
+    return [server, clock]
+
+supervisor.services = fake
+supervisor.tracking_uri = lambda root: "http://elsewhere"
+sys.exit(supervisor.main(["--cron", "* * * * *"]))
+"""
+
+
+def until(condition, seconds=30):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := condition():
+            return found
+        time.sleep(0.05)
+    raise AssertionError("waited in vain")
+
+
+def is_ready(root):
+    found = read_up(root)
+    return found if found and found["ready"] else None
+
+
+def sleeps(root):
+    return sum("sleep" in process.cmdline() for process in marked(root))
+
+
+@pytest.fixture
+def running(tmp_path, monkeypatch):
+    """A supervisor of two fakes, the first of which wants a port that somebody else has."""
+    taken = socket.create_server((LOCAL, 0))
+    wanted = str(taken.getsockname()[1])
+    monkeypatch.setattr(up, "STOP_SECONDS", 20.0)
+    process = subprocess.Popen(
+        [sys.executable, "-c", FAKE],
+        cwd=tmp_path,
+        env=os.environ | {"WANTED": wanted, "PYTHONPATH": str(CHECKOUT)},
+        start_new_session=True,
+    )
+    yield tmp_path, process, int(wanted)
+    taken.close()
+    up.down(tmp_path, force=True)
+    process.wait(timeout=20)
+    assert list(marked(tmp_path)) == []
+
+
+def test_a_taken_port_gives_way_to_a_free_one():
+    with socket.create_server((LOCAL, 0)) as taken:
+        port = taken.getsockname()[1]
+        assert a_port(port) != port
+    assert a_port(port) == port
+
+
+def test_what_dies_starts_again_at_the_same_address(running, monkeypatch):
+    root, _, wanted = running
+    first = until(lambda: is_ready(root))
+    until(lambda: sleeps(root) == 1)
+    url = first["services"]["prefect"]["url"]
+    assert url != f"http://{LOCAL}:{wanted}"
+    assert server_url(root) == f"{url}/api"
+    used = {}
+    monkeypatch.setattr(server, "use", used.update)
+    server.start_server(root)()
+    assert used[PREFECT_API_URL] == f"{url}/api", "make run tells its story there"
+    for name in ("prefect", "schedule"):
+        pid = read_up(root)["services"][name]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        again = until(
+            lambda name=name, pid=pid: (
+                (found := is_ready(root)) and found["services"][name]["pid"] != pid and found
+            )
+        )
+        assert again["services"]["prefect"]["url"] == url
+    # the sleep that the killed schedule had started went with it
+    until(lambda: sleeps(root) == 1)
+
+
+def test_nothing_is_left_after_down_though_the_supervisor_was_killed(running):
+    root, process, _ = running
+    until(lambda: is_ready(root))
+    # Two lifelines, two services, and what one of these started.
+    until(lambda: len(psutil.Process(process.pid).children(recursive=True)) == 5)
+    pids = [child.pid for child in psutil.Process(process.pid).children(recursive=True)]
+    process.kill()
+    process.wait()
+    assert read_up(root) is None
+    up.down(root)
+    assert [pid for pid in pids if is_alive(pid)] == []
+    assert not (root / ".work" / "up.json").exists()
+    assert up.down(root) == ["nothing is up here. To start it: make up"]
+
+
+def test_the_server_is_not_taken_from_under_a_run_by_hand(running, monkeypatch):
+    root, process, _ = running
+    until(lambda: is_ready(root))
+    with workspace_lock(root, name="make run"):
+        with pytest.raises(BusyError, match=r"make run \(pid .* make down ARGS=--force"):
+            up.down(root)
+        assert process.poll() is None
+    up.down(root)
+    assert process.wait(timeout=20) == 0
+
+
+def test_a_service_that_cannot_start_is_named(tmp_path, monkeypatch):
+    def start(root, cron):
+        (root / ".work" / "logs").mkdir(parents=True)
+        (root / ".work" / "logs" / "up.log").write_text("no such thing\n\n")
+        return subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
+
+    monkeypatch.setattr(up, "start", start)
+    monkeypatch.setattr(up, "open_store", lambda root: None)
+    with pytest.raises(MiniGPTError, match=r"up does not start: no such thing"):
+        up.up(tmp_path, "* * * * *")
+
+
+def test_a_schedule_that_is_none_is_refused(capsys):
+    assert up.main(["--cron", "sometimes"]) == 2
+    assert "expected minute hour day month weekday" in capsys.readouterr().err
+
+
+def test_a_process_of_another_checkout_is_not_ours(tmp_path):
+    other = subprocess.Popen(["sleep", "60"], env=os.environ | {MARK: str(tmp_path / "other")})
+    try:
+        assert list(marked(tmp_path)) == []
+        assert psutil.Process(other.pid).is_running()
+    finally:
+        other.kill()
+        other.wait()

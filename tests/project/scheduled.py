@@ -1,0 +1,203 @@
+"""What test_schedule.py runs in the checkout, in a namespace with no network: `SCENARIO` below.
+
+One process, since addresses of the namespace are seen from inside only.
+"""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+
+from pipelines.services import marked, read_up
+
+ROOT = Path.cwd()
+LONG = 900.0
+FLOW = [sys.executable, "-m", "pipelines.release"]
+
+
+def say(text):
+    """A line with the time, seen at once."""
+    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+    sys.stdout.flush()
+
+
+def until(condition, what, seconds=LONG):
+    """The first true value of `condition()`."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError):  # a server that was killed a moment ago
+            if found := condition():
+                say(what)
+                return found
+        time.sleep(0.3)
+    raise AssertionError(f"waited in vain: {what}")
+
+
+def ask(path, query):
+    """Prefect's answer to a query."""
+    url = f"{read_up(ROOT)['services']['prefect']['url']}/api/{path}/filter"
+    headers = {"Content-Type": "application/json"}
+    request = urllib.request.Request(url, json.dumps(query).encode(), headers)
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        return json.load(answer)
+
+
+def nightly(*types, after=""):
+    """Runs of the schedule in one of those states that began after that time, oldest first."""
+    query = {
+        "flows": {"name": {"any_": ["release"]}},
+        "flow_runs": {"state": {"type": {"any_": list(types)}}},
+        "sort": "EXPECTED_START_TIME_ASC",
+    }
+    found = ask("flow_runs", query)
+    return [r for r in found if r["deployment_id"] and (r["start_time"] or "") > after]
+
+
+def now():
+    """As Prefect writes a time."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime())
+
+
+def change(tokens):
+    """Give the next run something to do: quantize and manifest, seconds of each."""
+    path = ROOT / "params.yaml"
+    text = path.read_text()
+    path.write_text(re.sub(r"(?m)^( +)logit_tokens: \d+", rf"\1logit_tokens: {tokens}", text))
+
+
+def up(*arguments):
+    """`make up`."""
+    return subprocess.run(
+        [sys.executable, "-m", "pipelines.up", *arguments],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+
+
+def service(name):
+    """The pid of a service that answers."""
+    found = read_up(ROOT)
+    return found["services"][name]["pid"] if found and found["ready"] else None
+
+
+def killed(name):
+    """SIGKILL a service, and see another take its place."""
+    old = service(name)
+    os.kill(old, signal.SIGKILL)
+    until(lambda: service(name) not in (None, old), f"{name} is up again after SIGKILL")
+
+
+def flow_process():
+    """The process of a scheduled run that is at work on a stage."""
+    for process in marked(ROOT):
+        with contextlib.suppress(psutil.Error):
+            if "lifeline" in " ".join(process.cmdline()) and "dvc" in process.cmdline():
+                return process.parent()
+    return None
+
+
+def fires_and_shows_every_stage():
+    """It starts by itself; a run by hand beside it is refused, and names it."""
+    change(65)
+    began = now()
+    said = up("--cron", "* * * * *")
+    assert "http://127.0.0.1:" in said, said
+    assert "is up already" in up(), "twice is once"
+    until(flow_process, "a scheduled run is at work")
+    beside = subprocess.run(FLOW, capture_output=True, text=True)
+    assert beside.returncode == 1, beside
+    assert "in use by the deployment nightly of make up" in beside.stderr, beside.stderr
+    run = until(lambda: nightly("COMPLETED", after=began), "the scheduled run has ended")[0]
+    assert "champion" in run["state"]["message"], run["state"]
+    children = ask("flow_runs", {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}})
+    tasks = ask("task_runs", {"flow_runs": {"id": {"any_": [children[0]["id"]]}}})
+    assert {task["name"].split("-")[0] for task in tasks} == set(stages()), tasks
+    return run
+
+
+def waits_for_a_run_by_hand():
+    """What fires while somebody is at work starts after him."""
+    change(66)
+    began = now()
+    by_hand = subprocess.Popen([*FLOW, "--wait"], stdout=subprocess.PIPE, text=True)
+    holder = ROOT / ".work" / "workspace.lock"
+    until(lambda: f'"pid": {by_hand.pid},' in holder.read_text(), "a run by hand is at work")
+    until(lambda: nightly("RUNNING", after=began), "the schedule has fired meanwhile")
+    assert by_hand.poll() is None
+    out = by_hand.communicate(timeout=LONG)[0]
+    assert by_hand.returncode == 0, out
+    ended = now()
+    done = until(
+        lambda: [r for r in nightly("COMPLETED", after=began) if r["end_time"] > ended],
+        "and has run after it",
+    )
+    assert done
+
+
+def goes_on_after_kills():
+    """The server, the schedule and the flow are killed in turn: the next run goes through."""
+    killed("prefect")
+    killed("schedule")
+    began = now()
+    until(lambda: nightly("COMPLETED", after=began), "a run after both kills")
+    change(67)
+    victim = until(flow_process, "a run is at work")
+    began = now()
+    victim.kill()
+    until(lambda: nightly("CRASHED"), "Prefect knows of the killed run")
+    until(lambda: nightly("COMPLETED", after=began), "the next run goes through")
+
+
+def ends_zombies():
+    """A run that is killed together with what had started it does not stay Running for ever."""
+    change(68)
+    victim = until(flow_process, "a run is at work")
+    began = now()
+    os.kill(service("schedule"), signal.SIGKILL)
+    victim.kill()
+    run = until(
+        lambda: [r for r in nightly("CRASHED") if "silent" in r["state"]["message"]],
+        "the server has noticed the silence",
+    )
+    assert len(run) == 1
+    until(lambda: nightly("COMPLETED", after=began), "the next run goes through")
+
+
+def leaves_nothing():
+    """`make down` ends all of it, also after the supervisor was killed."""
+    children = [service(name) for name in ("prefect", "schedule", "mlflow")]
+    os.kill(read_up(ROOT)["pid"], signal.SIGKILL)
+    up("--down", "--force")
+    assert list(marked(ROOT)) == []
+    assert not [pid for pid in children if psutil.pid_exists(pid)]
+
+
+def stages():
+    """The stages of dvc.yaml."""
+    from pipelines.dag import read_stages
+
+    return [stage.name for stage in read_stages(ROOT)]
+
+
+SCENARIO = (
+    fires_and_shows_every_stage,
+    waits_for_a_run_by_hand,
+    goes_on_after_kills,
+    ends_zombies,
+    leaves_nothing,
+)
+
+if __name__ == "__main__":
+    try:
+        for part in SCENARIO:
+            part()
+            say(f"holds: {part.__name__}")
+    finally:
+        up("--down", "--force")

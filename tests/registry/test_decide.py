@@ -1,0 +1,256 @@
+"""The gate and `compare` on versions in a store: on which text, by which model."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from typer.testing import CliRunner
+
+from minigpt.cli.main import app
+from minigpt.data.document import Document, read_documents, write_documents
+from minigpt.digest import file_digest, text_digest
+from minigpt.errors import RegistryError
+from minigpt.evaluation.passages import model_rows, write_passages
+from minigpt.evaluation.perplexity import bits_of_documents, model_score, window_over
+from minigpt.package import load_package
+from minigpt.registry import kept
+from minigpt.registry.compare import compare
+from minigpt.registry.config import GateConfig
+from minigpt.registry.frozen import frozen_set, keep
+from minigpt.registry.gate import decide
+from minigpt.registry.index import write_index
+from minigpt.registry.kept import kept_file
+from minigpt.registry.versions import DIGEST, find_version
+from minigpt.release.manifest import FileEntry, FileList
+from minigpt.tracking.relocate import relocate
+from minigpt.tracking.store import open_store
+
+NAME = "minigpt-test"
+GATE = GateConfig(min_passages=20)
+
+
+@pytest.fixture(scope="module")
+def world(registered, tmp_path_factory):
+    """A copy of the registered checkout; each test adds versions of its own."""
+    root = tmp_path_factory.mktemp("decide") / "copy"
+    shutil.copytree(registered.root, root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        relocate(root)
+    return type(registered)(root)
+
+
+@pytest.fixture
+def add(world, tmp_path):
+    """A function: register a version with version 1's model and what the checkout then holds."""
+
+    def add(documents=None, keeps=True, **figures):
+        root = tmp_path / "built"
+        names = ("data", "metrics", "release", "models", "exports")
+        for name in names:
+            shutil.copytree(world.root / name, root / name, dirs_exist_ok=True)
+        type(world)(root).build(**figures)
+        if documents:
+            write_documents(root / "data/documents/documents.parquet", documents)
+        return register(world, root, tmp_path / "kept", keeps)
+
+    return add
+
+
+def register(world, root, made, keeps=True):
+    """As `sync`, without the model: it is version 1's."""
+    shutil.rmtree(made, ignore_errors=True)
+    store = open_store(world.root)
+    for name in ("metrics", "release", "models"):
+        shutil.copytree(root / name, made / name)
+    write_index(made, read_documents(root / "data/documents"))
+    if keeps:
+        keep(root, made)
+    run = store.client.create_run(store.experiment_id).info.run_id
+    store.client.log_artifacts(run, str(made))
+    first = find_version(world.root, "1", NAME)
+    source = store.client.get_model_version_download_uri(NAME, "1")
+    model = source.split("/")[-2]
+    entry = store.client.create_model_version(
+        NAME, source, run, tags={DIGEST: first.digest}, model_id=model
+    )
+    return find_version(world.root, str(entry.version), NAME)
+
+
+def text_document(split, text, source="speeches", name=None):
+    role = "pretrain" if source == "plays" else "finetune"
+    name = name or split
+    return Document(
+        doc_id=f"{source}/{name}", text=text, source=source, role=role, work=name, lang="en",
+        licence="public domain", split=split, sha256=text_digest([text]), origin="-",
+    )  # fmt: skip
+
+
+def failed(world, challenger, champion, gate=GATE):
+    found = decide(world.root, open_store(world.root), challenger, champion, gate)
+    return {condition.about: condition.found for condition in found if not condition.holds}
+
+
+def test_the_first_version_is_judged_by_its_own_figures(world, add):
+    assert failed(world, add(), None) == {}
+    assert failed(world, add(tuned=2.7), None).keys() == {"speeches"}
+
+
+def test_a_better_challenger_passes_and_a_worse_one_is_refused_with_reasons(world, add):
+    champion = find_version(world.root, "1", NAME)
+    assert failed(world, add(tuned=1.7), champion) == {}
+    assert failed(world, add(tuned=1.8), champion) == {}
+    assert failed(world, add(tuned=1.88), champion) == {
+        "speeches": "1.88 against 1.80 bits per byte: worse by 0.08 (95 %: 0.08 to 0.08); "
+        "allowed: 0.00"
+    }
+    assert failed(world, add(tuned=1.88), champion, GATE.replace(max_worse=0.1)) == {}
+
+
+def test_one_that_trained_on_an_evaluation_document_is_refused_by_name(world, add):
+    champion = find_version(world.root, "1", NAME)
+    held_out = text_document("test", "test")
+    documents = [text_document("train", "test", name="again"), text_document("test", "other")]
+    found = failed(world, add(documents, tuned=1.2), champion)
+    assert found == {
+        "evaluation set": "it was trained on 2 of the 2 documents: "
+        f"plays/test ({held_out.sha256[:8]}…), speeches/test ({held_out.sha256[:8]}…)"
+    }
+
+
+def test_a_challenger_with_other_test_documents_is_run_on_the_champions(world, add):
+    """Its own figures, on easier text, would have won."""
+    text = "To be, or not to be, that is the question. " * 30
+    judged = [text_document("test", text), text_document("test", text, "plays")]
+    champion = judged_for_real(world, add, judged, bonus=0.5)
+    other = text_document("test", "easy text")
+    challenger = add([other, text_document("test", "easy", "plays")], tuned=1.0)
+    found = failed(world, challenger, champion, GATE.replace(min_passages=1))
+    package = load_package(world.root / "models/finetuned")
+    [bits] = bits_of_documents(
+        model_score(package.model), package.tokenizer, judged[:1], window_over(package.config)
+    )
+    figure = bits.bits.sum() / bits.token_bytes.sum()
+    assert found["speeches"].startswith(f"{figure:.2f} against {figure - 0.5:.2f} bits per byte")
+    assert found["speeches"].endswith("worse by 0.50 (95 %: 0.50 to 0.50); allowed: 0.00")
+
+
+def test_stored_figures_count_only_where_the_documents_are_the_same(world, add, capsys):
+    champion = find_version(world.root, "1", NAME)
+    capsys.readouterr()
+    assert failed(world, add(tuned=1.7), champion) == {}
+    assert "running" not in capsys.readouterr().err
+    other = [text_document("test", "other"), text_document("test", "other", "plays")]
+    challenger = add(other, tuned=1.0)  # passages of the same length, of another text
+    failed(world, challenger, champion)
+    said = capsys.readouterr().err
+    assert f"running finetuned of version {challenger.version} on" in said
+
+
+def judged_for_real(world, add, documents, bonus):
+    """A version that needs `bonus` bits per byte less for `documents` than its model does."""
+    version = add(documents)
+    store = open_store(world.root)
+    package = load_package(world.root / "models/finetuned")
+    found = bits_of_documents(
+        model_score(package.model), package.tokenizer, documents, window_over(package.config)
+    )
+    rows = [
+        row | {"bits": row["bits"] - bonus * row["bytes"]}
+        for measure in ("base", "finetuned")
+        for row in model_rows(measure, found, 1000)
+    ]
+    path = kept_file(store, version, "evaluation/passages.parquet", world.root)
+    write_passages(path.parent, rows)
+    listed = kept_file(store, version, "release/files.json", world.root)
+    relist(listed, "data/evaluation/passages.parquet", path)
+    return version
+
+
+def relist(listed, name, path):
+    files = FileList.model_validate_json(listed.read_text())
+    entry = FileEntry(path=name, size=path.stat().st_size, sha256=file_digest(path))
+    kept = [each for each in files.files if each.path != name]
+    listed.write_text(json.dumps(FileList(files=[*kept, entry]).model_dump()))
+
+
+def test_a_champion_from_before_sets_were_kept_is_run_where_the_documents_are_the_same(world, add):
+    same = add(keeps=False)
+    assert frozen_set(open_store(world.root), same) is None
+    found = failed(world, add(tuned=1.7), same, GATE.replace(min_passages=1))
+    assert found == {}  # one model, so both are run and are the same
+    other = add([text_document("test", "other")], keeps=False)
+    assert failed(world, add(), other).keys() == {"evaluation set"}
+
+
+def test_a_set_is_fetched_from_a_server(world, add, monkeypatch):
+    version = add(tuned=1.7)
+    here = frozen_set(open_store(world.root), version)
+    monkeypatch.setattr(kept, "local_path", lambda uri: None)  # as that of a server
+    assert frozen_set(open_store(world.root), version) == here
+    assert failed(world, version, find_version(world.root, "1", NAME)) == {}
+
+
+def test_a_kept_file_that_was_changed_is_named(world, add):
+    version = add()
+    store = open_store(world.root)
+    passages = kept_file(store, version, "evaluation/passages.parquet", world.root)
+    write_passages(passages.parent, [])
+    with pytest.raises(RegistryError, match=r"its evaluation/passages\.parquet cannot be used"):
+        frozen_set(store, version)
+    version = add()
+    documents = kept_file(store, version, "evaluation/documents.parquet", world.root)
+    changed = [replace(d, text="changed") for d in read_documents(documents.parent)]
+    write_documents(documents, changed)
+    with pytest.raises(RegistryError, match="the text of plays/test was changed"):
+        frozen_set(store, version)
+    kept_file(store, version, "metrics/evaluate.json", world.root).unlink()
+    with pytest.raises(RegistryError, match=r"its metrics/evaluate\.json is gone"):
+        failed(world, version, None)
+
+
+def test_a_set_that_is_not_what_was_built_is_not_kept(world, tmp_path):
+    root = tmp_path / "built"
+    shutil.copytree(world.root, root)
+    (root / "data/evaluation/samples.json").write_text("[]")
+    with pytest.raises(RegistryError, match="Run: dvc repro evaluate"):
+        keep(root, tmp_path / "kept")
+
+
+def test_speed_is_measured_where_it_has_a_budget(world, add):
+    found = failed(world, add(), None, GATE.replace(max_ms_per_token=1e-6))
+    assert found["speed"].endswith("ms a token; allowed 1e-06")
+    assert failed(world, add(), None, GATE.replace(max_ms_per_token=1e6)) == {}
+
+
+def test_compare_shows_figures_differences_and_samples_of_both(world, add, monkeypatch):
+    version = add(tuned=1.88)
+    monkeypatch.chdir(world.root)
+    (world.root / "params.yaml").write_text("release: {name: minigpt-test}\n")
+    done = CliRunner().invoke(app, ["compare", "1", version.version])
+    assert done.exit_code == 0, done.output
+    assert "speeches  finetuned  1.80  1.88" in done.output
+    assert "worse, +0.08 (95 %: +0.08 to +0.08)" in done.output
+    assert "a text of version 1" in done.output
+    assert "a text of {'tuned': 1.88}" in done.output
+    assert done.output.endswith(f"Next: minigpt registry promote {version.version}\n")
+    done = CliRunner().invoke(app, ["compare", "1", version.version, "--json"])
+    found = json.loads(done.stdout)
+    [figure] = [
+        f for f in found["figures"] if (f["source"], f["package"]) == ("speeches", "finetuned")
+    ]
+    assert figure["difference"]["point"] == pytest.approx(0.08)
+    assert figure["difference"]["clear"] is True
+
+
+def test_compare_lets_both_write_where_nothing_stored_is_shared(world, add):
+    store = open_store(world.root)
+    versions = find_version(world.root, "1", NAME), add()
+    found = compare(world.root, store, *versions, prompts=["To be"])
+    [pair] = found.samples
+    assert pair.prompt == "To be"
+    assert pair.first == pair.second != ""  # one model, one seed
+    old = add(keeps=False)
+    with pytest.raises(RegistryError, match="neither version"):
+        compare(world.root, store, old, old)
