@@ -74,7 +74,7 @@ def register(root: Path, params: Params, parent: str | None) -> tuple[str, str]:
 @task(cache_policy=NO_CACHE)
 def promote(root: Path, params: Params, version: str) -> tuple[str, str | None]:
     """What the version is now, and why it is no champion where the gate refused."""
-    from minigpt.registry import promote as registry
+    from minigpt.registry.promotion import promote as registry
 
     try:
         done = registry.promote(root, version, params)

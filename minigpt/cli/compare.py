@@ -8,7 +8,7 @@ import typer
 from minigpt.cli.shared import Json, model_name, project_root, show_json, show_table, talk
 
 if TYPE_CHECKING:
-    from minigpt.registry.compare import Comparison, Line
+    from minigpt.registry.promotion.compare import Comparison, Line
 
 EXCERPT = 300  # characters of a sample
 
@@ -33,7 +33,7 @@ def compare(
 
     Examples: minigpt compare champion challenger · minigpt compare 3 4 --prompt "ROMEO."
     """
-    from minigpt.registry.compare import compare as hold_against
+    from minigpt.registry.promotion.compare import compare as hold_against
     from minigpt.registry.versions import find_version
     from minigpt.tracking.store import open_store
 
@@ -48,7 +48,7 @@ def compare(
 
 def show(found: "Comparison") -> None:
     """The comparison for people."""
-    from minigpt.registry.bootstrap import decimals_for
+    from minigpt.registry.promotion.bootstrap import decimals_for
 
     one, other = found.first.version, found.second.version
     typer.echo(
@@ -85,7 +85,7 @@ def show(found: "Comparison") -> None:
 
 def verdict(line: "Line") -> str:
     """The difference in words, with its interval."""
-    from minigpt.registry.bootstrap import decimals_for
+    from minigpt.registry.promotion.bootstrap import decimals_for
 
     worse = line.difference
     if worse.point == 0:

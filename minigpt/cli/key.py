@@ -32,7 +32,7 @@ def new(openssf: Openssf = False, as_json: Json = False) -> None:
 
     Example: minigpt key new
     """
-    from minigpt.registry import keys as files
+    from minigpt.registry.provenance import keys as files
 
     path = files.openssf_path() if openssf else files.key_path()
     files.new_key(path, openssf=openssf)
@@ -51,7 +51,7 @@ def show(as_json: Json = False) -> None:
 
     Example: minigpt key show > alice.pub
     """
-    from minigpt.registry import keys as files
+    from minigpt.registry.provenance import keys as files
 
     own, path = files.public_key(), files.public_path(files.key_path())
     if own is None:
@@ -75,8 +75,8 @@ def sign(
     """
     root, name = project_root(), model_name()
     if openssf:
-        from minigpt.registry.keys import openssf_path, public_path
-        from minigpt.registry.openssf import SIGNATURE, sign_package
+        from minigpt.registry.provenance.keys import openssf_path, public_path
+        from minigpt.registry.provenance.openssf import SIGNATURE, sign_package
 
         package = sign_package(root, reference, name)
         public = public_path(openssf_path())
@@ -86,8 +86,8 @@ def sign(
             typer.echo(f"{reference} of {name} has {SIGNATURE}")
             talk(f"Next: model_signing verify key {package} --signature FILE --public_key {public}")
         return
-    from minigpt.registry.provenance import ENVELOPE
-    from minigpt.registry.provenance import sign as add_signature
+    from minigpt.registry.provenance.provenance import ENVELOPE
+    from minigpt.registry.provenance.provenance import sign as add_signature
 
     signed_by = add_signature(root, reference, name)
     if as_json:
@@ -105,7 +105,7 @@ def sbom(
 
     Example: minigpt registry sbom champion
     """
-    from minigpt.registry.sbom import BOM, write_bom
+    from minigpt.registry.provenance.sbom import BOM, write_bom
 
     bom = write_bom(project_root(), reference, model_name())
     if as_json:

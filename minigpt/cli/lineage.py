@@ -10,7 +10,7 @@ from minigpt.cli.shared import Json, model_name, project_root, show_json, talk
 from minigpt.errors import ParamsError
 
 if TYPE_CHECKING:
-    from minigpt.registry.lineage import Holding, Trace
+    from minigpt.registry.lineage.lineage import Holding, Trace
     from minigpt.registry.versions import Version
 
 
@@ -45,7 +45,7 @@ def lineage(
 
 def show_version(reference: str, stages: bool, as_json: bool) -> None:
     """Everything that is known about where one version comes from."""
-    from minigpt.registry.pedigree import pedigree
+    from minigpt.registry.lineage.pedigree import pedigree
 
     found = pedigree(project_root(), reference, model_name())
     if as_json:
@@ -63,7 +63,7 @@ def show_version(reference: str, stages: bool, as_json: bool) -> None:
 
 def show_text(what: str, as_json: bool) -> None:
     """Which versions learned from a text: of this project's model, then of others in the store."""
-    from minigpt.registry.lineage import trace_everywhere, wanted_by
+    from minigpt.registry.lineage.lineage import trace_everywhere, wanted_by
 
     root, name = project_root(), model_name()
     found = trace_everywhere(root, name, wanted_by(root, what))

@@ -9,8 +9,8 @@ from minigpt.cli.shared import show_table
 from minigpt.cli.versions import facts
 
 if TYPE_CHECKING:
-    from minigpt.registry.pedigree import Pedigree
-    from minigpt.registry.record import Record, SourceRecord, StageRecord
+    from minigpt.registry.lineage.pedigree import Pedigree
+    from minigpt.registry.lineage.record import Record, SourceRecord, StageRecord
 
 WIDTH = 100
 SPLITS = ("train", "val", "test")
@@ -106,7 +106,7 @@ def outcome(stage: "StageRecord") -> str:
 
 def judged(found: "Pedigree") -> Iterator[str]:
     """Figures with their intervals, and whom it replaced."""
-    from minigpt.registry.bootstrap import decimals_for
+    from minigpt.registry.promotion.bootstrap import decimals_for
 
     for number, each in enumerate(found.judged):
         unit, span = "" if number else " bits per byte", each.interval

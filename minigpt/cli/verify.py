@@ -8,7 +8,7 @@ import typer
 
 from minigpt.cli.shared import Json, model_name, project_root, show_json, show_table, talk
 from minigpt.errors import ParamsError
-from minigpt.registry.verdict import Report, lines, summary
+from minigpt.registry.verification.verdict import Report, lines, summary
 
 
 def add_to(app: typer.Typer) -> None:
@@ -35,7 +35,7 @@ def verify(
 
     Examples: minigpt verify champion · minigpt verify 3 --from-cache · minigpt verify 3 --signature
     """
-    from minigpt.registry import verify as proof
+    from minigpt.registry.verification import verify as proof
 
     if key is not None and not signature:
         raise ParamsError("--key belongs to --signature")
@@ -107,7 +107,7 @@ def check_signature(
     root: Path, reference: str, name: str, key: Path | None, as_json: bool
 ) -> dict[str, Any]:
     """Say whether the signed statement of a version holds."""
-    from minigpt.registry.provenance import check
+    from minigpt.registry.provenance.provenance import check
     from minigpt.registry.versions import find_version
     from minigpt.tracking.store import open_store
 

@@ -11,8 +11,8 @@ from minigpt.errors import RegistryError
 from minigpt.registry.versions import Version
 
 if TYPE_CHECKING:
-    from minigpt.registry.events import Event
-    from minigpt.registry.promote import Promotion
+    from minigpt.registry.promotion.events import Event
+    from minigpt.registry.promotion.promote import Promotion
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -85,7 +85,7 @@ def promote(
     Example: minigpt registry promote challenger
     """
     from minigpt.params import PARAMS, Params, load_params
-    from minigpt.registry.promote import promote as move
+    from minigpt.registry.promotion.promote import promote as move
 
     root = project_root()
     done = move(root, reference, load_params(Params, root / PARAMS), force, reason)
@@ -115,7 +115,7 @@ def rollback(
     Example: minigpt registry rollback --reason "it answers in verse"
     """
     from minigpt.params import PARAMS, Params, load_params
-    from minigpt.registry.promote import rollback as move
+    from minigpt.registry.promotion.promote import rollback as move
 
     root = project_root()
     done = move(root, load_params(Params, root / PARAMS), to, force, reason)
@@ -145,7 +145,7 @@ def show_log(as_json: Json = False) -> None:
 
     Example: minigpt registry log
     """
-    from minigpt.registry.history import log_of
+    from minigpt.registry.promotion.history import log_of
 
     found = log_of(project_root(), model_name())
     if as_json:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from minigpt.registry.record import Record, SourceRecord
+from minigpt.registry.lineage.record import Record, SourceRecord
 
 LIMITS = """\
 A model of this size knows the sound of its texts and little else: it states no facts, follows no

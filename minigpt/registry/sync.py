@@ -15,15 +15,15 @@ from minigpt.errors import RegistryError
 from minigpt.files import write_json
 from minigpt.registry.card import CardFacts, description, render
 from minigpt.registry.config import RegistryParams
-from minigpt.registry.frozen import keep as keep_evaluation
-from minigpt.registry.gate import main_figure
-from minigpt.registry.index import FACTS, write_index
+from minigpt.registry.lineage.index import FACTS, write_index
+from minigpt.registry.lineage.record import RECORD, Record, make_record
 from minigpt.registry.logged_model import library_of, log_model
-from minigpt.registry.mark import mark_inherited
 from minigpt.registry.mutex import only_changer
-from minigpt.registry.provenance import write_envelope
-from minigpt.registry.record import RECORD, Record, make_record
+from minigpt.registry.promotion.frozen import keep as keep_evaluation
+from minigpt.registry.promotion.gate import main_figure
+from minigpt.registry.provenance.provenance import write_envelope
 from minigpt.registry.source import SourceState, source_state
+from minigpt.registry.takedown.mark import mark_inherited
 from minigpt.registry.versions import (
     BITS,
     CHALLENGER,

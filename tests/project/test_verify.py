@@ -136,8 +136,12 @@ def test_a_verification_that_is_stopped_leaves_nothing_for_long(registered, numb
         time.sleep(0.2)
     assert registered_processes(registered) == []
     if number == signal.SIGKILL:
-        code = "from pathlib import Path\nfrom minigpt.registry.rebuild import clean_folder\n"
-        registered.run(sys.executable, "-c", f"{code}with clean_folder(Path()): pass")
+        code = (
+            "from pathlib import Path\n"
+            "from minigpt.registry.verification.rebuild import clean_folder\n"
+            "with clean_folder(Path()): pass"
+        )
+        registered.run(sys.executable, "-c", code)
     assert status(registered) == said
     nothing_left(registered)
 

@@ -5,7 +5,7 @@ from huggingface_hub import EvalResult, ModelCard
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from minigpt.registry.card import CardFacts, description, render
-from minigpt.registry.record import Record, SourceRecord
+from minigpt.registry.lineage.record import Record, SourceRecord
 from tests.registry.conftest import evaluation
 
 BOOK = {

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 from minigpt.cli.main import app
 from minigpt.errors import GateRefusedError, RegistryError
-from minigpt.registry import promote as promotions
-from minigpt.registry.gate import Condition
+from minigpt.registry.promotion import promote as promotions
+from minigpt.registry.promotion.gate import Condition
 from minigpt.tracking.store import open_store
 
 RUNNER = CliRunner()

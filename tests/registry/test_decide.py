@@ -15,12 +15,12 @@ from minigpt.evaluation.passages import model_rows, write_passages
 from minigpt.evaluation.perplexity import bits_of_documents, model_score, window_over
 from minigpt.package import load_package
 from minigpt.registry import kept
-from minigpt.registry.compare import compare
 from minigpt.registry.config import GateConfig
-from minigpt.registry.frozen import frozen_set, keep
-from minigpt.registry.gate import decide
-from minigpt.registry.index import write_index
 from minigpt.registry.kept import kept_file
+from minigpt.registry.lineage.index import write_index
+from minigpt.registry.promotion.compare import compare
+from minigpt.registry.promotion.frozen import frozen_set, keep
+from minigpt.registry.promotion.gate import decide
 from minigpt.registry.versions import DIGEST, find_version
 from minigpt.release.manifest import FileEntry, FileList
 from minigpt.tracking.relocate import relocate

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from minigpt.package import tensor_digest
-from minigpt.registry.difference import describe, read_slots, values
+from minigpt.registry.verification.difference import describe, read_slots, values
 
 NAME = "models/finetuned/model.safetensors"
 

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from minigpt.errors import RegistryError
-from minigpt.registry import events as log
-from minigpt.registry.chain import digest_of, joined, pieces
-from minigpt.registry.gate import Condition
-from minigpt.registry.history import champions, log_of
 from minigpt.registry.mutex import only_changer
+from minigpt.registry.promotion import events as log
+from minigpt.registry.promotion.chain import digest_of, joined, pieces
+from minigpt.registry.promotion.gate import Condition
+from minigpt.registry.promotion.history import champions, log_of
 from minigpt.registry.versions import find_version
 from minigpt.tracking import store as stores
 from minigpt.tracking.relocate import relocate

@@ -6,7 +6,7 @@ import yaml
 from minigpt.errors import ParamsError
 from minigpt.params import Params
 from minigpt.presets import to_yaml, with_exclusions
-from minigpt.registry.exclude import exclude, excluded, with_excluded
+from minigpt.registry.takedown.exclude import exclude, excluded, with_excluded
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 DECIMAL = "123456789012"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minigpt.registry.config import GateConfig
-from minigpt.registry.gate import against, budgets, judge, main_figure, refusal, rounding
+from minigpt.registry.promotion.gate import against, budgets, judge, main_figure, refusal, rounding
 
 EXPORTS = {
     "hf": {"greatest_logit_difference": 1e-6},

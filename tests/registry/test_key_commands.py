@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 
 from minigpt.cli.main import app
 from minigpt.errors import MissingExtraError, RegistryError
-from minigpt.registry import keys, provenance
+from minigpt.registry.provenance import keys, provenance
 from minigpt.registry.versions import find_version
 from minigpt.tracking.store import open_store
 

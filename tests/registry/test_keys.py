@@ -6,7 +6,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from securesystemslib.signer import SSlibKey
 
 from minigpt.errors import ParamsError, RegistryError
-from minigpt.registry import keys
+from minigpt.registry.provenance import keys
 
 
 @pytest.fixture

@@ -14,10 +14,10 @@ from minigpt.data.splits import cut_document
 from minigpt.digest import file_digest
 from minigpt.errors import ParamsError, RegistryError
 from minigpt.graph import read_graph
-from minigpt.registry.events import append
-from minigpt.registry.index import write_index
-from minigpt.registry.lineage import trace, trace_everywhere, versions_with, wanted_by
-from minigpt.registry.record import RECORD, Record, make_record, read_record
+from minigpt.registry.lineage.index import write_index
+from minigpt.registry.lineage.lineage import trace, trace_everywhere, versions_with, wanted_by
+from minigpt.registry.lineage.record import RECORD, Record, make_record, read_record
+from minigpt.registry.promotion.events import append
 from minigpt.registry.source import source_state
 from minigpt.registry.sync import sync
 from minigpt.registry.versions import BITS, TAKEN_DOWN, VERIFIED, find_version, list_versions

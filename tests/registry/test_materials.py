@@ -6,12 +6,12 @@ import pytest
 
 from minigpt.data.archives import pack_folder
 from minigpt.errors import RegistryError
-from minigpt.registry.compare_files import TOLERANCE, judge_figures
-from minigpt.registry.held import Held
-from minigpt.registry.materials import FETCHED, Places, bring
-from minigpt.registry.rebuild import Progress
-from minigpt.registry.verdict import Outcome
-from minigpt.registry.verify import explained, other_machine, other_packages
+from minigpt.registry.verification.compare_files import TOLERANCE, judge_figures
+from minigpt.registry.verification.held import Held
+from minigpt.registry.verification.materials import FETCHED, Places, bring
+from minigpt.registry.verification.rebuild import Progress
+from minigpt.registry.verification.verdict import Outcome
+from minigpt.registry.verification.verify import explained, other_machine, other_packages
 
 NAME = "minigpt-test"
 

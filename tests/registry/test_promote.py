@@ -16,13 +16,13 @@ from dataclasses import replace
 import pytest
 
 from minigpt.errors import GateRefusedError, ParamsError, RegistryError
-from minigpt.registry import events as log
 from minigpt.registry import mutex
-from minigpt.registry import promote as promotions
 from minigpt.registry.config import RegistryParams, ReleaseConfig
-from minigpt.registry.gate import Condition
-from minigpt.registry.history import log_of, rolled_back
-from minigpt.registry.promote import promote, rollback
+from minigpt.registry.promotion import events as log
+from minigpt.registry.promotion import promote as promotions
+from minigpt.registry.promotion.gate import Condition
+from minigpt.registry.promotion.history import log_of, rolled_back
+from minigpt.registry.promotion.promote import promote, rollback
 from minigpt.registry.sync import sync
 from minigpt.registry.versions import TAKEN_DOWN, find_version, list_versions, resolve
 from minigpt.tracking import owner

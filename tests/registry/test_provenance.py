@@ -16,8 +16,8 @@ from securesystemslib.signer import SSlibKey
 
 from minigpt.digest import file_digest
 from minigpt.errors import RegistryError
-from minigpt.registry import dsse, keys, provenance
 from minigpt.registry.config import RegistryParams, ReleaseConfig
+from minigpt.registry.provenance import dsse, keys, provenance
 from minigpt.registry.sync import sync
 from minigpt.registry.versions import find_version, list_versions
 from minigpt.tracking.store import open_store

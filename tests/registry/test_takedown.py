@@ -15,16 +15,16 @@ from minigpt.data.config import Bounds, Validation
 from minigpt.data.document import Document, write_documents
 from minigpt.data.shards import ShardWriter
 from minigpt.errors import GateRefusedError, ParamsError, RegistryError, StageError
-from minigpt.registry import events as log
-from minigpt.registry import takedown
 from minigpt.registry.config import RegistryParams, ReleaseConfig
-from minigpt.registry.exclude import excluded
-from minigpt.registry.index import index_of
 from minigpt.registry.kept import kept_bytes
-from minigpt.registry.mark import BEGIN, with_notice
-from minigpt.registry.promote import rollback
+from minigpt.registry.lineage.index import index_of
+from minigpt.registry.promotion import events as log
+from minigpt.registry.promotion.promote import rollback
 from minigpt.registry.sync import sync
-from minigpt.registry.takedown import carry_out, plan
+from minigpt.registry.takedown import takedown
+from minigpt.registry.takedown.exclude import excluded
+from minigpt.registry.takedown.mark import BEGIN, with_notice
+from minigpt.registry.takedown.takedown import carry_out, plan
 from minigpt.registry.versions import CHAMPION, find_version, list_versions
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tracking.relocate import relocate

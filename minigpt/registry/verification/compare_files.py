@@ -7,11 +7,11 @@ from typing import Any
 
 from minigpt.digest import file_digest, files_of
 from minigpt.graph import StageSpec, read_graph
-from minigpt.registry.difference import describe
-from minigpt.registry.held import LOCK, Held, outputs_of
-from minigpt.registry.makers import stages_of
-from minigpt.registry.originals import Originals
-from minigpt.registry.verdict import Outcome, Verdict
+from minigpt.registry.lineage.makers import stages_of
+from minigpt.registry.verification.difference import describe
+from minigpt.registry.verification.held import LOCK, Held, outputs_of
+from minigpt.registry.verification.originals import Originals
+from minigpt.registry.verification.verdict import Outcome, Verdict
 
 TOLERANCE = 0.02
 """Bits per byte between two kinds of machine: sums in another order move a training less than

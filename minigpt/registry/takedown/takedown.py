@@ -17,11 +17,11 @@ from minigpt.data.config import Validation
 from minigpt.data.document import DOCUMENTS, LICENCES, Document, read_documents
 from minigpt.errors import ParamsError, StageError
 from minigpt.process import tied, workspace_lock
-from minigpt.registry.exclude import exclude, excluded
-from minigpt.registry.lineage import HELD_OUT, Holding, Wanted, texts_of, trace, wanted_by
-from minigpt.registry.mark import mark, names_in
-from minigpt.registry.near import Near, near_duplicates
-from minigpt.registry.statement import Statement, state
+from minigpt.registry.lineage.lineage import HELD_OUT, Holding, Wanted, texts_of, trace, wanted_by
+from minigpt.registry.takedown.exclude import exclude, excluded
+from minigpt.registry.takedown.mark import mark, names_in
+from minigpt.registry.takedown.near import Near, near_duplicates
+from minigpt.registry.takedown.statement import Statement, state
 from minigpt.registry.versions import Version, champion_of, list_versions
 from minigpt.release.manifest import manifest_digest
 from minigpt.tracking.store import Store, is_new, open_store, refuse_unwritable

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minigpt.errors import GateRefusedError, ParamsError, RegistryError
-from minigpt.registry import events as log
 from minigpt.registry.config import GateConfig, RegistryParams
-from minigpt.registry.events import Event, Kind
-from minigpt.registry.gate import Condition, decide, refusal
-from minigpt.registry.history import champions, reconcile, rolled_back, was_champion
 from minigpt.registry.mutex import only_changer
+from minigpt.registry.promotion import events as log
+from minigpt.registry.promotion.events import Event, Kind
+from minigpt.registry.promotion.gate import Condition, decide, refusal
+from minigpt.registry.promotion.history import champions, reconcile, rolled_back, was_champion
 from minigpt.registry.versions import (
     CHAMPION,
     Version,

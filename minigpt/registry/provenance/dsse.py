@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from minigpt.errors import RegistryError
-from minigpt.registry.keys import key_id
+from minigpt.registry.provenance.keys import key_id
 
 IN_TOTO = "application/vnd.in-toto+json"
 

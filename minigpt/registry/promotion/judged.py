@@ -12,8 +12,8 @@ from minigpt.data.document import Document
 from minigpt.errors import RegistryError
 from minigpt.evaluation.config import EvaluateConfig
 from minigpt.machine import Machine
-from minigpt.registry.frozen import Frozen, Passages, cut_alike, passages_of
 from minigpt.registry.kept import kept_bytes, kept_file
+from minigpt.registry.promotion.frozen import Frozen, Passages, cut_alike, passages_of
 from minigpt.registry.versions import MODEL, Version, package_of
 from minigpt.tracking.store import Store
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from minigpt.digest import file_digest, text_digest
 from minigpt.errors import RegistryError
-from minigpt.registry.difference import describe, tensor_digests
-from minigpt.registry.held import FILES, MANIFEST, Held, outputs_of
-from minigpt.registry.originals import Originals, folder_list, object_path
-from minigpt.registry.verdict import Outcome, Verdict
+from minigpt.registry.verification.difference import describe, tensor_digests
+from minigpt.registry.verification.held import FILES, MANIFEST, Held, outputs_of
+from minigpt.registry.verification.originals import Originals, folder_list, object_path
+from minigpt.registry.verification.verdict import Outcome, Verdict
 from minigpt.release.manifest import load_manifest, manifest_digest
 
 KEPT = ("models/", "exports/", "metrics/", "data/validation.json")  # what a version holds whole

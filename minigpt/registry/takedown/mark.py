@@ -8,12 +8,12 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from minigpt.config import Config
-from minigpt.registry import events as log
-from minigpt.registry.gate import Condition
-from minigpt.registry.index import index_of
 from minigpt.registry.kept import kept_bytes
-from minigpt.registry.lineage import HELD_OUT, Holding
+from minigpt.registry.lineage.index import index_of
+from minigpt.registry.lineage.lineage import HELD_OUT, Holding
 from minigpt.registry.mutex import only_changer
+from minigpt.registry.promotion import events as log
+from minigpt.registry.promotion.gate import Condition
 from minigpt.registry.versions import TAKEN_DOWN, Version, versions_in
 from minigpt.tracking.mlflow_tracker import MlflowTracker
 from minigpt.tracking.store import Store, clear_errors

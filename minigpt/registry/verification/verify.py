@@ -19,12 +19,13 @@ import yaml
 from minigpt.errors import RegistryError
 from minigpt.graph import read_graph
 from minigpt.machine import Machine
-from minigpt.registry.compare_files import compare, trained_on
-from minigpt.registry.held import LOCK, Held, held_files, outputs_of
-from minigpt.registry.makers import stages_of
-from minigpt.registry.materials import ARCHIVES, FETCHED, Places, bring, fetch_archives
-from minigpt.registry.originals import Originals, cache_folder
-from minigpt.registry.rebuild import (
+from minigpt.registry.lineage.makers import stages_of
+from minigpt.registry.lineage.record import read_record
+from minigpt.registry.verification.compare_files import compare, trained_on
+from minigpt.registry.verification.held import LOCK, Held, held_files, outputs_of
+from minigpt.registry.verification.materials import ARCHIVES, FETCHED, Places, bring, fetch_archives
+from minigpt.registry.verification.originals import Originals, cache_folder
+from minigpt.registry.verification.rebuild import (
     check_out,
     clean_folder,
     own_environment,
@@ -32,9 +33,8 @@ from minigpt.registry.rebuild import (
     refuse_other_code,
     use_own_cache,
 )
-from minigpt.registry.record import read_record
-from minigpt.registry.rehash import check_cache, check_held, combine, refuse_other_list
-from minigpt.registry.verdict import Report
+from minigpt.registry.verification.rehash import check_cache, check_held, combine, refuse_other_list
+from minigpt.registry.verification.verdict import Report
 from minigpt.registry.versions import VERIFIED, Version, find_version
 from minigpt.tracking.store import Store, clear_errors, open_store
 

@@ -21,9 +21,9 @@ from minigpt.data.shards import open_tokens, read_manifest
 from minigpt.errors import PackageError, RegistryError
 from minigpt.files import rounded, to_json
 from minigpt.machine import Machine
-from minigpt.registry import events as log
-from minigpt.registry.index import INDEX, index_of
 from minigpt.registry.kept import kept_bytes
+from minigpt.registry.lineage.index import INDEX, index_of
+from minigpt.registry.promotion import events as log
 from minigpt.registry.versions import Version, champion_of, package_of
 from minigpt.release.text import shortened
 from minigpt.tokenizer.bpe import Tokenizer
@@ -31,7 +31,7 @@ from minigpt.tracking.mlflow_tracker import MlflowTracker
 from minigpt.tracking.store import Store
 
 if TYPE_CHECKING:
-    from minigpt.registry.takedown import Takedown
+    from minigpt.registry.takedown.takedown import Takedown
 
 FOLDER = "takedown"
 DOCUMENTS, TOKENS, TOKENIZER = Path("data/documents"), Path("data/tokens"), Path("models/tokenizer")

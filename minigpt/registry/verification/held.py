@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minigpt.errors import RegistryError
-from minigpt.registry.makers import stages_of
+from minigpt.registry.lineage.makers import stages_of
 from minigpt.registry.versions import MODEL, Version, resolve
 from minigpt.release.manifest import FileEntry, load_files
 from minigpt.tracking.store import Store, clear_errors, local_path

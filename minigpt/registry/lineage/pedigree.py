@@ -8,14 +8,14 @@ from typing import Any
 
 from minigpt.digest import digest
 from minigpt.errors import RegistryError
-from minigpt.registry.bootstrap import Interval, bits_per_byte
-from minigpt.registry.events import Event, read_all
-from minigpt.registry.frozen import frozen_set
-from minigpt.registry.history import MOVES
-from minigpt.registry.index import index_of
 from minigpt.registry.kept import kept_bytes
-from minigpt.registry.provenance import signer
-from minigpt.registry.record import Record, json_of, read_record
+from minigpt.registry.lineage.index import index_of
+from minigpt.registry.lineage.record import Record, json_of, read_record
+from minigpt.registry.promotion.bootstrap import Interval, bits_per_byte
+from minigpt.registry.promotion.events import Event, read_all
+from minigpt.registry.promotion.frozen import frozen_set
+from minigpt.registry.promotion.history import MOVES
+from minigpt.registry.provenance.provenance import signer
 from minigpt.registry.versions import CHAMPION, Version, find_version, versions_in
 from minigpt.tracking.store import Store, is_new, open_store
 

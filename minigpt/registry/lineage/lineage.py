@@ -14,9 +14,9 @@ from minigpt.data.document import Document
 from minigpt.data.text import CLEANING, cut_tail, pieces, tidy
 from minigpt.digest import file_digest, files_of
 from minigpt.errors import DataError, ParamsError
-from minigpt.registry.index import index_of
-from minigpt.registry.makers import names_in
-from minigpt.registry.record import SourceRecord, read_sources
+from minigpt.registry.lineage.index import index_of
+from minigpt.registry.lineage.makers import names_in
+from minigpt.registry.lineage.record import SourceRecord, read_sources
 from minigpt.registry.versions import Version, list_versions
 from minigpt.tracking.store import Store, is_new, open_store
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from minigpt.digest import file_digest
 from minigpt.errors import RegistryError
 from minigpt.process import run_dvc
-from minigpt.registry.held import Held, outputs_of
+from minigpt.registry.verification.held import Held, outputs_of
 
 
 def cache_folder(root: Path) -> Path:

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from minigpt.config import Config
 from minigpt.data.document import Document, read_documents
 from minigpt.digest import text_digest
-from minigpt.registry.index import index_of
 from minigpt.registry.kept import kept_bytes
-from minigpt.registry.makers import LOCK, Makers, hashes, stages_of
+from minigpt.registry.lineage.index import index_of
+from minigpt.registry.lineage.makers import LOCK, Makers, hashes, stages_of
 from minigpt.registry.source import SourceState
 from minigpt.registry.versions import Version
 from minigpt.tracking.store import Store, shown

@@ -20,7 +20,7 @@ from minigpt.errors import BusyError, RegistryError
 from minigpt.graph import read_graph
 from minigpt.machine import PREFIX
 from minigpt.process import WORK, holder_of, named, run_dvc, take_lock
-from minigpt.registry.held import LOCK, PATCH, Held
+from minigpt.registry.verification.held import LOCK, PATCH, Held
 
 FOLDER = WORK / "verify"
 SETTINGS = ("threads", "micro_batch", "compile")

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from minigpt.registry.bootstrap import Interval, decimals_for, difference
 from minigpt.registry.config import GateConfig
+from minigpt.registry.promotion.bootstrap import Interval, decimals_for, difference
 
 if TYPE_CHECKING:
     from minigpt.data.document import Document
-    from minigpt.registry.frozen import Frozen, Passages
+    from minigpt.registry.promotion.frozen import Frozen, Passages
     from minigpt.registry.versions import Version
     from minigpt.tracking.store import Store
 
@@ -43,7 +43,7 @@ def decide(
     Raises:
         RegistryError: a file of one of them is gone or was changed.
     """
-    from minigpt.registry.judged import metrics_of, ms_per_token
+    from minigpt.registry.promotion.judged import metrics_of, ms_per_token
 
     evaluation, quantization, exports = (
         metrics_of(store, challenger, stage) for stage in ("evaluate", "quantize", "export")
@@ -211,9 +211,9 @@ def _on_one_set(
     gate: GateConfig,
 ) -> list[Condition]:
     """The challenger and the champion on one evaluation set that the challenger did not learn."""
-    from minigpt.registry.frozen import cut_alike, frozen_set
-    from minigpt.registry.index import index_of
-    from minigpt.registry.judged import passages_on, run_on
+    from minigpt.registry.lineage.index import index_of
+    from minigpt.registry.promotion.frozen import cut_alike, frozen_set
+    from minigpt.registry.promotion.judged import passages_on, run_on
 
     own = frozen_set(store, challenger)
     kept = frozen_set(store, champion) if champion else None
@@ -240,8 +240,8 @@ def _on_one_set(
 
 def _judged_on(store: "Store", champion: "Version", other: "Frozen | None") -> bool:
     """Whether the test documents of a champion that kept no set are those of `other`."""
-    from minigpt.registry.frozen import identities
-    from minigpt.registry.index import index_of
+    from minigpt.registry.lineage.index import index_of
+    from minigpt.registry.promotion.frozen import identities
 
     index = index_of(store, champion) or []
     tested = identities(document for document in index if document.split == "test")

@@ -20,8 +20,8 @@ from minigpt.digest import file_digest, files_of
 from minigpt.errors import DataError, RegistryError
 from minigpt.files import write_bytes
 from minigpt.process import run_dvc
-from minigpt.registry.held import Held, outputs_of
-from minigpt.registry.originals import folder_list, object_path
+from minigpt.registry.verification.held import Held, outputs_of
+from minigpt.registry.verification.originals import folder_list, object_path
 
 ARCHIVES = "data/archives"
 LOCAL = Path("data/local")

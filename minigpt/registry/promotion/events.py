@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from minigpt.errors import RegistryError
-from minigpt.registry.chain import (
+from minigpt.registry.promotion.chain import (
     Event,
     Kind,
     breaks,
@@ -23,7 +23,7 @@ from minigpt.registry.chain import (
     joined,
     pieces,
 )
-from minigpt.registry.gate import Condition
+from minigpt.registry.promotion.gate import Condition
 from minigpt.registry.versions import Version
 from minigpt.tracking.mlflow_tracker import create_run, end_abandoned
 from minigpt.tracking.store import Store, artifacts_of, clear_errors, database_of

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from minigpt.errors import RegistryError
 from minigpt.extras import require
-from minigpt.registry.keys import PASSPHRASE, no_key, openssf_path
-from minigpt.registry.provenance import keep
+from minigpt.registry.provenance.keys import PASSPHRASE, no_key, openssf_path
+from minigpt.registry.provenance.provenance import keep
 from minigpt.registry.versions import find_version, resolve
 from minigpt.tracking.store import open_store
 

@@ -17,11 +17,18 @@ from minigpt import __version__
 from minigpt.digest import file_digest
 from minigpt.errors import MiniGPTError, RegistryError
 from minigpt.files import to_json, write_bytes, write_json
-from minigpt.registry import dsse
-from minigpt.registry.held import held_files
 from minigpt.registry.kept import kept_bytes
-from minigpt.registry.keys import key_id, key_path, no_key, public_key, public_path, signing_key
-from minigpt.registry.record import Record
+from minigpt.registry.lineage.record import Record
+from minigpt.registry.provenance import dsse
+from minigpt.registry.provenance.keys import (
+    key_id,
+    key_path,
+    no_key,
+    public_key,
+    public_path,
+    signing_key,
+)
+from minigpt.registry.verification.held import held_files
 from minigpt.registry.versions import Version, find_version
 from minigpt.release.manifest import Manifest, load_files
 from minigpt.tracking.store import Store, clear_errors, local_path, open_store, shown

@@ -10,9 +10,9 @@ from pydantic import ValidationError
 from minigpt.errors import RegistryError
 from minigpt.evaluation.config import SamplesConfig
 from minigpt.quantization.config import QuantizeConfig
-from minigpt.registry.bootstrap import Interval, difference
-from minigpt.registry.frozen import Frozen, Passages, frozen_set, params_of
-from minigpt.registry.judged import metrics_of, passages_on, run_on
+from minigpt.registry.promotion.bootstrap import Interval, difference
+from minigpt.registry.promotion.frozen import Frozen, Passages, frozen_set, params_of
+from minigpt.registry.promotion.judged import metrics_of, passages_on, run_on
 from minigpt.registry.versions import Version, package_of
 from minigpt.tracking.store import Store
 
@@ -150,7 +150,7 @@ def _lines(
 
 
 def _leaked(store: Store, frozen: Frozen, version: Version) -> list[str]:
-    from minigpt.registry.index import index_of
+    from minigpt.registry.lineage.index import index_of
 
     trained = {d.sha256 for d in index_of(store, version) or [] if d.split == "train"}
     return [d.doc_id for d in frozen.documents if d.sha256 in trained]

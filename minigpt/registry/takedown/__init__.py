@@ -1,0 +1,1 @@
+"""Take a document out, and prove it."""

@@ -1,0 +1,1 @@
+"""Prove a version: build it again, or hash again what is stored of it."""
