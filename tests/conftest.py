@@ -18,6 +18,7 @@ import yaml
 from hypothesis import settings
 
 from minigpt.parent import SHELLS
+from minigpt.tracking.relocate import relocate
 
 ROOT = Path(__file__).resolve().parent.parent
 # A busy machine is slow, not wrong; and what fails here must fail again.
@@ -201,12 +202,24 @@ def project(built: Project, tmp_path: Path) -> Project:
     return copy
 
 
-@pytest.fixture
-def registered(project: Project) -> Project:
-    """A copy whose own new store holds the version, as champion."""
+@pytest.fixture(scope="session")
+def registered_once(built: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A copy whose own new store holds the version, as champion. Read only: copy it."""
+    project = copy_of(built, tmp_path_factory.mktemp("registered") / "copy")
     project.minigpt("registry", "sync")
     project.minigpt("registry", "promote", "challenger")
     return project
+
+
+@pytest.fixture
+def registered(
+    registered_once: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Project:
+    """A copy with its store, as a person moves a checkout."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    shutil.copytree(registered_once.root, tmp_path / "copy", symlinks=True)
+    relocate(tmp_path / "copy")
+    return Project(tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")
