@@ -4,7 +4,7 @@ ARGS ?=
 
 .PHONY: run up down setup test lint prove lock help
 run setup test lint prove:  ## raw text → registered model · .venv · tests · style, types, imports · slow proofs
-	@$(PYTHON) bootstrap.py $@ $(if $(WAIT),--wait) $(ARGS)
+	@$(PYTHON) bootstrap.py $@ $(if $(and $(WAIT),$(filter run,$@)),--wait) $(ARGS)
 
 up down:  ## Prefect, the schedule and MLflow in a browser · end them
 	@$(PYTHON) bootstrap.py $@ $(ARGS)

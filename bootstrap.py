@@ -59,6 +59,9 @@ def main(arguments: list[str]) -> int:
             f"set-up failed: {' '.join(map(str, error.cmd))[:200]}\n"
             "The message above says why. Nothing but .venv was touched; run the same command again."
         )
+    except KeyboardInterrupt:
+        print("\nstopped; the same command sets up the rest", file=sys.stderr)
+        return 130
     action = commands[command]
     return action(rest) if action else 0
 

@@ -1,9 +1,12 @@
 """Write docs/images/prefect-run.png: the last run of every stage, as Prefect's UI shows it.
 
-    make up; python docs/make_screenshot.py; make down
+    make up
+    PYTHONPATH=. .venv/bin/python docs/make_screenshot.py
+    make down
 
-Needs a Chromium (Debian: apt-get install chromium; else CHROMIUM=PATH) and, for the picture to stay
-small, Pillow, which comes with the project's plots. Neither is a dependency of its own.
+Needs a completed run of the flow in Prefect's database (make run), a Chromium (Debian: apt-get
+install chromium; else CHROMIUM=PATH) and, for the picture to stay small, Pillow, which comes with
+the project's plots. Neither is a dependency of its own.
 """
 
 import json

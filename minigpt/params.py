@@ -8,6 +8,7 @@ section is refused before anything runs.
 import difflib
 from pathlib import Path
 from typing import Any, Self, TypeVar, get_args
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ValidationError, model_validator
@@ -98,6 +99,16 @@ class Params(
                 raise ValueError(
                     f"sources: none has role {role}, so there is nothing to {role} on; "
                     "minigpt preset shakespeare shows one of each"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _no_address_holds_a_password(self) -> Self:
+        for name, source in self.sources.items():
+            if "@" in urlsplit(getattr(source, "url", "")).netloc:
+                raise ValueError(
+                    f"sources.{name}.url: a user or password in an address would be seen in MLflow "
+                    "and in every version's provenance; fetch the file and name it with kind: local"
                 )
         return self
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 
 from minigpt.errors import ParamsError
 from minigpt.files import write_text
+from minigpt.log import say
 from minigpt.params import PARAMS, STAGE_PARAMS, Params, explain
 
 TEXT_SUFFIXES = {".txt", ".md", ".jsonl"}
@@ -68,10 +69,15 @@ def local_preset(root: Path, folder: Path) -> Params:
     changes = {"sources": kept | {name: own}, "release": {"name": f"minigpt-{name}"}}
     params = checked(merge(dumped(base), changes), "presets/local.yaml")
     if folder.resolve() != target.resolve():
-        for path in found:
-            copy = target / path.relative_to(folder)
+        copies = {target / path.relative_to(folder): path for path in found}
+        for copy, path in copies.items():
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
+        gone = [p for p in target.rglob("*") if p.suffix in TEXT_SUFFIXES and p not in copies]
+        for path in gone:  # what was deleted at home is not trained on any longer
+            path.unlink()
+        if gone:
+            say(f"removed from data/local/{name} what {folder} no longer holds: {len(gone)} files")
     return params
 
 

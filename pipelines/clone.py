@@ -12,6 +12,7 @@ from typing import Any
 
 from dvc.repo import Repo
 
+from minigpt.errors import MiniGPTError
 from minigpt.files import write_text
 from minigpt.machine import Machine
 from minigpt.process import WORK, run_dvc
@@ -109,15 +110,19 @@ def make(root: Path, target: Path) -> Clone:
     with Repo(root) as repo:
         cache = repo.cache.local_cache_dir
     if run_dvc(["cache", "dir", "-q", "--local", str(cache)], target, print):
-        raise OSError(f"{target}: dvc cache dir {cache} failed")
+        raise MiniGPTError(f"{target}: dvc cache dir {cache} failed")
     kept = {name: (target / name) for name in ("params.yaml", "dvc.lock")}
     return Clone(target, root, {n: p.read_bytes() for n, p in kept.items() if p.is_file()})
 
 
 def git(root: Path, *arguments: str, stdin: bytes | None = None) -> bytes:
-    """Run git in `root`, without the user's hooks; its output."""
+    """Run git in `root`, without the user's hooks; its output.
+
+    Raises:
+        MiniGPTError: git failed, in its own words.
+    """
     command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
     done = subprocess.run(command, cwd=root, input=stdin, capture_output=True, check=False)
     if done.returncode:
-        raise OSError(f"git {' '.join(arguments)[:80]}: {done.stderr.decode().strip()}")
+        raise MiniGPTError(f"git {' '.join(arguments)[:80]}: {done.stderr.decode().strip()}")
     return done.stdout

@@ -82,8 +82,12 @@ def promote(root: Path, params: Params, version: str) -> tuple[str, str | None]:
         return "challenger (refused as champion)", str(refusal)
     if not done.moved:
         return "champion", None
-    before = f"in place of version {done.before}" if done.before else "the first of its name"
-    return f"champion ({before}; it meets the absolute conditions)", None
+    if done.before is None:
+        return "champion (the first of its name; it meets the absolute conditions)", None
+    # The first that is held against the champion before is what a version is for.
+    compared = (f"{c.about} {c.found}" for c in done.conditions if " against " in c.found)
+    figures = next(compared, "the gate allows it")
+    return f"champion (in place of version {done.before}; {figures})", None
 
 
 @task(cache_policy=NO_CACHE)
@@ -118,7 +122,7 @@ def run(root: Path, wait: bool, debug: bool) -> int:
     """Check what must hold before anything starts, run the flow, tell how it ended."""
     load_params(Params, root / PARAMS)
     require_git(root)
-    with workspace_lock(root, wait=wait):
+    with workspace_lock(root, wait, "make run"):
         server_answers = start_server(root)
         if not debug:
             log_to_file(root)

@@ -3,16 +3,20 @@
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from minigpt.process import WORK, holder_of, take_lock
+from minigpt.process import WORK, holder_of, is_alive, take_lock
 
 LOCAL = "127.0.0.1"
 UP, UP_LOCK = WORK / "up.json", WORK / "up.lock"
+SUPERVISOR = "the supervisor of make up"
+"""What the lock says of its holder; who only asks holds it too, for an instant."""
+ASK_SECONDS = 5.0
 MARK = "MINIGPT_UP"
 """Environment of everything that `make up` started: the checkout. `make down` goes by it."""
 NIGHTLY = "0 3 * * *"
@@ -22,13 +26,24 @@ HEARTBEAT_SECONDS, ZOMBIE_SECONDS = 30, 90
 
 def supervisor_pid(root: Path) -> int | None:
     """The process that keeps the services of this checkout alive; None where none does."""
-    path = root / UP_LOCK
-    if not path.exists():
-        return None
-    if (lock := take_lock(path)) is None:
-        return int(holder_of(path)["pid"])
-    os.close(lock)
+    path, deadline = root / UP_LOCK, time.monotonic() + ASK_SECONDS
+    while path.exists() and time.monotonic() < deadline:
+        if (lock := take_lock(path)) is not None:
+            os.close(lock)
+            return None
+        holder = holder_of(path)
+        if holder["command"] == SUPERVISOR and is_alive(holder["pid"], "supervisor"):
+            return int(holder["pid"])
+        time.sleep(0.01)  # somebody else asks, or it has not written its name yet
     return None
+
+
+def become_supervisor(root: Path) -> int | None:
+    """The lock of the process that is to keep the services alive; None where another one is."""
+    while (lock := take_lock(root / UP_LOCK, SUPERVISOR)) is None:
+        if supervisor_pid(root) is not None:
+            return None
+    return lock
 
 
 def read_up(root: Path) -> dict[str, Any] | None:

@@ -22,15 +22,15 @@ import psutil
 from minigpt import log
 from minigpt.files import write_json
 from minigpt.log import say
-from minigpt.process import WORK, take_lock, tied
+from minigpt.process import WORK, tied
 from minigpt.tracking.store import open_store, tracking_uri
 from pipelines.services import (
     HEARTBEAT_SECONDS,
     LOCAL,
     MARK,
     UP,
-    UP_LOCK,
     a_port,
+    become_supervisor,
     without_proxy,
 )
 
@@ -61,6 +61,7 @@ class Service:
     needs: "Service | None" = None
     hanging: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     process: Any = None
+    child: int | None = None
     ready: bool = False
     failures: int = 0
     not_before: float = 0.0
@@ -72,11 +73,10 @@ class Service:
 
     def pid(self) -> int | None:
         """The service's own process: the lifeline's child."""
-        if self.process is None:
-            return None
-        with contextlib.suppress(psutil.Error, IndexError):  # it has just ended
-            return int(psutil.Process(self.process.pid).children()[0].pid)
-        return None
+        if self.process is not None and self.child is None:
+            with contextlib.suppress(psutil.Error, IndexError):  # not there yet, or ended
+                self.child = int(psutil.Process(self.process.pid).children()[0].pid)
+        return self.child
 
     def start(self, root: Path) -> None:
         """Start it, on the port it had where that is still free."""
@@ -99,7 +99,7 @@ class Service:
                 psutil.Process(pid).terminate()
                 psutil.Process(pid).wait(GENTLE_SECONDS)
         self.hanging.close()
-        self.process, self.ready = None, False
+        self.process, self.child, self.ready = None, None, False
 
     def answers(self) -> bool:
         """Whether it does what it is there for."""
@@ -174,8 +174,8 @@ def services(root: Path, cron: str) -> list[Service]:
 class Supervisor:
     """Looks after the services until it is told to stop."""
 
-    def __init__(self, root: Path, found: list[Service]) -> None:
-        self.root, self.services = root, found
+    def __init__(self, root: Path, found: list[Service], cron: str) -> None:
+        self.root, self.services, self.cron = root, found, cron
         self.told: Any = None
 
     def look(self) -> None:
@@ -208,6 +208,7 @@ class Supervisor:
         """Write up.json where something in it has changed."""
         state = {
             "pid": os.getpid(),
+            "cron": self.cron,
             "ready": all(service.ready for service in self.services),
             "failed": [s.name for s in self.services if s.failures >= GIVES_UP],
             "services": {
@@ -238,12 +239,12 @@ def main(argv: list[str] | None = None) -> int:
     stopping = threading.Event()
     for name in ("SIGTERM", "SIGINT"):
         signal.signal(getattr(signal, name), lambda *_: stopping.set())
-    lock = take_lock(root / UP_LOCK)
+    lock = become_supervisor(root)
     if lock is None:
         return 0  # two at once: the other one does it
     if tracking_uri(root).startswith("sqlite"):
         open_store(root)  # before two processes make it
-    supervisor = Supervisor(root, services(root, options.cron))
+    supervisor = Supervisor(root, services(root, options.cron), options.cron)
     try:
         while not stopping.wait(LOOK_SECONDS):
             supervisor.look()

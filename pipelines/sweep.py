@@ -232,13 +232,14 @@ def table(trials: Sequence[Trial], figure: str) -> list[str]:
         found = "failed" if trial.figure is None else f"{trial.figure:.4f}"
         lines.append(f"  {text:<{width}}  {found:>8}  {trial.name}")
     best = trials[0]
+    keep = f"dvc exp apply {best.name} && make run"
     return [
         *lines,
         f"best: {best} · {best.figure:.4f}",
         "",
         "Next",
-        f"  dvc exp apply {best.name} && make run   build and register with the best settings",
-        "  dvc exp show                         all of them, with every figure",
+        f"  {keep}  build and register with the best settings",
+        f"  {'dvc exp show':<{len(keep)}}  all of them, with every figure",
     ]
 
 
@@ -256,7 +257,7 @@ def main(argv: list[str] | None = None) -> int:
         root = Path.cwd()
         require_git(root)
         combinations(root, options.overrides)
-        with workspace_lock(root, wait=options.wait):
+        with workspace_lock(root, options.wait, "a sweep"):
             server_answers = start_server(root)
             if not options.debug:
                 log_to_file(root)

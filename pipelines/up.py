@@ -2,9 +2,11 @@
 
 Starts what is not up, and says where everything is; `make down` ends all of it.
 Another schedule: make up ARGS='--cron "30 5 * * 1"' (minute hour day month weekday, local time).
+To change the schedule of what is up: make down first.
 """
 
 import argparse
+import contextlib
 import os
 import signal
 import subprocess
@@ -30,19 +32,26 @@ WHAT = {
 }
 
 
-def up(root: Path, cron: str) -> list[str]:
-    """Start what is not up; where everything is.
+def up(root: Path, cron: str | None = None) -> list[str]:
+    """Start what is not up; where everything is. Without `cron`, as is or every night.
 
     Raises:
+        ParamsError: it is up with another schedule than `cron`.
         MiniGPTError: the store is not in order, or a service does not start.
     """
-    if (found := read_up(root)) and found["ready"]:
+    if (found := read_up(root)) and cron not in (None, found["cron"]):
+        raise ParamsError(
+            f"{root.name} is up already, with the schedule {found['cron']!r}; nothing was changed. "
+            f"For another: make down, then make up ARGS='--cron \"{cron}\"'"
+        )
+    if found and found["ready"]:
         return told(root, found, "is up already")
     began, supervisor, name = time.monotonic(), None, "up"
     if supervisor_pid(root) is None:
         open_store(root)  # a store that cannot be opened is told here, in one line
         end(list(marked(root)))  # what a killed one left
-        supervisor = start(root, cron)
+        log.say("starting Prefect, the schedule and MLflow's UI: about half a minute")
+        supervisor = start(root, cron or NIGHTLY)
     while time.monotonic() - began < START_SECONDS:
         found = read_up(root)
         if found and found["ready"]:
@@ -86,7 +95,8 @@ def down(root: Path, force: bool = False) -> list[str]:
     if not force:
         refuse_under_a_run(root, {process.pid for process in ours})
     if pid is not None:
-        os.kill(pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+            os.kill(pid, signal.SIGTERM)
         wait_until(lambda: supervisor_pid(root) is None, STOP_SECONDS)
     end(list(marked(root)))
     (root / UP).unlink(missing_ok=True)
@@ -125,9 +135,11 @@ def end(processes: list[psutil.Process]) -> None:
 def told(root: Path, found: dict[str, Any], how: str) -> list[str]:
     """Where everything is, and how to end it."""
     lines = [f"{root.name} {how}"]
-    for name, service in found["services"].items():
+    for name in (each for each in WHAT if each in found["services"]):
+        service = found["services"][name]
         place = service["url"] or f"pid {service['pid']}"
-        lines.append(f"  {name:<10}{place:<24}{WHAT[name]}")
+        when = f": {found['cron']}" if name == "schedule" else ""
+        lines.append(f"  {name:<10}{place:<24}{WHAT[name]}{when}")
     if "prefect" not in found["services"]:
         lines.append(f"  {'prefect':<10}{os.environ.get('PREFECT_API_URL')}  yours")
     if "mlflow" not in found["services"]:
@@ -169,7 +181,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="make up", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--cron", default=NIGHTLY, help=f"of the release flow; {NIGHTLY!r}")
+    parser.add_argument("--cron", help=f"of the release flow; without it {NIGHTLY!r}")
     parser.add_argument("--down", action="store_true", help="end everything")
     parser.add_argument("--force", action="store_true", help="down, though a run uses the server")
     options = parser.parse_args(argv)
@@ -179,11 +191,14 @@ def main(argv: list[str] | None = None) -> int:
         if options.down:
             lines = down(root, options.force)
         else:
-            check(options.cron)
+            check(options.cron or NIGHTLY)
             lines = up(root, options.cron)
     except MiniGPTError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped waiting; what was started goes on. To end it: make down\n")
+        return 130
     print("\n".join(lines))
     return 0
 

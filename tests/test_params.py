@@ -55,6 +55,22 @@ def test_a_training_without_a_source_is_refused_at_once(role):
         Params.model_validate(values)
 
 
+def test_a_password_in_an_address_is_refused_and_not_repeated():
+    values = Params().model_dump()
+    values["sources"]["private"] = {
+        "kind": "url",
+        "url": "https://me:hunter2@example.org/texts.zip",
+        "pin": {"filename": "texts.zip", "sha256": "0" * 64, "bytes": 9},
+        "role": "finetune",
+        "licence": "private",
+    }
+    with pytest.raises(ValidationError, match=r"sources\.private\.url: a user or pass") as refused:
+        Params.model_validate(values)
+    assert not any("hunter2" in problem["msg"] for problem in refused.value.errors())
+    values["sources"]["private"]["url"] = "https://example.org/texts.zip"
+    assert "private" in Params.model_validate(values).sources
+
+
 def test_a_layer_that_stays_in_8_bits_may_have_a_row_of_any_length():
     values = Params().model_dump()
     values["model"]["mlp_dim"] = 500

@@ -48,6 +48,19 @@ def test_a_folder_of_any_name_becomes_a_source(root, tmp_path, folder, name):
     assert (root / "data" / "local" / name / "a" / "first.txt").read_text() == "Some text.\n"
 
 
+def test_a_text_deleted_from_the_folder_is_no_longer_a_source(root, tmp_path, capsys):
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    for name in ("kept.txt", "deleted.txt"):
+        (folder / name).write_text("Some text.\n")
+    local_preset(root, folder)
+    (folder / "deleted.txt").unlink()
+    local_preset(root, folder)
+    copies = root / "data" / "local" / "letters"
+    assert sorted(path.name for path in copies.iterdir()) == ["kept.txt"]
+    assert "no longer holds: 1 files" in capsys.readouterr().err
+
+
 def test_a_folder_with_the_name_of_the_pretraining_source_is_refused(root, tmp_path):
     (tmp_path / "shakespeare").mkdir()
     (tmp_path / "shakespeare" / "mine.txt").write_text("Not his.\n")

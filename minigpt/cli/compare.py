@@ -39,6 +39,9 @@ def compare(
 
     root, name = project_root(), model_name()
     one, other = (find_version(root, reference, name) for reference in (first, second))
+    if one.version == other.version and not as_json:
+        talk(f"{first} and {second} are both {one.name} {one.version}. See: minigpt registry list")
+        return
     found = hold_against(root, open_store(root), one, other, tuple(prompt or ()))
     if as_json:
         show_json(facts(found))
@@ -72,7 +75,9 @@ def show(found: "Comparison") -> None:
         for number, text in ((one, pair.first), (other, pair.second)):
             words = " ".join(text.split())
             typer.echo(f"  {number:<4}{words[:EXCERPT]}{'…' if len(words) > EXCERPT else ''}")
-    if found.leaked:
+    if found.leaked is None:
+        talk("The document index of one is gone: nobody can tell whether it was trained on these.")
+    elif found.leaked:
         talk(
             f"One of them was trained on {len(found.leaked)} of these documents "
             f"({', '.join(found.leaked[:3])}): what it reaches on them says nothing."
@@ -105,7 +110,7 @@ def facts(found: "Comparison") -> dict[str, Any]:
         "second": found.second.version,
         "judged_on": found.judged_on.version,
         "documents": found.documents,
-        "leaked": list(found.leaked),
+        "leaked": None if found.leaked is None else list(found.leaked),
         "figures": [
             asdict(line)
             | {"difference": asdict(line.difference) | {"clear": line.difference.clear}}

@@ -1,5 +1,6 @@
 """`minigpt lineage`: where a version comes from, and which versions a text went into."""
 
+import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -76,7 +77,7 @@ def show_text(what: str, as_json: bool) -> None:
             typer.echo(line)
     trained = any(trace.trained for trace in found.values())
     talk(
-        f'Next: minigpt takedown {what} --reason "…" --dry-run'
+        f'Next: minigpt takedown {shlex.quote(what)} --reason "…" --dry-run'
         if trained
         else "Next: minigpt registry list"
     )

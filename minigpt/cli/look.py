@@ -1,5 +1,6 @@
 """Commands that look, plan and tidy: doctor, plan, report, preset, clean."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ from typing import Annotated
 import typer
 
 from minigpt.cli.shared import Json, project_root, show_json, show_table, talk
-from minigpt.errors import MiniGPTError, ParamsError
+from minigpt.errors import BusyError, MiniGPTError, ParamsError
 from minigpt.log import minutes
 from minigpt.machine import Machine
 
@@ -166,6 +167,8 @@ def clean(
 ) -> None:
     """Remove resumable state, reports and temporary files; models and runs stay.
 
+    Refused while something is at work here: a run, a verification, what `make up` started.
+
     Example: minigpt clean -y
     """
     from minigpt.process import workspace_lock
@@ -181,6 +184,7 @@ def clean(
     if not yes:
         typer.confirm(f"Remove {', '.join(path.name for path in found)}?", abort=True, err=True)
     with workspace_lock(root):
+        refuse_in_use(root)
         for path in found:
             for inner in path.iterdir():
                 if inner.is_dir():
@@ -188,3 +192,22 @@ def clean(
                 elif inner.suffix != ".lock":  # whoever holds one must stay visible
                     inner.unlink()
     talk(f"removed {', '.join(path.name for path in found)}")
+
+
+def refuse_in_use(root: Path) -> None:
+    """Refuse where a process of this folder still needs what it keeps in .work or .prefect.
+
+    Raises:
+        BusyError: one holds its lock.
+    """
+    from minigpt.process import WORK, holder_of, named, take_lock
+
+    for path in sorted((root / WORK).rglob("*.lock")):
+        if path.name == "workspace.lock":  # ours
+            continue
+        if (lock := take_lock(path)) is None:
+            raise BusyError(
+                f"{path.relative_to(root)} is held by {named(holder_of(path))}. Nothing was "
+                "removed; let it end (what `make up` started: make down), then try again"
+            )
+        os.close(lock)

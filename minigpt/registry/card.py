@@ -32,6 +32,7 @@ minigpt verify {version} --signature  # check the signed statement against every
 minigpt lineage {version}             # where every byte of it came from
 ```"""
 
+DESCRIBED = 5000  # characters that MLflow's column holds
 SPLITS = ("train", "val", "test")
 MODELS = {"base": "base model", "finetuned": "this model"}
 
@@ -91,7 +92,7 @@ def render(facts: CardFacts) -> str:
 
 def description(card: str) -> str:
     """The card as MLflow shows it beside the version: without metadata, as long as it may be."""
-    return card.split("---\n", 2)[2].strip()[:5000]
+    return card.split("---\n", 2)[2].strip()[:DESCRIBED]
 
 
 def metadata(facts: CardFacts) -> dict[str, Any]:

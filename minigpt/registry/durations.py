@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from minigpt.graph import read_graph
-from minigpt.tracking import find_run
-from minigpt.tracking.store import clear_errors, is_new, open_store
+from minigpt.tracking.mlflow_tracker import newest_run
+from minigpt.tracking.store import is_new, open_store
 
 
 def stage_durations(root: Path) -> dict[str, float]:
@@ -19,9 +19,6 @@ def stage_durations(root: Path) -> dict[str, float]:
     for name, stage in read_graph(root).items():
         if not all((root / out).exists() for out in stage.outs):
             continue
-        run_id = find_run(root, name, stage.output_digest(root))
-        if run_id is not None:
-            with clear_errors(store.uri):
-                info = store.client.get_run(run_id).info
-            seconds[name] = (info.end_time - info.start_time) / 1000
+        if (run := newest_run(store, name, stage.output_digest(root))) is not None:
+            seconds[name] = (run.info.end_time - run.info.start_time) / 1000
     return seconds

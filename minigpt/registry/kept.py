@@ -3,8 +3,14 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from minigpt.files import write_bytes
 from minigpt.registry.versions import Version
-from minigpt.tracking.store import Store, clear_errors, local_path
+from minigpt.tracking.store import Store, clear_errors, is_unreachable, local_path
+
+KEPT = ("models/", "exports/", "metrics/")
+"""How the outputs begin that a version holds."""
+CHECKED = "data/validation.json"
+"""What it holds of the data, beside its index."""
 
 
 def kept_bytes(store: Store, version: Version, path: str) -> bytes | None:
@@ -40,7 +46,26 @@ def kept_file(store: Store, version: Version, path: str, folder: Path) -> Path |
         try:
             found = Path(store.client.download_artifacts(version.run_id, path, str(folder)))
         except (MlflowException, OSError) as error:
-            if "Connection refused" in str(error) or "Max retries" in str(error):
+            if is_unreachable(error):
                 raise
             return None
     return found if found.is_file() else None
+
+
+def keep(store: Store, version: Version, path: str, data: bytes) -> None:
+    """Put a file among those of a version, under its path in the checkout.
+
+    Raises:
+        RegistryError: it cannot be written.
+    """
+    with clear_errors(store.uri):
+        base = local_path(store.client.get_run(version.run_id).info.artifact_uri)
+        if base is not None:  # whole or not at all, and where the store says now: MLflow caches
+            write_bytes(base / path, data)
+            return
+        with TemporaryDirectory() as folder:
+            file = Path(folder, Path(path).name)
+            file.write_bytes(data)
+            parent = Path(path).parent
+            place = None if parent == Path() else parent.as_posix()
+            store.client.log_artifact(version.run_id, str(file), place)

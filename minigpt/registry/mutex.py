@@ -14,6 +14,7 @@ from minigpt.errors import RegistryError
 from minigpt.tracking.owner import has_died, this_process
 from minigpt.tracking.store import Store, clear_errors, refuse_unwritable
 
+PREFIX = "lock."  # of the registered models that are locks
 WAIT_SECONDS = 30.0
 
 
@@ -25,7 +26,7 @@ def only_changer(store: Store, name: str) -> Iterator[None]:
         RegistryError: another process holds it, or the store cannot be written.
     """
     refuse_unwritable(store)
-    lock = f"lock.{name}.champion"
+    lock = f"{PREFIX}{name}.champion"
     deadline = time.monotonic() + WAIT_SECONDS
     while not _taken(store, lock):
         holder = _holder(store, lock)

@@ -15,6 +15,7 @@ from minigpt.errors import RegistryError
 from minigpt.files import write_json
 from minigpt.registry.card import CardFacts, description, render
 from minigpt.registry.config import RegistryParams
+from minigpt.registry.kept import CHECKED, KEPT
 from minigpt.registry.lineage.index import FACTS, write_index
 from minigpt.registry.lineage.record import RECORD, Record, make_record
 from minigpt.registry.logged_model import library_of, log_model
@@ -41,8 +42,7 @@ from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
 from minigpt.tracking.store import Store, clear_errors, open_store
 
 MANIFEST, FILES = Path("release/manifest.json"), Path("release/files.json")
-KEPT = ("models/", "exports/", "metrics/")  # outputs that a version holds
-ABOUT = ("data/validation.json", "params.yaml", "dvc.yaml", "dvc.lock")
+ABOUT = (CHECKED, "params.yaml", "dvc.yaml", "dvc.lock")
 
 
 def sync(root: Path, params: RegistryParams, parent: str | None = None) -> Version:
@@ -61,8 +61,7 @@ def sync(root: Path, params: RegistryParams, parent: str | None = None) -> Versi
     with only_changer(store, name):
         held = [v.version for v in versions_in(store, name) if v.digest == identity]
         number = held[0] if held else _register(store, root, name, manifest, identity, parent)
-        if not held:
-            mark_inherited(store, name, number)
+        mark_inherited(store, name, number)  # also of one whose registration was cut off here
         with clear_errors(store.uri):
             store.client.set_registered_model_alias(name, CHALLENGER, number)
     return find_version(root, number, name)

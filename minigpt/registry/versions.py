@@ -9,6 +9,7 @@ from typing import Any
 
 from minigpt.errors import PackageError, RegistryError
 from minigpt.files import new_folder
+from minigpt.registry import mutex
 from minigpt.tracking.store import (
     Store,
     clear_errors,
@@ -88,8 +89,10 @@ def find_version(root: Path, ref: str, name: str) -> Version:
         if what == version.version or what in version.aliases:
             return version
     if what.isdecimal():
-        known = f"1 to {versions[-1].version}" if len(versions) > 1 else "only 1"
-        raise RegistryError(f"{name} has no version {what} ({known}). See: minigpt registry list")
+        known = " to ".join(dict.fromkeys((versions[0].version, versions[-1].version)))
+        raise RegistryError(
+            f"{name} has no version {what} (it has {known}). See: minigpt registry list"
+        )
     raise RegistryError(
         f"no version of {name} is called {what} yet. See: minigpt registry list; "
         f"to make one champion: minigpt registry promote {versions[-1].version}"
@@ -112,8 +115,10 @@ def resolve(ref: str, root: Path, name: str) -> Path:
     return package_of(root, open_store(root), version)
 
 
-def package_of(root: Path, store: Store, version: Version) -> Path:
+def package_of(root: Path, store: Store, version: Version, copied_to: Path | None = None) -> Path:
     """The package folder of a version; a copy of it where a server keeps the files.
+
+    The copy is kept in the checkout for the next time; with `copied_to` it is made anew there.
 
     Raises:
         RegistryError: its files are gone.
@@ -122,7 +127,8 @@ def package_of(root: Path, store: Store, version: Version) -> Path:
         location = store.client.get_model_version_download_uri(version.name, version.version)
         folder = local_path(location)
         if folder is None:
-            folder = _fetched(store, location, root / ".cache" / "registry" / version.digest)
+            copied_to = copied_to or root / ".cache" / "registry" / version.digest
+            folder = _fetched(store, location, copied_to)
     package = folder / "artifacts" / Path(MODEL).name
     if not (package / "model.json").is_file():
         raise RegistryError(
@@ -142,6 +148,22 @@ def versions_in(store: Store, name: str) -> list[Version]:
         aliases = aliases_in(store, name)
     versions = [_version(entry, aliases) for entry in found]
     return sorted(versions, key=lambda version: int(version.version))
+
+
+def names_in(store: Store) -> list[str]:
+    """Every registered name of a store, sorted.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    names: set[str] = set()
+    token: str | None = ""
+    with clear_errors(store.uri):
+        while token is not None:
+            page = store.client.search_registered_models(page_token=token or None)
+            names |= {str(model.name) for model in page}
+            token = page.token or None
+    return sorted(name for name in names if not name.startswith(mutex.PREFIX))
 
 
 def champion_of(store: Store, name: str) -> Version | None:

@@ -6,6 +6,7 @@ import os
 import re
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +19,12 @@ from minigpt.tracking.store import Store, clear_errors, open_store
 from minigpt.tracking.tracker import Status, flatten
 
 if TYPE_CHECKING:
-    from mlflow.entities import Metric
+    from mlflow.entities import Metric, Run
     from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 PARENT_ENV = "MINIGPT_PARENT_RUN"  # carries the parent's id from the flow to a stage
 
 STAGE = "minigpt.stage"
-INPUT_DIGEST = "minigpt.input_digest"
 OUTPUT_DIGEST = "minigpt.output_digest"
 OWNER = "minigpt.process."  # tags: the process that a run belongs to
 
@@ -78,16 +78,28 @@ def find_run(root: Path, stage: str, output_digest: str) -> str | None:
     Raises:
         RegistryError: the store cannot be opened.
     """
-    store = open_store(root)
+    run = newest_run(open_store(root), stage, output_digest)
+    return str(run.info.run_id) if run else None
+
+
+def newest_run(
+    store: Store, stage: str, output_digest: str, until: datetime | None = None
+) -> "Run | None":
+    """As `find_run`, in an open store; `until`: of those that had begun by then.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    began = f" and attributes.start_time <= {int(until.timestamp() * 1000)}" if until else ""
     with clear_errors(store.uri):
         found = store.client.search_runs(
             [store.experiment_id],
             f"tags.`{STAGE}` = '{stage}' and tags.`{OUTPUT_DIGEST}` = '{output_digest}' "
-            "and attributes.status = 'FINISHED'",
+            f"and attributes.status = 'FINISHED'{began}",
             max_results=1,
             order_by=["attributes.start_time DESC"],
         )
-    return found[0].info.run_id if found else None
+    return found[0] if found else None
 
 
 def link_run(root: Path, parent: str, stage: str, output_digest: str) -> str | None:
@@ -96,11 +108,13 @@ def link_run(root: Path, parent: str, stage: str, output_digest: str) -> str | N
     Raises:
         RegistryError: the store cannot be opened.
     """
-    run_id = find_run(root, stage, output_digest)
-    if run_id is not None:
-        store = open_store(root)
-        with clear_errors(store.uri):
-            store.client.set_tag(parent, f"minigpt.run.{stage}", run_id)
+    store = open_store(root)
+    run = newest_run(store, stage, output_digest)
+    if run is None:
+        return None
+    run_id = str(run.info.run_id)
+    with clear_errors(store.uri):
+        store.client.set_tag(parent, f"minigpt.run.{stage}", run_id)
     return run_id
 
 

@@ -90,12 +90,17 @@ def clear_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        if "Connection refused" in str(error) or "Max retries" in str(error):
+        if is_unreachable(error):
             raise RegistryError(
                 f"{shown(uri)} cannot be reached. Start that server, or unset MLFLOW_TRACKING_URI."
             ) from error
         reason = (str(error).strip() or type(error).__name__).replace(uri.rstrip("/"), shown(uri))
         raise RegistryError(f"{shown(uri)}: {' '.join(reason.split())[:500]}") from error
+
+
+def is_unreachable(error: Exception) -> bool:
+    """Whether what MLflow raised means that no server answers."""
+    return "Connection refused" in str(error) or "Max retries" in str(error)
 
 
 def refuse_unwritable(store: Store) -> None:

@@ -1,5 +1,6 @@
 """The command line: help that shows examples, and exit codes."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typer.testing import CliRunner
 
 from minigpt import __version__
 from minigpt.cli.main import app
+from minigpt.process import take_lock
 
 RUNNER = CliRunner()
 COMMANDS = [
@@ -41,6 +43,20 @@ def test_clean_leaves_a_folder_that_is_no_project_alone(tmp_path, monkeypatch):
     done = RUNNER.invoke(app, ["clean", "--yes"])
     assert "is not a minigpt project" in str(done.exception)
     assert (tmp_path / "reports").is_dir()
+
+
+def test_clean_removes_nothing_while_something_is_at_work(tmp_path, monkeypatch):
+    (tmp_path / "dvc.yaml").touch()
+    state = tmp_path / ".work" / "pretrain"
+    state.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    lock = take_lock(tmp_path / ".work" / "up.lock", "make up")
+    refused = RUNNER.invoke(app, ["clean", "--yes"])
+    assert ".work/up.lock is held by make up" in str(refused.exception)
+    assert state.is_dir()
+    os.close(lock)
+    assert RUNNER.invoke(app, ["clean", "--yes"]).exit_code == 0
+    assert not state.exists()
 
 
 def test_doctor_imports_no_torch_unless_a_device_is_asked_for():

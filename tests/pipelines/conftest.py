@@ -25,7 +25,7 @@ try:
         sys.stderr.write(f"{name}: step 1/2\\n")
         sys.stderr.flush()
         if waits:
-            time.sleep(60)
+            time.sleep(600)
         if fails:
             sys.stderr.write(f"{name}: 2 documents fail\\n  a.txt  bad\\n")
             raise SystemExit(1)

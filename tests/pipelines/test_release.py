@@ -8,8 +8,10 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from minigpt.errors import MiniGPTError
 from minigpt.process import workspace_lock
+from minigpt.registry.promotion.gate import Condition
+from minigpt.registry.promotion.promote import Promotion
 from pipelines import server
-from pipelines.release import main
+from pipelines.release import main, promote
 
 
 @pytest.fixture
@@ -56,3 +58,18 @@ def test_a_configured_server_that_does_not_answer_is_named(inside, monkeypatch):
         ),
     ):
         server.start_server(inside)()
+
+
+@pytest.mark.parametrize(
+    ("before", "said"),
+    [
+        (None, "champion (the first of its name; it meets the absolute conditions)"),
+        ("1", "champion (in place of version 1; plays 1.78 against 1.86 bits per byte: better)"),
+    ],
+)
+def test_a_new_champion_is_shown_beside_the_one_before(before, said, tmp_path, monkeypatch):
+    compared = Condition("plays", "1.78 against 1.86 bits per byte: better", True)
+    conditions = (Condition("export onnx", "logits within 2e-05", True), compared)
+    done = Promotion(None, before, True, False, conditions)
+    monkeypatch.setattr("minigpt.registry.promotion.promote.promote", lambda *_: done)
+    assert promote.fn(tmp_path, None, "2") == (said, None)

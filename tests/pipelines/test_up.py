@@ -5,6 +5,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -12,10 +13,20 @@ import psutil
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from minigpt.errors import BusyError, MiniGPTError
-from minigpt.process import is_alive, workspace_lock
+from minigpt.errors import BusyError, MiniGPTError, ParamsError
+from minigpt.process import is_alive, take_lock, workspace_lock
 from pipelines import server, up
-from pipelines.services import LOCAL, MARK, a_port, marked, read_up, server_url
+from pipelines.services import (
+    LOCAL,
+    MARK,
+    UP_LOCK,
+    a_port,
+    become_supervisor,
+    marked,
+    read_up,
+    server_url,
+    supervisor_pid,
+)
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FAKE = """
@@ -40,7 +51,7 @@ sys.exit(supervisor.main(["--cron", "* * * * *"]))
 """
 
 
-def until(condition, seconds=30):
+def until(condition, seconds=90):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         if found := condition():
@@ -67,13 +78,13 @@ def running(tmp_path, monkeypatch):
     process = subprocess.Popen(
         [sys.executable, "-c", FAKE],
         cwd=tmp_path,
-        env=os.environ | {"WANTED": wanted, "PYTHONPATH": str(CHECKOUT)},
+        env=os.environ | {"WANTED": wanted, "PYTHONPATH": str(CHECKOUT), MARK: str(tmp_path)},
         start_new_session=True,
     )
     yield tmp_path, process, int(wanted)
     taken.close()
     up.down(tmp_path, force=True)
-    process.wait(timeout=20)
+    process.wait(timeout=60)
     assert list(marked(tmp_path)) == []
 
 
@@ -131,7 +142,7 @@ def test_the_server_is_not_taken_from_under_a_run_by_hand(running, monkeypatch):
             up.down(root)
         assert process.poll() is None
     up.down(root)
-    assert process.wait(timeout=20) == 0
+    assert process.wait(timeout=60) == 0
 
 
 def test_a_service_that_cannot_start_is_named(tmp_path, monkeypatch):
@@ -144,6 +155,31 @@ def test_a_service_that_cannot_start_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(up, "open_store", lambda root: None)
     with pytest.raises(MiniGPTError, match=r"up does not start: no such thing"):
         up.up(tmp_path, "* * * * *")
+
+
+def test_another_schedule_than_the_one_that_is_up_is_refused(tmp_path, monkeypatch):
+    found = {"ready": True, "cron": "0 3 * * *", "services": {}}
+    monkeypatch.setattr(up, "read_up", lambda root: found)
+    with pytest.raises(ParamsError, match=r"with the schedule '0 3 \* \* \*'.*make down, then"):
+        up.up(tmp_path, "5 4 * * *")
+    for same in (None, "0 3 * * *"):
+        assert up.up(tmp_path, same)[0].endswith("is up already")
+
+
+def test_who_only_asks_is_not_taken_for_the_supervisor(tmp_path):
+    def asked():  # as supervisor_pid of another process does
+        closing = threading.Timer(0.3, os.close, [take_lock(tmp_path / UP_LOCK)])
+        closing.start()
+        return closing
+
+    asking = asked()
+    assert supervisor_pid(tmp_path) is None
+    asking.join()
+    asking = asked()
+    lock = become_supervisor(tmp_path)
+    asking.join()
+    assert lock is not None
+    os.close(lock)
 
 
 def test_a_schedule_that_is_none_is_refused(capsys):

@@ -47,10 +47,14 @@ def test_the_second_run_finds_every_stage_unchanged(stranger):
 
 def test_the_commands_printed_at_the_end_work(stranger):
     project, said = stranger
-    commands = [line.split("  ")[1] for line in said.split("Next\n")[1].splitlines() if line]
+    block = said.split("Next\n")[1].split("\n\n")[0]  # a note may follow
+    commands = [line.split("  ")[1] for line in block.splitlines()]
     assert len(commands) == 3
-    for command in commands:
-        subprocess.run(command, shell=True, cwd=project.root, check=True, capture_output=True)
+    try:
+        for command in commands:
+            subprocess.run(command, shell=True, cwd=project.root, check=True, capture_output=True)
+    finally:
+        make(project, "down")  # one of them is make up
 
 
 def test_set_up_again_does_nothing(stranger):

@@ -140,7 +140,7 @@ class Killer:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         victim.send_signal(getattr(signal, f"SIG{name}"))
                 time.sleep(0.1)
-            wait_for(lambda: not any(map(is_living, alive)), seconds=15)
+            wait_for(lambda: not any(map(is_living, alive)), seconds=60)
             with contextlib.suppress(subprocess.TimeoutExpired):  # it may try a stage again
                 flow.wait(10)
             code = flow.poll()
@@ -152,7 +152,7 @@ class Killer:
             f"{found}: SIG{signals} to {whom}; the flow's exit code: {code}"
         )
         say(self.log[-1])
-        wait_for(lambda: not self.project.processes(""), seconds=20)
+        wait_for(lambda: not self.project.processes(""), seconds=60)
 
     def strikes(self, stages):
         """A strike in each of `stages` (in the graph's order), in every way before any again."""

@@ -17,7 +17,7 @@ from minigpt.package import load_package
 from minigpt.registry import kept
 from minigpt.registry.config import GateConfig
 from minigpt.registry.kept import kept_file
-from minigpt.registry.lineage.index import write_index
+from minigpt.registry.lineage.index import INDEX, write_index
 from minigpt.registry.promotion.compare import compare
 from minigpt.registry.promotion.frozen import frozen_set, keep
 from minigpt.registry.promotion.gate import decide
@@ -148,7 +148,7 @@ def test_stored_figures_count_only_where_the_documents_are_the_same(world, add, 
     assert f"running finetuned of version {challenger.version} on" in said
 
 
-def judged_for_real(world, add, documents, bonus):
+def judged_for_real(world, add, documents, bonus, cut=1000):
     """A version that needs `bonus` bits per byte less for `documents` than its model does."""
     version = add(documents)
     store = open_store(world.root)
@@ -159,7 +159,7 @@ def judged_for_real(world, add, documents, bonus):
     rows = [
         row | {"bits": row["bits"] - bonus * row["bytes"]}
         for measure in ("base", "finetuned")
-        for row in model_rows(measure, found, 1000)
+        for row in model_rows(measure, found, cut)
     ]
     path = kept_file(store, version, "evaluation/passages.parquet", world.root)
     write_passages(path.parent, rows)
@@ -242,6 +242,22 @@ def test_compare_shows_figures_differences_and_samples_of_both(world, add, monke
     ]
     assert figure["difference"]["point"] == pytest.approx(0.08)
     assert figure["difference"]["clear"] is True
+
+
+def test_compare_runs_both_where_the_stored_passages_were_cut_otherwise(world, add):
+    judged = [text_document("test", "To be, or not.\n" * 99, s) for s in ("speeches", "plays")]
+    first = judged_for_real(world, add, judged, bonus=0.5, cut=100)
+    found = compare(world.root, open_store(world.root), first, add(judged))
+    # One model on one text, whatever figures the first kept.
+    assert [line.difference.point for line in found.lines] == [0.0] * 4
+
+
+def test_compare_says_where_nobody_can_tell_what_a_version_was_trained_on(world, add, monkeypatch):
+    version = add()
+    kept_file(open_store(world.root), version, INDEX, world.root).unlink()
+    monkeypatch.chdir(world.root)
+    done = CliRunner().invoke(app, ["compare", f"{NAME}/1", f"{NAME}/{version.version}"])
+    assert "nobody can tell whether it was trained on these" in done.output
 
 
 def test_compare_lets_both_write_where_nothing_stored_is_shared(world, add):

@@ -15,7 +15,7 @@ from minigpt.digest import file_digest
 from minigpt.errors import ParamsError, RegistryError
 from minigpt.graph import read_graph
 from minigpt.registry.lineage.index import write_index
-from minigpt.registry.lineage.lineage import trace, trace_everywhere, versions_with, wanted_by
+from minigpt.registry.lineage.lineage import by_digest, trace, trace_everywhere, wanted_by
 from minigpt.registry.lineage.record import RECORD, Record, make_record, read_record
 from minigpt.registry.promotion.events import append
 from minigpt.registry.source import source_state
@@ -165,7 +165,7 @@ def test_a_text_is_found_however_it_is_given(story, tmp_path):
     letter = tmp_path / "anything.txt"  # its name does not matter, nor do its line ends
     letter.write_text("The harvest is in.\n")
     assert seen(story, letter) == ("2", "", "13")
-    [found] = versions_with(story.root, NAME, file_digest(letter)[:8])
+    [found] = trace(story.root, NAME, by_digest(file_digest(letter)[:8])).holdings
     assert (found.doc_id, found.split) == ("letters/1862-09.txt", "train")
     assert seen(story, found.sha256) == seen(story, found.sha256[:8].upper()) == ("2", "", "13")
     # Of a package: cleaned as its source cleans it.

@@ -28,6 +28,7 @@ from minigpt.registry.versions import TAKEN_DOWN, find_version, list_versions, r
 from minigpt.tracking import owner
 from minigpt.tracking import store as stores
 from minigpt.tracking.store import open_store
+from tests.registry.logs import whole_log
 
 NAME = "minigpt-test"
 PARAMS = RegistryParams(release=ReleaseConfig(name=NAME))
@@ -52,7 +53,7 @@ def champion(checkout):
 
 def history(checkout):
     """(kind, version, champion before) of every event, from a log whose chain holds."""
-    events = log.read(open_store(checkout.root), NAME)
+    events = whole_log(open_store(checkout.root), NAME)
     return [(event.kind, event.version, event.before) for event in events]
 
 
@@ -77,7 +78,7 @@ def test_a_refused_version_changes_nothing_but_the_log(changed, add_version):
     assert "2.5 against 2.0" in str(refusal.value)
     assert refusal.value.exit_code == 3
     assert all("champion" not in v.aliases for v in list_versions(changed.root, NAME))
-    [event] = log.read(open_store(changed.root), NAME)
+    [event] = whole_log(open_store(changed.root), NAME)
     assert event.conditions == (Condition("speeches", "2.5 against 2.0", False),)
     with pytest.raises(GateRefusedError):
         promote(changed.root, "2", PARAMS)
@@ -93,7 +94,7 @@ def test_force_needs_a_reason_and_logs_it(changed, add_version):
     assert champion(changed) == "1"
     done = promote(changed.root, "2", PARAMS, force=True, reason="a newer corpus")
     assert (done.before, done.forced, champion(changed)) == ("1", True, "2")
-    event = log.read(open_store(changed.root), NAME)[-1]
+    event = whole_log(open_store(changed.root), NAME)[-1]
     assert (event.before, event.forced, event.reason) == ("1", True, "a newer corpus")
 
 
@@ -242,7 +243,7 @@ def test_a_kill_before_champion_moved_leaves_it_and_the_next_change_says_so(
 def test_a_champion_from_before_the_log_began_can_be_restored(changed, add_version):
     client = open_store(changed.root).client
     client.set_registered_model_alias(NAME, "champion", "1")
-    assert log.read(open_store(changed.root), NAME) == []
+    assert whole_log(open_store(changed.root), NAME) == []
     assert client.get_experiment_by_name("minigpt-log") is None  # reading makes nothing
     add_version(1.7)
     promote(changed.root, "2", PARAMS)
@@ -374,7 +375,7 @@ def test_on_a_server_one_of_two_promotions_wins_and_the_log_is_whole(served, add
     add_version(1.7, served.root)
     promote(served.root, "3", PARAMS)
     assert rollback(served.root, PARAMS, reason=LONG).version.version == champion(served) == winner
-    event = log.read(open_store(served.root), NAME)[-1]
+    event = whole_log(open_store(served.root), NAME)[-1]
     assert (event.kind, event.version, event.reason) == ("rolled back", winner, LONG)
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -7,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from minigpt.digest import text_digest
 from minigpt.errors import RegistryError
 from minigpt.registry.config import RegistryParams, ReleaseConfig
 from minigpt.registry.sync import sync
-from minigpt.registry.versions import list_versions
+from minigpt.registry.versions import TAKEN_DOWN, list_versions
 from minigpt.tracking import open_parent
 from minigpt.tracking.store import local_path, open_store
 
@@ -53,6 +55,19 @@ def test_another_manifest_is_another_version(changed):
     found = sync(changed.root, PARAMS)
     assert (found.version, found.aliases, found.bits_per_byte) == ("2", ("challenger",), 1.7)
     assert [v.aliases for v in list_versions(changed.root, NAME)] == [(), ("challenger",)]
+
+
+def test_a_version_that_learned_from_what_was_taken_down_before_is_marked(changed):
+    texts = [text_digest(["train"]), text_digest(["another"])]
+    tag = {"documents": texts, "reason": "they asked; twice", "at": "2026-01-02T03:04:05+00:00"}
+    client = open_store(changed.root).client
+    client.set_model_version_tag(NAME, "1", TAKEN_DOWN, json.dumps(tag))
+    changed.build(tuned=1.7)
+    marked = json.loads(sync(changed.root, PARAMS).taken_down)
+    assert marked == tag | {"documents": texts[:1]}
+    client.delete_model_version_tag(NAME, "2", TAKEN_DOWN)  # as if cut off before it was marked
+    assert json.loads(sync(changed.root, PARAMS).taken_down) == marked
+    assert json.loads(sync(changed.root, PARAMS).taken_down) == marked
 
 
 def test_a_version_holds_what_it_is_made_of(registered, store):

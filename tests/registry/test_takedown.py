@@ -18,17 +18,18 @@ from minigpt.errors import GateRefusedError, ParamsError, RegistryError, StageEr
 from minigpt.registry.config import RegistryParams, ReleaseConfig
 from minigpt.registry.kept import kept_bytes
 from minigpt.registry.lineage.index import index_of
-from minigpt.registry.promotion import events as log
+from minigpt.registry.lineage.lineage import Holding
 from minigpt.registry.promotion.promote import rollback
 from minigpt.registry.sync import sync
 from minigpt.registry.takedown import takedown
 from minigpt.registry.takedown.exclude import excluded
-from minigpt.registry.takedown.mark import BEGIN, with_notice
+from minigpt.registry.takedown.mark import BEGIN, mark, with_notice
 from minigpt.registry.takedown.takedown import carry_out, plan
 from minigpt.registry.versions import CHAMPION, find_version, list_versions
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tracking.relocate import relocate
 from minigpt.tracking.store import open_store
+from tests.registry.logs import whole_log
 
 RUNNER = CliRunner()
 NAME = "minigpt-test"
@@ -36,6 +37,7 @@ PARAMS = RegistryParams(release=ReleaseConfig(name=NAME))
 BOUNDS = Validation(
     pretrain_bytes=Bounds(min=0, max=10**6), finetune_bytes=Bounds(min=0, max=10**6)
 )
+
 LETTER = " ".join(f"of the {n} letters that he sent to his sister" for n in range(30)) + "\n"
 COPY = "printed in 1901 with a foreword\n" + LETTER
 HELD = " ".join(f"the speech number {n} that was held out" for n in range(30)) + "\n"
@@ -171,7 +173,7 @@ def test_versions_that_learned_from_it_are_marked_in_tag_card_and_log(done):
         assert (note["documents"], note["reason"]) == ([LETTER_SHA], "she asked")
         assert LETTER_SHA in kept_bytes(store, version, "README.md").decode()
         assert LETTER_SHA in store.client.get_model_version(name, number).description
-        [event] = [e for e in log.read(store, name) if e.kind == "taken down"]
+        [event] = [e for e in whole_log(store, name) if e.kind == "taken down"]
         assert (event.version, event.reason) == (number, "she asked")
         assert LETTER_SHA in event.conditions[0].found
     for number in ("1", "3"):
@@ -196,7 +198,7 @@ def test_the_same_again_marks_nothing_twice(done):
     assert again.exclude == ()
     carry_out(done.root, NAME, again, "asked again", build=build(done.checkout))
     assert [v.version for v in list_versions(done.root, NAME)] == ["1", "2", "3"]
-    events = log.read(open_store(done.root), NAME)
+    events = whole_log(open_store(done.root), NAME)
     assert [e.kind for e in events].count("taken down") == 1
     card = kept_bytes(open_store(done.root), find_version(done.root, "2", NAME), "README.md")
     assert card.decode().count(BEGIN) == 1
@@ -336,6 +338,14 @@ def test_a_build_that_has_the_text_all_the_same_is_not_called_a_takedown(done):
     # Whoever builds it, from whatever params.yaml, what was taken down is known.
     note = json.loads(list_versions(done.root, NAME)[-1].taken_down)
     assert (LETTER_SHA in note["documents"], note["reason"]) == (True, "she asked")
+
+
+def test_a_second_reason_is_kept_though_the_first_has_its_words(changed):
+    store, version = open_store(changed.root), find_version(changed.root, "1", NAME)
+    for digest, reason in (("a" * 64, "they asked politely"), ("b" * 64, "asked")):
+        mark(store, version, [Holding(version, "train", "letters/one", digest)], reason)
+    noted = json.loads(find_version(changed.root, "1", NAME).taken_down)
+    assert noted["reason"] == "they asked politely; asked"
 
 
 def test_a_second_notice_takes_the_place_of_the_first():

@@ -2,7 +2,10 @@ import pytest
 
 from minigpt.errors import PackageError, RegistryError
 from minigpt.package import load_package
-from minigpt.registry.versions import find_version, list_versions, resolve
+from minigpt.registry import versions
+from minigpt.registry.verification import held
+from minigpt.registry.versions import find_version, list_versions, package_of, resolve
+from minigpt.tracking.store import open_store
 
 NAME = "minigpt-test"
 
@@ -56,6 +59,20 @@ def test_what_is_not_there_is_said_in_one_line(registered, ref, said):
         find_version(registered.root, ref, NAME)
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_servers_model_is_fetched_anew_to_be_proven(changed, monkeypatch):
+    weights = "models/finetuned/model.safetensors"
+    [version], store = list_versions(changed.root, NAME), open_store(changed.root)
+    stored = package_of(changed.root, store, version) / "model.safetensors"
+    for module in (versions, held):
+        monkeypatch.setattr(module, "local_path", lambda uri: None)  # as that of a server
+    copy = package_of(changed.root, store, version)
+    assert copy.is_relative_to(changed.root / ".cache")
+    stored.write_bytes(b"spoilt")
+    with held.held_files(changed.root, store, version) as files:
+        assert files.need(weights).read_bytes() == b"spoilt"
+    assert (copy / "model.safetensors").read_bytes() != b"spoilt"
 
 
 def test_files_that_are_gone_are_named(changed):

@@ -26,6 +26,11 @@ def write_index(folder: Path, documents: Iterable[Document]) -> None:
     write_bytes(folder / INDEX, buffer.getvalue())
 
 
+def learned(documents: Iterable[Document]) -> set[str]:
+    """The sha256 of the texts that a version with these documents was trained on."""
+    return {document.sha256 for document in documents if document.split == "train"}
+
+
 def index_of(store: Store, version: Version) -> list[Document] | None:
     """The documents of a version, texts left out; None where its index is gone.
 

@@ -6,6 +6,7 @@ A text is known by digests: its own, that of the file it lay in and that of the 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
@@ -15,9 +16,8 @@ from minigpt.data.text import CLEANING, cut_tail, pieces, tidy
 from minigpt.digest import file_digest, files_of
 from minigpt.errors import DataError, ParamsError
 from minigpt.registry.lineage.index import index_of
-from minigpt.registry.lineage.makers import names_in
 from minigpt.registry.lineage.record import SourceRecord, read_sources
-from minigpt.registry.versions import Version, list_versions
+from minigpt.registry.versions import Version, list_versions, names_in
 from minigpt.tracking.store import Store, is_new, open_store
 
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
@@ -45,6 +45,14 @@ class Wanted:
     path: str | None = None
     """In the checkout: where a local source may have had it."""
 
+    @cached_property
+    def _lengths(self) -> tuple[int, ...]:
+        return tuple({len(digest) for digest in self.digests})
+
+    def has(self, digest: str) -> bool:
+        """Whether this digest, or its first digits, are looked for."""
+        return any(digest[:length] in self.digests for length in self._lengths)
+
 
 @dataclass(frozen=True)
 class Trace:
@@ -68,16 +76,6 @@ class Trace:
     def held_out(self) -> tuple[Version, ...]:
         """The versions that held it, or a part of it, out."""
         return _versions(h for h in self.holdings if h.split in HELD_OUT)
-
-
-def versions_with(root: Path, name: str, digest: str) -> list[Holding]:
-    """The documents of every version of `name` with this digest, or out of an archive with it.
-
-    Raises:
-        ParamsError: it is no digest: fewer than 8 hex digits, or something else.
-        RegistryError: the store cannot be read.
-    """
-    return list(trace(root, name, by_digest(digest)).holdings)
 
 
 def trace(root: Path, name: str, wanted: Wanted) -> Trace:
@@ -112,7 +110,8 @@ def trace_everywhere(root: Path, name: str, wanted: Wanted) -> dict[str, Trace]:
         RegistryError: the store or the index of a version cannot be read.
     """
     found = {name: trace(root, name, wanted)}
-    for other in [] if is_new(root) else sorted(names_in(open_store(root)) - {name}):
+    others = [] if is_new(root) else names_in(open_store(root))
+    for other in (each for each in others if each != name):
         elsewhere = trace(root, other, wanted)
         if elsewhere.holdings or elsewhere.namesakes:
             found[other] = elsewhere
@@ -189,19 +188,12 @@ def _digests(path: Path) -> Iterator[str]:
 def _matching(
     store: Store, version: Version, documents: Iterable[Document], wanted: Wanted
 ) -> Iterator[Document]:
-    lengths: dict[int, set[str]] = {}
-    for digest in wanted.digests:
-        lengths.setdefault(len(digest), set()).add(digest)
-
-    def is_wanted(digest: str) -> bool:
-        return any(digest[:length] in known for length, known in lengths.items())
-
-    sources = read_sources(store, version) if lengths else ()
-    whole = {s.name for s in sources if any(map(is_wanted, s.archives.values()))}
+    sources = read_sources(store, version) if wanted.digests else ()
+    whole = {s.name for s in sources if any(map(wanted.has, s.archives.values()))}
     return (
         d
         for d in documents
-        if d.source in whole or is_wanted(d.sha256) or is_wanted(d.origin.partition(":")[0])
+        if d.source in whole or wanted.has(d.sha256) or wanted.has(d.origin.partition(":")[0])
     )
 
 

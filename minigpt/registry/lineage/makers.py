@@ -3,17 +3,14 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from minigpt.registry.kept import kept_bytes
-from minigpt.registry.versions import Version, versions_in
-from minigpt.tracking.mlflow_tracker import OUTPUT_DIGEST, STAGE
-from minigpt.tracking.store import Store, clear_errors
-
-if TYPE_CHECKING:
-    from mlflow.entities import Run
+from minigpt.registry.versions import Version, names_in, versions_in
+from minigpt.tracking.mlflow_tracker import newest_run
+from minigpt.tracking.store import Store
 
 PARENT = "mlflow.parentRunId"
 LOCK = "dvc.lock"
@@ -46,7 +43,9 @@ class Makers:
         Raises:
             RegistryError: the store cannot be read.
         """
-        run = self._run(stage, output_digest) if output_digest else None
+        if output_digest is None:
+            return None
+        run = newest_run(self._store, stage, output_digest, self._until)
         if run is None:
             return None
         if self._parent is None or run.data.tags.get(PARENT) != self._parent:
@@ -55,18 +54,6 @@ class Makers:
                 if hashes(self._lock(version).get(stage, {}).get("outs", [])) == outs:
                     return Maker(run.info.run_id, f"{version.name} {version.version}")
         return Maker(run.info.run_id, None)
-
-    def _run(self, stage: str, output_digest: str) -> "Run | None":
-        until = int(self._until.timestamp() * 1000)
-        with clear_errors(self._store.uri):
-            found = self._store.client.search_runs(
-                [self._store.experiment_id],
-                f"tags.`{STAGE}` = '{stage}' and tags.`{OUTPUT_DIGEST}` = '{output_digest}' "
-                f"and attributes.status = 'FINISHED' and attributes.start_time <= {until}",
-                max_results=1,
-                order_by=["attributes.start_time DESC"],
-            )
-        return found[0] if found else None
 
     def _earlier(self, since: datetime) -> Iterator[Version]:
         """Versions of any name that were registered after a run began, oldest first."""
@@ -79,22 +66,6 @@ class Makers:
         if version.run_id not in self._locks:
             self._locks[version.run_id] = stages_of(kept_bytes(self._store, version, LOCK))
         return self._locks[version.run_id]
-
-
-def names_in(store: Store) -> set[str]:
-    """Every name that is registered in a store.
-
-    Raises:
-        RegistryError: the store cannot be read.
-    """
-    names: set[str] = set()
-    token: str | None = ""
-    with clear_errors(store.uri):
-        while token is not None:
-            page = store.client.search_registered_models(page_token=token or None)
-            names |= {str(model.name) for model in page}
-            token = page.token or None
-    return names
 
 
 def stages_of(lock: bytes | None) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from pydantic import ValidationError
 from minigpt.errors import RegistryError
 from minigpt.evaluation.config import SamplesConfig
 from minigpt.quantization.config import QuantizeConfig
+from minigpt.registry.lineage.index import index_of, learned
 from minigpt.registry.promotion.bootstrap import Interval, difference
 from minigpt.registry.promotion.frozen import Frozen, Passages, frozen_set, params_of
-from minigpt.registry.promotion.judged import metrics_of, passages_on, run_on
+from minigpt.registry.promotion.judged import both_on, metrics_of, run_on
 from minigpt.registry.versions import Version, package_of
 from minigpt.tracking.store import Store
 
@@ -52,8 +53,9 @@ class Comparison:
     judged_on: Version
     documents: int
     """In that evaluation set."""
-    leaked: Sequence[str]
-    """Documents of it that the second was trained on: its figures are too good."""
+    leaked: Sequence[str] | None
+    """Documents of it that the other one was trained on: its figures are too good. None: that
+    one's document index is gone, so nobody can tell."""
     lines: Sequence[Line]
     sizes: Mapping[str, tuple[float | None, float | None]]
     """Megabytes of each package's weights."""
@@ -70,7 +72,7 @@ def compare(
     Raises:
         RegistryError: neither kept its evaluation set, or files of one are gone.
     """
-    sets = [frozen_set(store, version) for version in (first, second)]
+    sets = frozen_set(store, first), frozen_set(store, second)
     frozen = sets[0] or sets[1]
     if frozen is None:
         raise RegistryError(
@@ -79,10 +81,10 @@ def compare(
         )
     lines = []
     for package in MEASURED:
-        pair = [
-            _passages(root, store, version, own, frozen, package)
-            for version, own in zip((first, second), sets, strict=True)
-        ]
+        if package in ROUNDED:
+            pair = [_rounded(root, store, each, frozen, package) for each in (first, second)]
+        else:
+            pair = list(both_on(root, store, (first, second), sets, frozen, package))
         lines += _lines(package, frozen.roles, *pair)
     sizes = [metrics_of(store, version, "quantize") for version in (first, second)]
     return Comparison(
@@ -100,17 +102,10 @@ def compare(
     )
 
 
-def _passages(
-    root: Path,
-    store: Store,
-    version: Version,
-    own: Frozen | None,
-    frozen: Frozen,
-    package: str,
+def _rounded(
+    root: Path, store: Store, version: Version, frozen: Frozen, package: str
 ) -> Passages | None:
-    """What a package needs; a rounded one on the text that quantize measures. None: it has none."""
-    if package not in ROUNDED:
-        return passages_on(root, store, version, own, frozen, package)
+    """What a rounded package needs on the text that quantize measures; None: it has none."""
     if package not in metrics_of(store, version, "quantize"):
         return None
     from minigpt.release.text import shortened
@@ -149,10 +144,10 @@ def _lines(
     return lines
 
 
-def _leaked(store: Store, frozen: Frozen, version: Version) -> list[str]:
-    from minigpt.registry.lineage.index import index_of
-
-    trained = {d.sha256 for d in index_of(store, version) or [] if d.split == "train"}
+def _leaked(store: Store, frozen: Frozen, version: Version) -> list[str] | None:
+    if (index := index_of(store, version)) is None:
+        return None
+    trained = learned(index)
     return [d.doc_id for d in frozen.documents if d.sha256 in trained]
 
 

@@ -31,7 +31,7 @@ from minigpt.tracking.store import Store, artifacts_of, clear_errors, database_o
 LOG = "minigpt-log"  # the experiment
 HEAD = "minigpt.log_head"  # tag of the registered model: digest of its newest event
 
-__all__ = ["Event", "Kind", "append", "read", "read_all", "user"]
+__all__ = ["Event", "Kind", "append", "read_all", "user"]
 
 
 def append(
@@ -81,22 +81,14 @@ def append(
     return replace(event, digest=digest, run_id=run_id)
 
 
-def read(store: Store, name: str) -> list[Event]:
-    """The events of a name, oldest first; none in a store that has no log yet.
+def read_all(store: Store, name: str) -> tuple[list[Event], list[str]]:
+    """The events that can be read, oldest first, and what is wrong with the log.
+
+    A store that has no log yet has no events.
 
     Raises:
-        RegistryError: an event was changed, deleted or is missing; it is named.
+        RegistryError: the store cannot be read.
     """
-    events, problems = read_all(store, name)
-    if problems:
-        raise RegistryError(
-            f"the log of {name} is not whole: {'; '.join(problems)}. See: minigpt registry log"
-        )
-    return events
-
-
-def read_all(store: Store, name: str) -> tuple[list[Event], list[str]]:
-    """The events that can be read, oldest first, and what is wrong with the log."""
     events, problems = [], []
     for run in _runs(store, name):
         fields = joined(run.data.params)

@@ -116,8 +116,9 @@ def budgets(
 
 def leaked(frozen: Iterable["Document"], index: Iterable["Document"]) -> Condition:
     """Whether a version was trained on a document that it is to be judged on, by its digest."""
-    trained = {document.sha256 for document in index if document.split == "train"}
-    documents = list(frozen)
+    from minigpt.registry.lineage.index import learned
+
+    trained, documents = learned(index), list(frozen)
     found = [f"{d.doc_id} ({d.sha256[:8]}…)" for d in documents if d.sha256 in trained]
     if not found:
         return Condition(SET, f"it was trained on none of the {len(documents)} documents", True)
@@ -212,8 +213,8 @@ def _on_one_set(
 ) -> list[Condition]:
     """The challenger and the champion on one evaluation set that the challenger did not learn."""
     from minigpt.registry.lineage.index import index_of
-    from minigpt.registry.promotion.frozen import cut_alike, frozen_set
-    from minigpt.registry.promotion.judged import passages_on, run_on
+    from minigpt.registry.promotion.frozen import frozen_set
+    from minigpt.registry.promotion.judged import both_on
 
     own = frozen_set(store, challenger)
     kept = frozen_set(store, champion) if champion else None
@@ -230,11 +231,7 @@ def _on_one_set(
     clean = leaked(frozen.documents, index)
     if champion is None or not clean.holds:
         return [clean]
-    theirs = passages_on(root, store, champion, kept, frozen)
-    ours = passages_on(root, store, challenger, own, frozen)
-    if not cut_alike(ours, theirs):  # another MiniGPT cut them, when the champion was registered
-        about = "finetuned", frozen.documents, frozen.config
-        ours, theirs = (run_on(root, store, each, *about) for each in (challenger, champion))
+    ours, theirs = both_on(root, store, (challenger, champion), (own, kept), frozen)
     return [*against(ours, theirs, frozen.roles, gate), clean]
 
 

@@ -64,6 +64,31 @@ def passages_on(
     return run_on(root, store, version, package, frozen.documents, frozen.config)
 
 
+def both_on(
+    root: Path,
+    store: Store,
+    versions: tuple[Version, Version],
+    sets: tuple[Frozen | None, Frozen | None],
+    frozen: Frozen,
+    package: str = "finetuned",
+) -> tuple[Passages, Passages]:
+    """As `passages_on` of two versions, so that passage i of both is the same text.
+
+    Raises:
+        RegistryError: files of one are gone.
+    """
+    one, other = (
+        passages_on(root, store, version, own, frozen, package)
+        for version, own in zip(versions, sets, strict=True)
+    )
+    if not cut_alike(one, other):  # another MiniGPT cut those that are stored
+        one, other = (
+            run_on(root, store, version, package, frozen.documents, frozen.config)
+            for version in versions
+        )
+    return one, other
+
+
 def run_on(
     root: Path,
     store: Store,

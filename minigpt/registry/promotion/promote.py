@@ -92,7 +92,7 @@ def rollback(
     events, problems = log.read_all(store, version.name)
     if champion is None:
         raise RegistryError(
-            f"{name} has no champion, so there is nothing to roll back. "
+            f"{version.name} has no champion, so there is nothing to roll back. "
             f"Run: minigpt registry promote {version.version}"
         )
     if to is None:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from minigpt.errors import RegistryError
 from minigpt.extras import require
+from minigpt.registry.kept import keep
 from minigpt.registry.provenance.keys import PASSPHRASE, no_key, openssf_path
-from minigpt.registry.provenance.provenance import keep
-from minigpt.registry.versions import find_version, resolve
+from minigpt.registry.versions import find_version, package_of
 from minigpt.tracking.store import open_store
 
 SIGNATURE = "release/model.sig"
@@ -27,8 +27,8 @@ def sign_package(root: Path, ref: str, name: str) -> Path:
         RegistryError: there is no such version, no key, or the key does not open.
     """
     signing = require("model_signing.signing", extra="sign")
-    version = find_version(root, ref, name)
-    package = resolve(f"models:/{version.name}/{version.version}", root, name)
+    version, store = find_version(root, ref, name), open_store(root)
+    package = package_of(root, store, version)
     key = openssf_path()
     if not key.is_file():
         raise no_key(key)
@@ -43,5 +43,5 @@ def sign_package(root: Path, ref: str, name: str) -> Path:
             raise RegistryError(f"{key}: {error} (its passphrase is read from {PASSPHRASE})") from (
                 error
             )
-        keep(open_store(root), version, SIGNATURE, file.read_bytes())
+        keep(store, version, SIGNATURE, file.read_bytes())
     return package

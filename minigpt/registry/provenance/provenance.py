@@ -6,7 +6,6 @@ by hand, as JSON, because protobuf turns 1 into 1.0; the tests hold it against i
 
 import platform
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,8 +15,8 @@ import yaml
 from minigpt import __version__
 from minigpt.digest import file_digest
 from minigpt.errors import MiniGPTError, RegistryError
-from minigpt.files import to_json, write_bytes, write_json
-from minigpt.registry.kept import kept_bytes
+from minigpt.files import to_json, write_json
+from minigpt.registry.kept import CHECKED, KEPT, keep, kept_bytes
 from minigpt.registry.lineage.record import Record
 from minigpt.registry.provenance import dsse
 from minigpt.registry.provenance.keys import (
@@ -31,13 +30,12 @@ from minigpt.registry.provenance.keys import (
 from minigpt.registry.verification.held import held_files
 from minigpt.registry.versions import Version, find_version
 from minigpt.release.manifest import Manifest, load_files
-from minigpt.tracking.store import Store, clear_errors, local_path, open_store, shown
+from minigpt.tracking.store import Store, open_store, shown
 
 ENVELOPE = "release/provenance.dsse.json"
 SLSA = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:minigpt:build:dvc-repro:v1"
 BUILDER = "urn:minigpt:builder:own-machine"  # no hosted builder vouches for it: SLSA build level 1
-HELD = ("models/", "exports/", "metrics/")  # outputs of the manifest that a version keeps
 RECIPE = ("params.yaml", "dvc.yaml", "dvc.lock")
 MUTABLE = ("README.md", ENVELOPE)  # the card gains a note when a document is taken down
 
@@ -92,9 +90,7 @@ def statement(folder: Path, record: Record, manifest: Manifest, root: Path) -> d
 
 def products(manifest: Manifest, root: Path) -> list[dict[str, Any]]:
     """The files that a version is: its manifest, the list of every file, every file it keeps."""
-    outputs = [path for path in manifest.digests if path.startswith(HELD)] + [
-        "data/validation.json"
-    ]
+    outputs = [*(path for path in manifest.digests if path.startswith(KEPT)), CHECKED]
     lists = ("release/manifest.json", "release/files.json")
     return [_file(name, root / name) for name in lists] + [
         {"name": entry.path, "digest": {"sha256": entry.sha256}}
@@ -243,23 +239,6 @@ def sign(root: Path, ref: str, name: str) -> str:
         )
     keep(store, version, ENVELOPE, to_json(dsse.sign(envelope, key)).encode())
     return key_id(key.public_key())
-
-
-def keep(store: Store, version: Version, path: str, data: bytes) -> None:
-    """Put a file among those of a version, under its path in the checkout.
-
-    Raises:
-        RegistryError: it cannot be written.
-    """
-    with clear_errors(store.uri):
-        base = local_path(store.client.get_run(version.run_id).info.artifact_uri)
-        if base is not None:  # whole or not at all, and where the store says now: MLflow caches
-            write_bytes(base / path, data)
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder, Path(path).name)
-            file.write_bytes(data)
-            store.client.log_artifact(version.run_id, str(file), Path(path).parent.as_posix())
 
 
 def read_envelope(store: Store, version: Version) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -10,8 +10,9 @@ from minigpt.digest import file_digest
 from minigpt.errors import RegistryError
 from minigpt.extras import require
 from minigpt.files import to_json
+from minigpt.registry.kept import keep
 from minigpt.registry.lineage.record import Record, read_record
-from minigpt.registry.provenance.provenance import keep, materials, read_envelope
+from minigpt.registry.provenance.provenance import materials, read_envelope
 from minigpt.registry.verification.held import held_files
 from minigpt.registry.versions import MODEL, Version, find_version
 from minigpt.tracking.store import Store, open_store

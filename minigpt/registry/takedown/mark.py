@@ -1,27 +1,24 @@
 """Mark a version that learned from what was taken down: in the log, as a tag and in its card."""
 
-import tempfile
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pydantic import ValidationError
 
 from minigpt.config import Config
-from minigpt.registry.kept import kept_bytes
-from minigpt.registry.lineage.index import index_of
-from minigpt.registry.lineage.lineage import HELD_OUT, Holding
+from minigpt.registry.card import DESCRIBED
+from minigpt.registry.kept import keep, kept_bytes
+from minigpt.registry.lineage.index import index_of, learned
+from minigpt.registry.lineage.lineage import Holding
 from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion import events as log
 from minigpt.registry.promotion.gate import Condition
-from minigpt.registry.versions import TAKEN_DOWN, Version, versions_in
-from minigpt.tracking.mlflow_tracker import MlflowTracker
+from minigpt.registry.versions import TAKEN_DOWN, Version, names_in, versions_in
 from minigpt.tracking.store import Store, clear_errors
 
 CARD = "README.md"
 BEGIN, END = "<!-- taken down -->", "<!-- /taken down -->"
-DESCRIPTION = 5000  # characters that MLflow's column holds
-LOCKS = "lock."  # registered models that are locks (mutex.py)
+AND = "; "  # between two reasons
 NAMED = 20  # documents that the log and the card name one by one
 
 
@@ -57,40 +54,35 @@ def mark(store: Store, version: Version, holdings: Sequence[Holding], reason: st
                 reason=reason,
                 conditions=[Condition("trained on", what, False) for what in _named(fresh)],
             )
-        reasons = [before.reason, *([reason] if new and reason not in before.reason else [])]
+        reasons = [*before.reason.split(AND), *([reason] if new else [])]
         note = Note(
             documents=tuple(sorted({*before.documents, *new})),
-            reason="; ".join(filter(None, reasons)),
+            reason=AND.join(dict.fromkeys(filter(None, reasons))),
             at=datetime.now(UTC).isoformat(timespec="seconds") if new else before.at,
         )
         _set(store, version, note)
 
 
 def mark_inherited(store: Store, name: str, number: str) -> None:
-    """Mark a new version that learned from what was taken down before; call it under the lock.
+    """Mark a version that learned from what was taken down before, once; call it under the lock.
 
     A params.yaml from before the takedown, or one that lost its exclusions, builds such a version.
     """
+    version = next(v for v in versions_in(store, name) if v.version == number)
+    if version.taken_down is not None:
+        return
     marked = [v for each in names_in(store) for v in versions_in(store, each) if v.taken_down]
     if not marked:
         return
-    version = next(v for v in versions_in(store, name) if v.version == number)
-    learned = {d.sha256 for d in index_of(store, version) or () if d.split not in HELD_OUT}
-    notes = [note for v in marked if learned.intersection((note := _noted(v.taken_down)).documents)]
+    trained = learned(index_of(store, version) or ())
+    notes = [note for v in marked if trained.intersection((note := _noted(v.taken_down)).documents)]
     if notes:
         note = Note(
-            documents=tuple(sorted(learned.intersection(d for n in notes for d in n.documents))),
-            reason="; ".join(dict.fromkeys(n.reason for n in notes)),
+            documents=tuple(sorted(trained.intersection(d for n in notes for d in n.documents))),
+            reason=AND.join(dict.fromkeys(r for n in notes for r in n.reason.split(AND))),
             at=max(n.at for n in notes),
         )
         _set(store, version, note)
-
-
-def names_in(store: Store) -> list[str]:
-    """Every registered name of a store."""
-    with clear_errors(store.uri):
-        found = store.client.search_registered_models(max_results=1000)
-    return sorted(str(model.name) for model in found if not model.name.startswith(LOCKS))
 
 
 def notice(note: Note) -> str:
@@ -138,13 +130,9 @@ def _named(holdings: Iterable[Holding]) -> list[str]:
 
 
 def _note_in_card(store: Store, version: Version, text: str) -> None:
-    kept = kept_bytes(store, version, CARD)
-    if kept is not None:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder, CARD)
-            path.write_text(with_notice(kept.decode(), text), encoding="utf-8", newline="\n")
-            MlflowTracker(store, version.run_id, strict=True).artifact(path)
+    if (kept := kept_bytes(store, version, CARD)) is not None:
+        keep(store, version, CARD, with_notice(kept.decode(), text).encode())
     with clear_errors(store.uri):
         entry = store.client.get_model_version(version.name, version.version)
-        described = with_notice(entry.description or "", text)[:DESCRIPTION]
+        described = with_notice(entry.description or "", text)[:DESCRIBED]
         store.client.update_model_version(version.name, version.version, described)

@@ -6,7 +6,6 @@ that of the version before, and beside documents that neither of the two learned
 """
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,13 +20,12 @@ from minigpt.data.shards import open_tokens, read_manifest
 from minigpt.errors import PackageError, RegistryError
 from minigpt.files import rounded, to_json
 from minigpt.machine import Machine
-from minigpt.registry.kept import kept_bytes
-from minigpt.registry.lineage.index import INDEX, index_of
+from minigpt.registry.kept import keep, kept_bytes
+from minigpt.registry.lineage.index import INDEX, index_of, learned
 from minigpt.registry.promotion import events as log
 from minigpt.registry.versions import Version, champion_of, package_of
 from minigpt.release.text import shortened
 from minigpt.tokenizer.bpe import Tokenizer
-from minigpt.tracking.mlflow_tracker import MlflowTracker
 from minigpt.tracking.store import Store
 
 if TYPE_CHECKING:
@@ -178,7 +176,7 @@ def _losses(
     before: Version | None,
     documents: Sequence[Document],
 ) -> dict[str, Any] | None:
-    """Bits per byte on the texts, and on held-out documents of their sources."""
+    """Bits per byte on the texts, and on held-out documents: of their sources, if there are any."""
     read = [d for d in documents if d.text]
     beside = _never_seen(root, store, before, {d.source for d in read})
     if not read or not beside:
@@ -203,8 +201,8 @@ def _never_seen(
 ) -> list[Document]:
     """Test documents, of these sources where they have any, that `before` did not learn from."""
     documents = read_documents(root / DOCUMENTS, split="test")
-    learned = {d.sha256 for d in (before and index_of(store, before)) or () if d.split == "train"}
-    unseen = [d for d in documents if d.sha256 not in learned]
+    trained = learned((before and index_of(store, before)) or ())
+    unseen = [d for d in documents if d.sha256 not in trained]
     return [d for d in unseen if d.source in sources] or unseen
 
 
@@ -219,12 +217,8 @@ def _bits(package: Path, documents: Sequence[Document]) -> float:
 def _keep(store: Store, new: Version, values: Mapping[str, Any]) -> None:
     """Under the first digits of its first text's sha256: a second takedown is another file."""
     name = values["documents"][0]["sha256"][:12]
-    with tempfile.TemporaryDirectory() as folder:
-        Path(folder, f"{name}.json").write_text(to_json(values), encoding="utf-8", newline="\n")
-        Path(folder, f"{name}.txt").write_text(
-            in_words(values) + "\n", encoding="utf-8", newline="\n"
-        )
-        MlflowTracker(store, new.run_id, strict=True).artifact(Path(folder), FOLDER)
+    keep(store, new, f"{FOLDER}/{name}.json", to_json(values).encode())
+    keep(store, new, f"{FOLDER}/{name}.txt", f"{in_words(values)}\n".encode())
 
 
 def _version(version: Version, documents: Sequence[str] = ()) -> dict[str, Any]:
@@ -254,5 +248,5 @@ def _loss_in_words(loss: Mapping[str, Any]) -> list[tuple[str, str]]:
         rows.append((name, f"{change}{after[key]:.3f} bits per byte (version {after['version']})"))
     count = len(loss["compared"])
     what = "document" if count == 1 else "documents"
-    rows[1] = (rows[1][0], f"{rows[1][1]} · {count} held-out {what} of its source")
+    rows[1] = (rows[1][0], f"{rows[1][1]} · {count} held-out {what}")
     return rows

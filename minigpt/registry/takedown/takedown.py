@@ -19,10 +19,10 @@ from minigpt.errors import ParamsError, StageError
 from minigpt.process import tied, workspace_lock
 from minigpt.registry.lineage.lineage import HELD_OUT, Holding, Wanted, texts_of, trace, wanted_by
 from minigpt.registry.takedown.exclude import exclude, excluded
-from minigpt.registry.takedown.mark import mark, names_in
+from minigpt.registry.takedown.mark import mark
 from minigpt.registry.takedown.near import Near, near_duplicates
 from minigpt.registry.takedown.statement import Statement, state
-from minigpt.registry.versions import Version, champion_of, list_versions
+from minigpt.registry.versions import Version, champion_of, list_versions, names_in
 from minigpt.release.manifest import manifest_digest
 from minigpt.tracking.store import Store, is_new, open_store, refuse_unwritable
 
@@ -168,8 +168,7 @@ def _in_raw(root: Path, raw: Iterable[Document], wanted: Wanted) -> list[Documen
     return [
         d
         for d in raw
-        for digests in [(d.sha256, d.origin.partition(":")[0], archives.get(d.source, ""))]
-        if any(digest.startswith(w) for digest in digests if digest for w in wanted.digests)
+        if any(map(wanted.has, (d.sha256, d.origin.partition(":")[0], archives.get(d.source, ""))))
     ]
 
 
@@ -211,9 +210,8 @@ def _exclusions(documents: Iterable[Document], wanted: Wanted) -> list[str]:
     names = set()
     for document in documents:
         origin = document.origin.partition(":")[0]
-        by_text = any(document.sha256.startswith(w) for w in wanted.digests)
-        by_file = bool(origin) and any(origin.startswith(w) for w in wanted.digests)
-        names.add(origin if by_file and not by_text else document.sha256)
+        by_file = wanted.has(origin) and not wanted.has(document.sha256)
+        names.add(origin if by_file else document.sha256)
     return sorted(names)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from minigpt.errors import RegistryError
 from minigpt.registry.lineage.makers import stages_of
-from minigpt.registry.versions import MODEL, Version, resolve
+from minigpt.registry.versions import MODEL, Version, package_of
 from minigpt.release.manifest import FileEntry, load_files
 from minigpt.tracking.store import Store, clear_errors, local_path
 
@@ -85,12 +85,15 @@ def held_files(root: Path, store: Store, version: Version) -> Iterator[Held]:
         with clear_errors(store.uri):
             uri = store.client.get_run(version.run_id).info.artifact_uri
             artifacts = local_path(uri)
+            temporary = tempfile.TemporaryDirectory(prefix="minigpt-held-")
+            folder = Path(stack.enter_context(temporary))
             if artifacts is None:
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="minigpt-held-"))
-                artifacts = Path(store.client.download_artifacts(version.run_id, "", folder))
+                (folder / "run").mkdir()
+                fetched = store.client.download_artifacts(version.run_id, "", str(folder / "run"))
+                artifacts = Path(fetched)
         model: Path | None
-        try:
-            model = resolve(f"models:/{version.name}/{version.version}", root, version.name)
+        try:  # not the copy in .cache: what the server holds now is to be proven
+            model = package_of(root, store, version, copied_to=folder / "model")
         except RegistryError:
             model = None
         yield Held(version, artifacts, model)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from minigpt.digest import file_digest, text_digest
 from minigpt.errors import RegistryError
+from minigpt.registry.kept import CHECKED, KEPT
 from minigpt.registry.verification.difference import describe, tensor_digests
 from minigpt.registry.verification.held import FILES, MANIFEST, Held, outputs_of
 from minigpt.registry.verification.originals import Originals, folder_list, object_path
 from minigpt.registry.verification.verdict import Outcome, Verdict
 from minigpt.release.manifest import load_manifest, manifest_digest
 
-KEPT = ("models/", "exports/", "metrics/", "data/validation.json")  # what a version holds whole
 COMMITTED = ("metrics/", "plots/")
 FOLDER = ".dir"  # how the md5 of a folder's list ends
 BLOCK = 1 << 20
@@ -39,7 +39,7 @@ def objects_of(cache: Path, out: str, md5: str) -> Iterator[Cached]:
     A list that is missing or damaged stands alone: what it names is not known.
     """
     yield Cached(out, out, md5)
-    if md5.endswith(".dir"):
+    if md5.endswith(FOLDER):
         for path, part in folder_list(object_path(cache, md5)).items():
             yield Cached(f"{out}/{path}", out, part)
 
@@ -48,7 +48,7 @@ def check_held(held: Held, originals: Originals) -> list[Verdict]:
     """Hash what the registry holds of a version against its list of files."""
     found = []
     for name, entry in held.listed.items():
-        if not name.startswith(KEPT):
+        if not name.startswith((*KEPT, CHECKED)):
             continue
         path, out = held.path(name), held.out_of(name)
         if path is None:

@@ -1,0 +1,10 @@
+"""The log of a name, for tests that read one."""
+
+from minigpt.registry.promotion.events import read_all
+
+
+def whole_log(store, name):
+    """Its events, oldest first; none of them was changed or is missing."""
+    events, problems = read_all(store, name)
+    assert problems == []
+    return events
