@@ -86,7 +86,7 @@ def down(rest: list[str]) -> int:
 
 def test(rest: list[str]) -> int:
     """The tests that every change must pass; all of them, in two processes, or those in `rest`."""
-    spread = [] if rest else ["-n", "2", "--dist", "loadgroup"]
+    spread = [] if rest else ["-n", "2", "--dist", "loadscope"]
     return call([PYTHON, "-m", "pytest", "-m", "not prove", *spread, *rest])
 
 

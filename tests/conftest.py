@@ -16,6 +16,7 @@ import psutil
 import pytest
 import yaml
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from minigpt.parent import SHELLS
 from minigpt.tracking.relocate import relocate
@@ -25,6 +26,26 @@ ROOT = Path(__file__).resolve().parent.parent
 settings.register_profile("here", deadline=None, derandomize=True)
 settings.load_profile("here")
 OURS = ("MINIGPT_", "MLFLOW_", "PREFECT_", "DVC_", "PYTHONHASHSEED", "PIP_INDEX_URL")
+
+
+CHANGES = ("test_kill.py", "test_schedule.py", "test_staleness.py")
+
+
+class ByBuilds(LoadScopeScheduling):  # type: ignore[misc]
+    """Two processes for the tests that start from the session's builds, so that these are made
+    twice and no more; elsewhere a file stays in one. xdist's own groups do nothing under pytest 9.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        if not file.startswith("tests/project/"):
+            return file
+        return "changes" if file.endswith(CHANGES) else "project"
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByBuilds:
+    """Who runs what, with `-n`."""
+    return ByBuilds(config, log)
 
 
 @dataclass(frozen=True)

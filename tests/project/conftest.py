@@ -46,21 +46,6 @@ def no_network():
     return (), GUARD
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the marks
-def pytest_collection_modifyitems(items):
-    """Tests that start from the session's builds share a process, so that these are made once.
-
-    Two such processes: with one, the other core would be idle for half the time.
-    """
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            group = "changes" if item.path.name in CHANGES else "project"
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
-CHANGES = ("test_kill.py", "test_schedule.py", "test_staleness.py")
-
-
 @dataclass(frozen=True)
 class Rebuilt:
     """A tiny project that plain `dvc repro` built."""
