@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from dvc.repo import Repo
 
 from minigpt.errors import MiniGPTError
 from minigpt.files import write_text
+from minigpt.git import git
 from minigpt.machine import Machine
 from minigpt.process import WORK, run_dvc
 from minigpt.tracking.store import tracking_uri
@@ -113,16 +113,3 @@ def make(root: Path, target: Path) -> Clone:
         raise MiniGPTError(f"{target}: dvc cache dir {cache} failed")
     kept = {name: (target / name) for name in ("params.yaml", "dvc.lock")}
     return Clone(target, root, {n: p.read_bytes() for n, p in kept.items() if p.is_file()})
-
-
-def git(root: Path, *arguments: str, stdin: bytes | None = None) -> bytes:
-    """Run git in `root`, without the user's hooks; its output.
-
-    Raises:
-        MiniGPTError: git failed, in its own words.
-    """
-    command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
-    done = subprocess.run(command, cwd=root, input=stdin, capture_output=True, check=False)
-    if done.returncode:
-        raise MiniGPTError(f"git {' '.join(arguments)[:80]}: {done.stderr.decode().strip()}")
-    return done.stdout

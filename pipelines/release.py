@@ -14,7 +14,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from minigpt import log
-from minigpt.errors import GateRefusedError, MiniGPTError
+from minigpt.errors import GateRefusedError
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
 from minigpt.tracking.store import open_store
@@ -24,6 +24,7 @@ from pipelines.committed import note
 from pipelines.dag import require_git
 from pipelines.runner import Result
 from pipelines.server import log_to_file, start_server
+from pipelines.terminal import ended
 
 
 @dataclass(frozen=True)
@@ -106,16 +107,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="tracebacks, and Prefect's own log")
     options = parser.parse_args(argv)
     log.set_name("make run")
-    try:
-        return run(Path.cwd(), options.wait, options.debug)
-    except MiniGPTError as error:
-        if options.debug:
-            raise
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from here\n")
-        return 130
+    return ended(
+        lambda: run(Path.cwd(), options.wait, options.debug),
+        "stopped; the same command goes on from here",
+        options.debug,
+    )
 
 
 def run(root: Path, wait: bool, debug: bool) -> int:
@@ -136,7 +132,7 @@ def run(root: Path, wait: bool, debug: bool) -> int:
         print(nothing_to_do(done.results, standing, seconds))
     else:
         version = f"{done.name} {done.version} · {done.standing}"
-        ref = "champion" if done.standing.startswith("champion") else done.version
+        ref = "champion" if done.refusal is None else done.version
         print("\n".join(["", *closing(root, version, done.report, seconds, ref)]))
         if told := note(root):
             print(f"\n{told}")

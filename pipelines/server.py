@@ -8,7 +8,6 @@ import atexit
 import contextlib
 import logging
 import os
-import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +15,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import prefect
 from prefect.logging.configuration import ensure_logging_setup
 from prefect.settings import (
     PREFECT_API_URL,
@@ -27,7 +25,14 @@ from prefect.settings import (
 
 from minigpt.errors import MiniGPTError
 from minigpt.process import WORK, tied
-from pipelines.services import HEARTBEAT_SECONDS, LOCAL, a_port, server_url, without_proxy
+from pipelines.services import (
+    HEARTBEAT_SECONDS,
+    LOCAL,
+    a_port,
+    prefect_server,
+    server_url,
+    without_proxy,
+)
 
 START_SECONDS, ANSWER_SECONDS = 180.0, 10.0
 EPHEMERAL = {
@@ -65,17 +70,14 @@ def start_server(root: Path) -> Callable[[], None]:
     home = Path(os.environ.get("PREFECT_HOME") or root.resolve() / ".prefect")
     home.mkdir(parents=True, exist_ok=True)
     url = f"http://{LOCAL}:{port}/api"
-    uvicorn = [
-        sys.executable, "-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent),
-        "--factory", "prefect.server.api.server:create_app", "--host", LOCAL, "--port", str(port),
-        "--log-level", "error", "--lifespan", "on",
-    ]  # fmt: skip
     log = root / WORK / "logs" / "server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as starting:
         output = starting.enter_context(log.open("wb"))
         env = {**EPHEMERAL, "PREFECT_HOME": str(home)}
-        process = starting.enter_context(tied(uvicorn, root, env, stdout=output, stderr=output))
+        process = starting.enter_context(
+            tied(prefect_server(port, "error"), root, env, stdout=output, stderr=output)
+        )
         # atexit runs after Prefect's own threads have sent what they hold.
         atexit.register(starting.pop_all().close)
     use({PREFECT_API_URL: url, PREFECT_HOME: home})

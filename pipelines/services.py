@@ -1,8 +1,9 @@
-"""What `make up` started, as every process of this checkout can tell (no Prefect is imported)."""
+"""What `make up` started, as every process of this checkout can tell without importing Prefect."""
 
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +87,17 @@ def a_port(wanted: int) -> int:
                 continue
             return int(probe.getsockname()[1])
     raise OSError(f"no free port on {LOCAL}")
+
+
+def prefect_server(port: int, log_level: str) -> list[str]:
+    """The command of a Prefect server."""
+    import prefect
+
+    return [
+        sys.executable, "-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent),
+        "--factory", "prefect.server.api.server:create_app", "--host", LOCAL, "--port", str(port),
+        "--log-level", log_level, "--lifespan", "on",
+    ]  # fmt: skip
 
 
 def without_proxy() -> None:

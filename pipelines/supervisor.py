@@ -31,6 +31,7 @@ from pipelines.services import (
     UP,
     a_port,
     become_supervisor,
+    prefect_server,
     without_proxy,
 )
 
@@ -115,8 +116,6 @@ class Service:
 
 def services(root: Path, cron: str) -> list[Service]:
     """The three, in the order in which they are started; none for what lies elsewhere."""
-    import prefect
-
     home = Path(os.environ.get("PREFECT_HOME") or root / ".prefect")
     home.mkdir(parents=True, exist_ok=True)
     elsewhere = os.environ.get("PREFECT_API_URL")
@@ -127,11 +126,7 @@ def services(root: Path, cron: str) -> list[Service]:
     }
     server = Service(
         "prefect",
-        lambda this: [
-            sys.executable, "-m", "uvicorn", "--app-dir", str(prefect.__module_path__.parent),
-            "--factory", "prefect.server.api.server:create_app", "--host", LOCAL,
-            "--port", str(this.port), "--log-level", "warning", "--lifespan", "on",
-        ],
+        lambda this: prefect_server(this.port or 0, "warning"),
         lambda this: common | SERVER_SETTINGS | {
             "PREFECT_API_URL": f"{this.url}/api",
             "PREFECT_SERVER_API_HOST": LOCAL,

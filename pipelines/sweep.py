@@ -24,7 +24,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from minigpt import log
-from minigpt.errors import MiniGPTError, ParamsError, StageError
+from minigpt.errors import ParamsError, StageError
 from minigpt.machine import Machine
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
@@ -35,6 +35,7 @@ from pipelines.build import holder_name
 from pipelines.clone import Clone, throwaway
 from pipelines.dag import read_stages, require_git
 from pipelines.server import log_to_file, start_server
+from pipelines.terminal import ended
 
 FIGURE = "metrics/finetune.json:new_domain.after.bits_per_byte"
 """Lower is better. Of validation, so that the test documents stay unseen by every choice."""
@@ -253,27 +254,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--debug", action="store_true", help="tracebacks, and Prefect's own log")
     options = parser.parse_args(argv)
     log.set_name("sweep")
-    try:
-        root = Path.cwd()
-        require_git(root)
-        combinations(root, options.overrides)
-        with workspace_lock(root, options.wait, "a sweep"):
-            server_answers = start_server(root)
-            if not options.debug:
-                log_to_file(root)
-            server_answers()
-            state: Any = sweep(
-                options.overrides, options.until, options.figure, options.wait, return_state=True
-            )
-            trials = state.result()
-    except MiniGPTError as error:
-        if options.debug:
-            raise
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the workspace is as it was\n")
-        return 130
+    return ended(
+        lambda: run(Path.cwd(), options), "stopped; the workspace is as it was", options.debug
+    )
+
+
+def run(root: Path, options: argparse.Namespace) -> int:
+    """Check what must hold before anything starts, run the flow, tell how it ended."""
+    require_git(root)
+    combinations(root, options.overrides)
+    with workspace_lock(root, options.wait, "a sweep"):
+        server_answers = start_server(root)
+        if not options.debug:
+            log_to_file(root)
+        server_answers()
+        state: Any = sweep(
+            options.overrides, options.until, options.figure, options.wait, return_state=True
+        )
+        trials = state.result()
     print("\n".join(["", *table(trials, options.figure)]), flush=True)
     return 0
 

@@ -23,6 +23,7 @@ from minigpt.errors import BusyError, MiniGPTError, ParamsError
 from minigpt.process import WORK, holder_of, named, take_lock
 from minigpt.tracking.store import open_store, shown, tracking_uri
 from pipelines.services import MARK, NIGHTLY, UP, marked, read_up, server_url, supervisor_pid
+from pipelines.terminal import ended
 
 START_SECONDS, STOP_SECONDS = 240.0, 40.0
 WHAT = {
@@ -186,19 +187,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--force", action="store_true", help="down, though a run uses the server")
     options = parser.parse_args(argv)
     log.set_name("make up")
-    root = Path.cwd().resolve()
-    try:
-        if options.down:
-            lines = down(root, options.force)
-        else:
-            check(options.cron or NIGHTLY)
-            lines = up(root, options.cron)
-    except MiniGPTError as error:
-        sys.stderr.write(f"{error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped waiting; what was started goes on. To end it: make down\n")
-        return 130
+    stopped = "stopped waiting; what was started goes on. To end it: make down"
+    return ended(lambda: run(Path.cwd().resolve(), options), stopped)
+
+
+def run(root: Path, options: argparse.Namespace) -> int:
+    """Do what was asked, and say it."""
+    if options.down:
+        lines = down(root, options.force)
+    else:
+        check(options.cron or NIGHTLY)
+        lines = up(root, options.cron)
     print("\n".join(lines))
     return 0
 

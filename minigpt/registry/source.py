@@ -1,13 +1,12 @@
 """Which code, params and graph a version comes from: a commit, and what differs from it."""
 
-import os
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from minigpt.errors import RegistryError
+from minigpt.git import reason, run_git
 from minigpt.graph import read_graph
 
 RESULTS = ("dvc.lock", "metrics", "plots")  # a run changes these; they are not where it comes from
@@ -56,16 +55,10 @@ def source_state(root: Path) -> SourceState:
 
 
 def _git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> bytes:
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, env={**os.environ, **(env or {})}
-        )
-    except FileNotFoundError as error:
-        raise RegistryError("git is not installed; a version records its commit") from error
+    done = run_git(root, *arguments, env=env)
     if done.returncode:
-        reason = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
         raise RegistryError(
-            f"{root}: a version records its git commit, but: {reason[0]}. "
+            f"{root}: a version records its git commit, but: {reason(done)}. "
             'In a folder without git: git init && git add -A && git commit -m "start"'
         )
     return done.stdout

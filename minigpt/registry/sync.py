@@ -96,7 +96,7 @@ def _register(
             for stage, values in metrics.items():
                 tracker.metrics({f"{stage}.{key}": v for key, v in numbers(values).items()})
             documents = read_documents(root / "data/documents", FACTS)
-            record = make_record(root, store, name, identity, state, parent)
+            record = make_record(root, store, name, identity, state, documents, parent)
             expected = str(max((int(v.version) for v in versions_in(store, name)), default=0) + 1)
             card = _card(root, expected, record, params, metrics)
             _keep_files(tracker, root, manifest, state, record, card, documents)

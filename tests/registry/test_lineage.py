@@ -9,12 +9,12 @@ import pytest
 from typer.testing import CliRunner
 
 from minigpt.cli.main import app
-from minigpt.data.document import Document
+from minigpt.data.document import Document, read_documents
 from minigpt.data.splits import cut_document
 from minigpt.digest import file_digest
 from minigpt.errors import ParamsError, RegistryError
 from minigpt.graph import read_graph
-from minigpt.registry.lineage.index import write_index
+from minigpt.registry.lineage.index import FACTS, write_index
 from minigpt.registry.lineage.lineage import by_digest, trace, trace_everywhere, wanted_by
 from minigpt.registry.lineage.record import RECORD, Record, make_record, read_record
 from minigpt.registry.promotion.events import append
@@ -150,7 +150,9 @@ def test_a_new_store_gets_the_same_record_but_for_its_runs(story, tmp_path, monk
     state, new = source_state(story.root), open_store(story.root)
     no_run = {"run": None, "outcome": "restored", "version": None}
     expected = before.replace(stages=[stage.replace(**no_run) for stage in before.stages])
-    assert make_record(story.root, new, NAME, before.digest, state, None) == expected
+    documents = read_documents(story.root / "data/documents", FACTS)
+    made = make_record(story.root, new, NAME, before.digest, state, documents, None)
+    assert made == expected
 
 
 def seen(story, what):

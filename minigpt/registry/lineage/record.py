@@ -16,7 +16,7 @@ import yaml
 from pydantic import ValidationError
 
 from minigpt.config import Config
-from minigpt.data.document import Document, read_documents
+from minigpt.data.document import Document
 from minigpt.digest import text_digest
 from minigpt.registry.kept import kept_bytes
 from minigpt.registry.lineage.index import index_of
@@ -34,7 +34,6 @@ PLACES = {
     "hf": "{dataset} {revision}",
     "local": "{path}",
 }
-SOURCE_FACTS = ("source", "role", "lang", "licence", "split")
 
 Read = Callable[[str], bytes | None]
 """A file of the checkout, or among those of the version; None where it is not there."""
@@ -95,19 +94,23 @@ class Record(Config):
 
 
 def make_record(
-    root: Path, store: Store, name: str, identity: str, state: SourceState, parent: str | None
+    root: Path,
+    store: Store,
+    name: str,
+    identity: str,
+    state: SourceState,
+    documents: Iterable[Document],
+    parent: str | None,
 ) -> Record:
     """The record of what was built in `root`. `parent` is the run of the flow that registers it.
 
     Raises:
-        DataError: the documents cannot be read.
         RegistryError: the store cannot be read.
     """
 
     def read(path: str) -> bytes | None:
         return (root / path).read_bytes() if (root / path).is_file() else None
 
-    documents = read_documents(root / "data/documents", SOURCE_FACTS)
     return _record(
         read,
         documents,

@@ -1,6 +1,5 @@
 """Move `champion`: forward where the gate allows it, back to one that was champion before."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from minigpt.registry.promotion import events as log
 from minigpt.registry.promotion.events import Event, Kind
 from minigpt.registry.promotion.gate import Condition, decide, refusal
 from minigpt.registry.promotion.history import champions, reconcile, rolled_back, was_champion
+from minigpt.registry.takedown.note import noted
 from minigpt.registry.versions import (
     CHAMPION,
     Version,
@@ -203,13 +203,10 @@ def _decided(
 def _taken_down(version: Version) -> tuple[Condition, ...]:
     if version.taken_down is None:
         return ()
-    try:
-        about = json.loads(version.taken_down)
-        count = len(about["documents"])
+    note, found = noted(version.taken_down), "trained on documents that were taken down"
+    if count := len(note.documents):
         what = "a document" if count == 1 else f"{count} documents"
-        found = f"trained on {what} taken down on {str(about['at'])[:10]}: {about['reason']}"
-    except (ValueError, KeyError, TypeError):
-        found = "trained on documents that were taken down"
+        found = f"trained on {what} taken down on {note.at[:10]}: {note.reason}"
     return (Condition("taken down", found, holds=False),)
 
 

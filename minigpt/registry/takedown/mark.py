@@ -3,9 +3,6 @@
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
-from pydantic import ValidationError
-
-from minigpt.config import Config
 from minigpt.registry.card import DESCRIBED
 from minigpt.registry.kept import keep, kept_bytes
 from minigpt.registry.lineage.index import index_of, learned
@@ -13,6 +10,7 @@ from minigpt.registry.lineage.lineage import Holding
 from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion import events as log
 from minigpt.registry.promotion.gate import Condition
+from minigpt.registry.takedown.note import Note, noted
 from minigpt.registry.versions import TAKEN_DOWN, Version, names_in, versions_in
 from minigpt.tracking.store import Store, clear_errors
 
@@ -20,16 +18,6 @@ CARD = "README.md"
 BEGIN, END = "<!-- taken down -->", "<!-- /taken down -->"
 AND = "; "  # between two reasons
 NAMED = 20  # documents that the log and the card name one by one
-
-
-class Note(Config):
-    """The tag of a version that learned from what was taken down."""
-
-    documents: tuple[str, ...] = ()
-    """sha256 of each text."""
-    reason: str = ""
-    at: str = ""
-    """UTC, as ISO 8601."""
 
 
 def mark(store: Store, version: Version, holdings: Sequence[Holding], reason: str) -> None:
@@ -42,7 +30,7 @@ def mark(store: Store, version: Version, holdings: Sequence[Holding], reason: st
     """
     with only_changer(store, version.name):
         now = next(v for v in versions_in(store, version.name) if v.version == version.version)
-        before = _noted(now.taken_down)
+        before = noted(now.taken_down)
         new = {h.sha256 for h in holdings} - set(before.documents)
         if new:
             fresh = [h for h in holdings if h.sha256 in new]
@@ -75,7 +63,7 @@ def mark_inherited(store: Store, name: str, number: str) -> None:
     if not marked:
         return
     trained = learned(index_of(store, version) or ())
-    notes = [note for v in marked if trained.intersection((note := _noted(v.taken_down)).documents)]
+    notes = [note for v in marked if trained.intersection((note := noted(v.taken_down)).documents)]
     if notes:
         note = Note(
             documents=tuple(sorted(trained.intersection(d for n in notes for d in n.documents))),
@@ -113,14 +101,6 @@ def _set(store: Store, version: Version, note: Note) -> None:
             version.name, version.version, TAKEN_DOWN, note.model_dump_json()
         )
     _note_in_card(store, version, notice(note))
-
-
-def _noted(tag: str | None) -> Note:
-    """What an earlier takedown noted; nothing of what cannot be read."""
-    try:
-        return Note.model_validate_json(tag) if tag else Note()
-    except ValidationError:
-        return Note()
 
 
 def _named(holdings: Iterable[Holding]) -> list[str]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from minigpt import log
 from minigpt.errors import BusyError, RegistryError
+from minigpt.git import git, run_git
 from minigpt.graph import read_graph
 from minigpt.machine import PREFIX
 from minigpt.process import WORK, holder_of, named, run_dvc, take_lock
@@ -109,7 +110,7 @@ def check_out(root: Path, held: Held, folder: Path) -> Path:
     """
     version = held.version
     known = f"{version.commit}^{{commit}}"
-    if not version.commit or git(root, "cat-file", "-e", known, check=False) is None:
+    if not version.commit or run_git(root, "cat-file", "-e", known).returncode:
         raise RegistryError(
             f"{version.name} {version.version} was made from commit {version.commit[:12] or '?'}, "
             f"which git no longer has in {root} (was history rewritten, or is the clone shallow?). "
@@ -123,8 +124,7 @@ def check_out(root: Path, held: Held, folder: Path) -> Path:
     info = top / ".git" / "objects" / "info"
     info.mkdir(parents=True, exist_ok=True)
     (info / "alternates").write_text(f"{objects}\n", encoding="utf-8")
-    quiet = ("-c", "core.hooksPath=/dev/null", "-c", "advice.detachedHead=false")
-    git(top, *quiet, "checkout", "-q", "--detach", version.commit)
+    git(top, "-c", "advice.detachedHead=false", "checkout", "-q", "--detach", version.commit)
     if version.dirty:
         # A user's apply.whitespace=fix would change what was edited.
         git(top, "apply", "--whitespace=nowarn", str(held.need(PATCH).resolve()))
@@ -144,23 +144,9 @@ def remove_results(tree: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
-def git(folder: Path, *arguments: str, check: bool = True) -> bytes | None:
-    """What git prints; None where it refuses and `check` is False."""
-    try:
-        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, check=False)
-    except FileNotFoundError as error:
-        raise RegistryError("git is not installed; a rebuild needs it") from error
-    if done.returncode == 0:
-        return done.stdout
-    if not check:
-        return None
-    said = done.stderr.decode(errors="replace").strip().splitlines() or ["no reason given"]
-    raise RegistryError(f"git {arguments[0]} in {folder}: {said[0]}")
-
-
 def git_line(folder: Path, *arguments: str, allow_empty: bool = False) -> str:
     """As `git`, one line of text."""
-    line = (git(folder, *arguments) or b"").decode().strip()
+    line = git(folder, *arguments).decode().strip()
     if not (line or allow_empty):
         raise RegistryError(f"git {' '.join(arguments)} in {folder} says nothing")
     return line

@@ -1,0 +1,23 @@
+"""How every entry point of the pipelines ends on a terminal."""
+
+import sys
+from collections.abc import Callable
+
+from minigpt.errors import MiniGPTError
+
+
+def ended(work: Callable[[], int], stopped: str, debug: bool = False) -> int:
+    """The exit code of `work`; what a person can mend becomes one message, Ctrl-C says `stopped`.
+
+    With `debug` an error of ours shows its traceback.
+    """
+    try:
+        return work()
+    except MiniGPTError as error:
+        if debug:
+            raise
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{stopped}\n")
+        return 130
