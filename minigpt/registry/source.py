@@ -1,5 +1,6 @@
 """Which code, params and graph a version comes from: a commit, and what differs from it."""
 
+import json
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -8,6 +9,8 @@ from pathlib import Path
 from minigpt.errors import RegistryError
 from minigpt.git import reason, run_git
 from minigpt.graph import read_graph
+from minigpt.process import run_dvc
+from minigpt.registry.lineage.makers import LOCK, stages_of
 
 RESULTS = ("dvc.lock", "metrics", "plots")  # a run changes these; they are not where it comes from
 
@@ -52,6 +55,36 @@ def source_state(root: Path) -> SourceState:
             ".", *(f":(exclude){name}" for name in RESULTS), env=aside,
         )  # fmt: skip
     return SourceState(commit, patch)
+
+
+def refuse_other_inputs(root: Path) -> None:
+    """Refuse code, params and local text that are not those which dvc.lock says were built from.
+
+    The version would record them as its own. What one stage writes for the next is left to the
+    manifest's digests.
+
+    Raises:
+        RegistryError: an input changed since it was built from; names it.
+    """
+    if not stages_of((root / LOCK).read_bytes()):
+        return  # it records no input
+    lines: list[str] = []
+    code = run_dvc(["status", "--json"], root, lines.append)
+    told = next((line for line in lines if line.startswith("{")), None)
+    if code or told is None:
+        why = lines[-1] if lines else f"exit {code}"
+        raise RegistryError(f"DVC cannot tell whether the code is what was built from: {why}")
+    made = {out for stage in read_graph(root).values() for out in stage.outs}
+    for stage, entries in json.loads(told).items():
+        for entry in entries:
+            inputs = entry.get("changed deps", {}) if isinstance(entry, dict) else {}
+            if changed := sorted(set(inputs) - made):
+                raise RegistryError(
+                    f"{', '.join(changed)} changed since {stage} was built, so a version would "
+                    "name what it was not made from. Run: dvc repro"
+                )
+            if entry == "changed command":
+                raise RegistryError(f"dvc.yaml: {stage} has another command now. Run: dvc repro")
 
 
 def _git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> bytes:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safetensors import safe_open
 
 from minigpt.data.document import Document, read_documents
@@ -22,8 +23,9 @@ from minigpt.registry.logged_model import library_of, log_model
 from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion.frozen import keep as keep_evaluation
 from minigpt.registry.promotion.gate import main_figure
+from minigpt.registry.provenance.keys import signing_key
 from minigpt.registry.provenance.provenance import write_envelope
-from minigpt.registry.source import SourceState, source_state
+from minigpt.registry.source import SourceState, refuse_other_inputs, source_state
 from minigpt.registry.takedown.mark import mark_inherited
 from minigpt.registry.versions import (
     BITS,
@@ -51,8 +53,8 @@ def sync(root: Path, params: RegistryParams, parent: str | None = None) -> Versi
     It becomes `challenger`. `parent` is the run of the flow that asks.
 
     Raises:
-        RegistryError: nothing was built, an output changed since, `root` is no git checkout, or the
-            store cannot be opened.
+        RegistryError: nothing was built, an output or an input changed since, `root` is no git
+            checkout, the user's key does not open, or the store cannot be opened.
     """
     manifest, name = load_manifest(root / MANIFEST), params.release.name
     identity = manifest_digest(root / MANIFEST)
@@ -78,7 +80,8 @@ def _refuse_changed(root: Path, manifest: Manifest) -> None:
 def _register(
     store: Store, root: Path, name: str, manifest: Manifest, identity: str, parent: str | None
 ) -> str:
-    state, metrics = source_state(root), _metrics(root)
+    refuse_other_inputs(root)
+    state, metrics, key = source_state(root), _metrics(root), signing_key()
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     bits = main_figure(metrics["evaluate"])
     tags = {
@@ -99,7 +102,7 @@ def _register(
             record = make_record(root, store, name, identity, state, documents, parent)
             expected = str(max((int(v.version) for v in versions_in(store, name)), default=0) + 1)
             card = _card(root, expected, record, params, metrics)
-            _keep_files(tracker, root, manifest, state, record, card, documents)
+            _keep_files(tracker, root, manifest, state, record, card, documents, key)
             model_id = log_model(store, run_id, root / MODEL, library_of(root))
             number = _create_version(store, name, model_id, run_id, tags, card)
             if number != expected:  # the version of that number was deleted: it stays taken
@@ -120,6 +123,7 @@ def _keep_files(
     record: Record,
     card: str,
     documents: list[Document],
+    key: Ed25519PrivateKey | None,
 ) -> None:
     """Everything that a version is made of, but its model, under its path in the checkout."""
     outputs = [p for p in manifest.digests if p.startswith(KEPT) and p != MODEL]
@@ -135,7 +139,7 @@ def _keep_files(
         write_index(made, documents)
         keep_evaluation(root, made)
         write_json(made / RECORD, record.model_dump(mode="json"))
-        write_envelope(made, record, manifest, root)  # last: it names what lies beside it
+        write_envelope(made, record, manifest, root, key)  # last: it names what lies beside it
         tracker.artifact(made)
 
 

@@ -44,6 +44,23 @@ def test_sync_is_idempotent_and_never_promotes(project):
     assert "champion" in project.minigpt("registry", "list").stdout
 
 
+def test_what_changed_since_the_build_is_not_recorded_as_what_it_was_made_from(project):
+    path = project.root / "stages" / "pretrain.py"
+    code = path.read_text()
+    path.write_text(f"{code}# edited after the build\n")
+    project.set_params(lambda p: p.update(seed=77))
+    done = project.minigpt("registry", "sync", check=False)
+    assert done.returncode == 1
+    assert "stages/pretrain.py" in done.stderr
+    assert "changed since pretrain was built" in done.stderr
+    assert done.stderr.rstrip().endswith("Run: dvc repro")
+    path.write_text(code)
+    done = project.minigpt("registry", "sync", check=False)
+    assert (done.returncode, "params.yaml changed since" in done.stderr) == (1, True)
+    project.run("git", "checkout", "-q", "params.yaml")
+    assert '"version": "1"' in project.minigpt("registry", "sync", "--json").stdout
+
+
 def test_the_flow_and_the_commands_by_hand_give_the_same_aliases(built, registered):
     [[by_flow], [by_hand]] = (
         json.loads(p.minigpt("registry", "list", "--json").stdout) for p in (built, registered)

@@ -210,9 +210,11 @@ def test_what_is_not_as_stated_is_not_signed(changed, home):
 def test_a_key_that_cannot_be_used_registers_nothing(changed, monkeypatch):
     monkeypatch.setenv(keys.KEY, str(changed.root / "gone.pem"))
     changed.build(tuned=1.7)
+    before = sorted((changed.root / "mlruns").rglob("*"))
     with pytest.raises(RegistryError, match="MINIGPT_KEY names"):
         sync(changed.root, PARAMS)
     assert len(list_versions(changed.root, NAME)) == 1
+    assert sorted((changed.root / "mlruns").rglob("*")) == before  # no copy of the models either
 
 
 def test_what_is_no_envelope_is_said(own):

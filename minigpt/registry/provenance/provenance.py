@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from minigpt import __version__
 from minigpt.digest import file_digest
@@ -40,15 +41,14 @@ RECIPE = ("params.yaml", "dvc.yaml", "dvc.lock")
 MUTABLE = ("README.md", ENVELOPE)  # the card gains a note when a document is taken down
 
 
-def write_envelope(folder: Path, record: Record, manifest: Manifest, root: Path) -> None:
+def write_envelope(
+    folder: Path, record: Record, manifest: Manifest, root: Path, key: Ed25519PrivateKey | None
+) -> None:
     """Write release/provenance.dsse.json into `folder`, signed if the user has a key.
 
     `folder` holds what the version keeps beside its outputs: each file of it is named too.
-
-    Raises:
-        RegistryError: there is a key and it cannot be used.
     """
-    envelope = dsse.seal(statement(folder, record, manifest, root), signing_key())
+    envelope = dsse.seal(statement(folder, record, manifest, root), key)
     write_json(folder / ENVELOPE, envelope)
 
 
