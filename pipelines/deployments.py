@@ -69,7 +69,11 @@ def deployments(cron: str = NIGHTLY) -> list[RunnerDeployment]:
 
 
 def end_zombies() -> None:
-    """Have the server mark as Crashed what has stopped beating; the same automation every time."""
+    """Have the server mark as Crashed what has stopped beating; the same automation every time.
+
+    An update makes the server forget whom it has heard, and what was killed just before it would
+    stay Running for ever: there is none where nothing has changed.
+    """
     wanted = Automation(
         name=ZOMBIES,
         description=f"A flow's process says every so often that it lives; {ZOMBIE_SECONDS} s of "
@@ -96,7 +100,8 @@ def end_zombies() -> None:
         wanted.create()
         return
     wanted.id = found.id
-    wanted.update()
+    if found != wanted:
+        wanted.update()
 
 
 def local_zone() -> str:

@@ -1,12 +1,14 @@
 """What is scheduled, without a server."""
 
 import os
+import uuid
 from pathlib import Path
 
 import pytest
 import yaml
+from prefect.automations import Automation
 
-from pipelines.deployments import deployments, local_zone
+from pipelines.deployments import deployments, end_zombies, local_zone
 from pipelines.services import NIGHTLY
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,3 +51,25 @@ def test_three_means_three_here(zone, meant, monkeypatch):
     monkeypatch.setenv("TZ", zone)
     monkeypatch.setattr(os, "fsdecode", lambda path: "/usr/share/zoneinfo/Europe/Berlin")
     assert local_zone() == (meant or "Europe/Berlin")
+
+
+def test_a_new_start_does_not_make_the_server_forget_whom_it_has_heard(monkeypatch):
+    """Prefect drops what it had counted for an automation that is updated."""
+    kept, updated = [], []
+
+    def read(name):
+        if not kept:
+            raise ValueError(name)
+        return kept[0]
+
+    monkeypatch.setattr(Automation, "read", read)
+    monkeypatch.setattr(
+        Automation, "create", lambda a: kept.append(a.model_copy(update={"id": uuid.uuid4()}))
+    )
+    monkeypatch.setattr(Automation, "update", lambda a: updated.append(a))
+    end_zombies()
+    end_zombies()
+    assert (len(kept), updated) == (1, [])
+    kept[0] = kept[0].model_copy(update={"description": "of an older minigpt"})
+    end_zombies()
+    assert [a.id for a in updated] == [kept[0].id]

@@ -141,6 +141,35 @@ def waits_for_a_run_by_hand():
     assert done
 
 
+def notices_a_new_text():
+    """A file more in a source's folder becomes a new version; without one, nothing is built."""
+    began, before = now(), versions()
+    done = until(lambda: nightly("COMPLETED", after=began), "a run with nothing to do has ended")
+    say(f"it took {done[0]['total_run_time']:.0f} s")
+    assert versions() == before
+    speech = ROOT / "data" / "tiny" / "speeches" / "1823-Monroe-1.txt"
+    lines = speech.read_text().splitlines(keepends=True)
+    added = speech.with_name("1830-Jackson-2.txt")
+    added.write_text("".join(reversed(lines)))
+    until(lambda: versions() != before, "the new text has led to a version")
+    newest = str(len(versions()))
+    [found] = json.loads(minigpt("lineage", "--data", str(added), "--json")).values()
+    assert found["trained"] == [newest], found
+
+
+def versions():
+    """The digests of all that is registered."""
+    return {each["digest"] for each in json.loads(minigpt("registry", "list", "--json"))}
+
+
+def minigpt(*arguments):
+    """What a command of ours prints."""
+    return subprocess.run(
+        [sys.executable, "-m", "minigpt.cli.main", *arguments],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+
+
 def goes_on_after_kills():
     """The server, the schedule and the flow are killed in turn: the next run goes through."""
     killed("prefect")
@@ -189,6 +218,7 @@ def stages():
 SCENARIO = (
     fires_and_shows_every_stage,
     waits_for_a_run_by_hand,
+    notices_a_new_text,
     goes_on_after_kills,
     ends_zombies,
     leaves_nothing,

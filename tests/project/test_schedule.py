@@ -19,7 +19,7 @@ def test_the_schedule_fires_offline_waits_survives_kills_and_ends(project, no_ne
     # A store of its own: the run by schedule registers what was built before it.
     script = str(HERE / "scheduled.py")
     said = project.run(sys.executable, script, prefix=prefix, timeout=3500).stdout
-    assert said.count("holds: ") == 5, said
+    assert said.count("holds: ") == 6, said
     assert project.params()["quantize"]["logit_tokens"] == 68
 
 
