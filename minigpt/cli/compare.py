@@ -39,24 +39,29 @@ def compare(
 
     root, name = project_root(), model_name()
     one, other = (find_version(root, reference, name) for reference in (first, second))
-    if one.version == other.version and not as_json:
+    if (one.name, one.version) == (other.name, other.version) and not as_json:
         talk(f"{first} and {second} are both {one.name} {one.version}. See: minigpt registry list")
         return
     found = hold_against(root, open_store(root), one, other, tuple(prompt or ()))
     if as_json:
         show_json(facts(found))
     else:
-        show(found)
+        show(found, name)
 
 
-def show(found: "Comparison") -> None:
-    """The comparison for people."""
+def show(found: "Comparison", name: str) -> None:
+    """The comparison for people; `name` is the project's model."""
     from minigpt.registry.promotion.bootstrap import decimals_for
+    from minigpt.registry.versions import shortest_ref
 
     one, other = found.first.version, found.second.version
+    title, judged_on = f"{found.first.name} {one} and {other}", f"version {found.judged_on.version}"
+    if found.first.name != found.second.name:  # numbers alone would not tell them apart
+        one, other = (f"{each.name} {each.version}" for each in (found.first, found.second))
+        title, judged_on = f"{one} and {other}", f"{found.judged_on.name} {judged_on}"
     typer.echo(
-        f"{found.first.name} {one} and {other}, on the {found.documents} test documents of version "
-        f"{found.judged_on.version}, bits per byte (int8 and int4: on the beginning of each)"
+        f"{title}, on the {found.documents} test documents of {judged_on}, bits per byte "
+        "(int8 and int4: on the beginning of each)"
     )
     rows = []
     for line in found.lines:
@@ -70,11 +75,12 @@ def show(found: "Comparison") -> None:
     )
     typer.echo("")
     show_table(("weights", one, other), sizes)
+    width = max(4, len(one) + 2, len(other) + 2)
     for pair in found.samples:
         typer.echo(f"\n{' '.join(pair.prompt.split())} … (seed {pair.seed})")
         for number, text in ((one, pair.first), (other, pair.second)):
             words = " ".join(text.split())
-            typer.echo(f"  {number:<4}{words[:EXCERPT]}{'…' if len(words) > EXCERPT else ''}")
+            typer.echo(f"  {number:<{width}}{words[:EXCERPT]}{'…' if len(words) > EXCERPT else ''}")
     if found.leaked is None:
         talk("The document index of one is gone: nobody can tell whether it was trained on these.")
     elif found.leaked:
@@ -85,7 +91,8 @@ def show(found: "Comparison") -> None:
     if "champion" in found.second.aliases:
         talk("Next: minigpt registry list")
     else:
-        talk(f"Next: minigpt registry promote {other}")
+        ref = shortest_ref(found.second.name, found.second.version, name)
+        talk(f"Next: minigpt registry promote {ref}")
 
 
 def verdict(line: "Line") -> str:
@@ -106,9 +113,11 @@ def facts(found: "Comparison") -> dict[str, Any]:
     """The comparison as JSON."""
     return {
         "name": found.first.name,
+        "second_name": found.second.name,
         "first": found.first.version,
         "second": found.second.version,
         "judged_on": found.judged_on.version,
+        "judged_on_name": found.judged_on.name,
         "documents": found.documents,
         "leaked": None if found.leaked is None else list(found.leaked),
         "figures": [

@@ -56,16 +56,16 @@ def show(as_json: Json = False) -> None:
     own, path = files.public_key(), files.public_path(files.key_path())
     if own is None:
         raise files.no_key(files.key_path())
-    text, name = path.read_text(encoding="utf-8"), files.key_id(own)
+    text, name = files.public_pem(own).decode(), files.key_id(own)
     if as_json:
-        show_json({"id": name, "public": str(path), "pem": text})
+        show_json({"id": name, "public": str(path) if path.is_file() else None, "pem": text})
     else:
         typer.echo(text, nl=False)
         talk(f"key {name[:12]} · who has it checks: minigpt verify 3 --signature --key alice.pub")
 
 
 def sign(
-    reference: Annotated[str, typer.Argument(help="champion, 3 …")] = "champion",
+    reference: Annotated[str, typer.Argument(help="champion, 3, a folder …")] = "champion",
     openssf: Openssf = False,
     as_json: Json = False,
 ) -> None:
@@ -73,28 +73,33 @@ def sign(
 
     Examples: minigpt registry sign 3 · minigpt registry sign champion --openssf
     """
+    from minigpt.registry.versions import find_version, shortest_ref
+
     root, name = project_root(), model_name()
+    version = find_version(root, reference, name)
+    exact = f"models:/{version.name}/{version.version}"  # an alias may move meanwhile
     if openssf:
         from minigpt.registry.provenance.keys import openssf_path, public_path
         from minigpt.registry.provenance.openssf import SIGNATURE, sign_package
 
-        package = sign_package(root, reference, name)
+        package = sign_package(root, exact, name)
         public = public_path(openssf_path())
         if as_json:
             show_json({"signature": SIGNATURE, "package": str(package), "public": str(public)})
         else:
-            typer.echo(f"{reference} of {name} has {SIGNATURE}")
+            typer.echo(f"{version.version} of {version.name} has {SIGNATURE}")
             talk(f"Next: model_signing verify key {package} --signature FILE --public_key {public}")
         return
     from minigpt.registry.provenance.provenance import ENVELOPE
     from minigpt.registry.provenance.provenance import sign as add_signature
 
-    signed_by = add_signature(root, reference, name)
+    signed_by = add_signature(root, exact, name)
     if as_json:
         show_json({"signature": ENVELOPE, "key": signed_by})
     else:
-        typer.echo(f"{reference} of {name} is signed by key {signed_by[:12]}")
-        talk(f"Next: minigpt verify {reference} --signature")
+        typer.echo(f"{version.version} of {version.name} is signed by key {signed_by[:12]}")
+        ref = shortest_ref(version.name, version.version, name)
+        talk(f"Next: minigpt verify {ref} --signature")
 
 
 def sbom(
@@ -111,5 +116,8 @@ def sbom(
     if as_json:
         show_json(bom)
     else:
-        typer.echo(f"{reference} of {model_name()} has {BOM}: {len(bom['components'])} components")
+        about = bom["metadata"]["component"]
+        typer.echo(
+            f"{about['version']} of {about['name']} has {BOM}: {len(bom['components'])} components"
+        )
         talk(f"Next: minigpt registry sbom {reference} --json > bom.cdx.json")

@@ -10,6 +10,8 @@ from minigpt.cli import pedigree as shown
 from minigpt.cli.shared import Json, model_name, project_root, show_json, talk
 from minigpt.errors import ParamsError
 
+SHOWN = 3  # commands
+
 if TYPE_CHECKING:
     from minigpt.registry.lineage.lineage import Holding, Trace
     from minigpt.registry.versions import Version
@@ -29,14 +31,23 @@ def lineage(
         str | None,
         typer.Option(help="Ask for a text: a file, a folder, a source's archive or a sha256."),
     ] = None,
-    stages: Annotated[bool, typer.Option("--stages", help="A line a stage, with its run.")] = False,
+    stages: Annotated[
+        bool, typer.Option("--stages", help="Also each stage's run, each archive, the patch.")
+    ] = False,
+    patch: Annotated[
+        bool, typer.Option("--patch", help="Print by what the tree differed from the commit.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Where every byte of a version came from; with --data, which versions a text went into.
 
     Examples: minigpt lineage champion · minigpt lineage --data data/local/letters/1862-03.txt
     """
-    if data is None:
+    if patch and not (data or stages or as_json):
+        show_patch(reference or "champion")
+    elif patch:
+        raise ParamsError("--patch prints a patch: give it with a version alone")
+    elif data is None:
         show_version(reference or "champion", stages, as_json)
     elif reference is not None or stages:
         raise ParamsError("--data asks every version: give it alone")
@@ -47,6 +58,7 @@ def lineage(
 def show_version(reference: str, stages: bool, as_json: bool) -> None:
     """Everything that is known about where one version comes from."""
     from minigpt.registry.lineage.pedigree import pedigree
+    from minigpt.registry.versions import shortest_ref
 
     found = pedigree(project_root(), reference, model_name())
     if as_json:
@@ -56,10 +68,18 @@ def show_version(reference: str, stages: bool, as_json: bool) -> None:
         typer.echo(line)
     if stages:
         typer.echo("")
-        shown.show_stages(found.record.stages)
-    number = found.version.version
-    more = "" if stages else f" · minigpt lineage {number} --stages"
-    talk(f"Next: minigpt verify {number}{more} · minigpt lineage --data FILE")
+        shown.show_stages(found)
+    ref = shortest_ref(found.version.name, found.version.version, model_name())
+    more = "" if stages else f" · minigpt lineage {ref} --stages"
+    more += f" · minigpt lineage {ref} --patch" if found.patch else ""
+    talk(f"Next: minigpt verify {ref}{more} · minigpt lineage --data FILE")
+
+
+def show_patch(reference: str) -> None:
+    """source.patch of a version, byte for byte."""
+    from minigpt.registry.lineage.pedigree import patch_of
+
+    typer.echo(patch_of(project_root(), reference, model_name()), nl=False)
 
 
 def show_text(what: str, as_json: bool) -> None:
@@ -75,16 +95,19 @@ def show_text(what: str, as_json: bool) -> None:
         typer.echo(trace_text(trace) if each == name else f"{each}: {trace_text(trace)}")
         for line in namesakes(trace):
             typer.echo(line)
+    gone = {h.asked_by for trace in found.values() if trace.gone for h in trace.namesakes}
     trained = any(trace.trained for trace in found.values())
-    talk(
-        f'Next: minigpt takedown {shlex.quote(what)} --reason "…" --dry-run'
-        if trained
-        else "Next: minigpt registry list"
-    )
+    asked = sorted(gone)[:SHOWN] or ([what] if trained else [])
+    commands = [f'minigpt takedown {shlex.quote(each)} --reason "…" --dry-run' for each in asked]
+    talk(f"Next: {' · '.join(commands) or 'minigpt registry list'}")
 
 
 def trace_text(trace: "Trace") -> str:
     """One line: who learned from it, who held it out, who never saw it."""
+    index = f"the index of {versions(trace.unknown)} is gone" if trace.unknown else ""
+    if trace.gone:
+        none = "" if trace.namesakes else "no version had a text at that path"
+        return " · ".join(filter(None, ["that file is not here", none, index]))
     if not (trace.holdings or trace.never or trace.unknown):
         return "no version is registered yet"
     parts = [
@@ -95,9 +118,7 @@ def trace_text(trace: "Trace") -> str:
         parts = ["no version ever saw it"]
     elif trace.never:
         parts.append(f"{versions(trace.never)} never saw it")
-    if trace.unknown:
-        parts.append(f"the index of {versions(trace.unknown)} is gone")
-    return " · ".join(parts)
+    return " · ".join(filter(None, [*parts, index]))
 
 
 def versions(found: Iterable["Version"]) -> str:
@@ -107,11 +128,12 @@ def versions(found: Iterable["Version"]) -> str:
 
 
 def namesakes(trace: "Trace") -> Iterable[str]:
-    """Other texts at the same path: the file was changed since, or is gone."""
-    for holding in trace.namesakes:
+    """Texts at the same path: the file was changed since, or is gone and may have been that one."""
+    for h in trace.namesakes:
+        which = "a text that may be it" if trace.gone else "another text"
         yield (
-            f"  version {holding.version.version} had another text at that path: "
-            f"{holding.doc_id} ({holding.split}, sha256 {holding.sha256[:12]}…)"
+            f"  version {h.version.version} had {which} at that path: "
+            f"{h.doc_id} ({h.split}, sha256 {h.sha256})"
         )
 
 
@@ -121,6 +143,7 @@ def trace_facts(trace: "Trace") -> dict[str, Any]:
         "trained": [version.version for version in trace.trained],
         "held_out": [version.version for version in trace.held_out],
         "never": [version.version for version in trace.never],
+        "here": not trace.gone,
         "unknown": [version.version for version in trace.unknown],
         "documents": [holding_facts(holding) for holding in trace.holdings],
         "same_path": [holding_facts(holding) for holding in trace.namesakes],

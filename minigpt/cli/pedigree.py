@@ -5,13 +5,16 @@ from dataclasses import asdict
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from minigpt.cli.shared import show_table
+import typer
+
+from minigpt.cli.shared import show_table, talk
 from minigpt.cli.versions import facts
 
 if TYPE_CHECKING:
     from minigpt.registry.lineage.pedigree import Pedigree
     from minigpt.registry.lineage.record import Record, SourceRecord, StageRecord
 
+REGISTRATION = "registration"
 WIDTH = 100
 SPLITS = ("train", "val", "test")
 
@@ -144,12 +147,37 @@ def proof(found: "Pedigree") -> Iterator[str]:
     yield f"provenance signed ({found.signed_by})" if found.signed_by else "provenance not signed"
 
 
-def show_stages(stages: Iterable["StageRecord"]) -> None:
-    """A table: every stage, the digest of what it wrote and the MLflow run that made it."""
+def show_stages(found: "Pedigree") -> None:
+    """Every stage with the MLflow run that made it; every archive of every source; the patch."""
+    runs, record = run_places(found), found.record
     show_table(
         ("stage", "outcome", "output digest", "MLflow run"),
-        ((s.name, outcome(s), (s.output_digest or "-")[:12], s.run or "-") for s in stages),
+        [
+            (s.name, outcome(s), (s.output_digest or "-")[:12], runs.get(s.name, "-"))
+            for s in record.stages
+        ]
+        + [(REGISTRATION, "ran", "-", runs[REGISTRATION])],
     )
+    typer.echo("")
+    show_table(
+        ("source", "archive", "sha256"),
+        [
+            (source.name, file, digest)
+            for source in record.sources
+            for file, digest in sorted((source.archives or {"-": "-"}).items())
+        ],
+    )
+    if record.dirty:
+        typer.echo(f"\nsource.patch  {found.patch or 'is gone'}")
+    if found.runs_at is None:
+        talk("To open a run in a browser: make up")
+
+
+def run_places(found: "Pedigree") -> dict[str, str]:
+    """By stage, the MLflow run that made it: its link on a server, else its id."""
+    runs = {s.name: s.run for s in found.record.stages if s.run}
+    runs[REGISTRATION] = found.version.run_id
+    return {name: f"{found.runs_at or ''}{run}" for name, run in runs.items()}
 
 
 def as_facts(found: "Pedigree") -> dict[str, Any]:
@@ -157,6 +185,8 @@ def as_facts(found: "Pedigree") -> dict[str, Any]:
     return {
         **facts(found.version),
         "run": found.version.run_id,
+        "runs": run_places(found),
+        "patch": found.patch,
         "champion_since": found.since and found.since.isoformat(),
         "record": found.record.model_dump(mode="json"),
         "judged": [asdict(judgement) for judgement in found.judged],

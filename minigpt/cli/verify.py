@@ -17,7 +17,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def verify(
-    reference: Annotated[str, typer.Argument(help="champion, 3, minigpt@champion …")] = "champion",
+    reference: Annotated[
+        str, typer.Argument(help="champion, 3, minigpt@champion, a folder …")
+    ] = "champion",
     from_cache: Annotated[
         bool, typer.Option("--from-cache", help="Only hash again what is stored (seconds).")
     ] = False,
@@ -71,16 +73,14 @@ def show(report: Report) -> None:
     show_table(("output", "files", "verdict"), lines(report.verdicts))
     typer.echo(summary(report))
     if report.holds:
-        talk(f"Next: minigpt lineage {report.version}")
+        talk(f"Next: minigpt lineage {report.ref}")
     elif report.mode == "from-cache":
         talk(
             "Next: delete what is named above from DVC's cache, then get it again: dvc pull, or "
-            f"dvc repro. Whether the version can be rebuilt: minigpt verify {report.version}"
+            f"dvc repro. Whether the version can be rebuilt: minigpt verify {report.ref}"
         )
     else:
-        talk(
-            f"Next: minigpt verify {report.version} --from-cache, to see whether a store is spoilt"
-        )
+        talk(f"Next: minigpt verify {report.ref} --from-cache, to see whether a store is spoilt")
 
 
 def facts(report: Report) -> dict[str, Any]:
@@ -108,7 +108,7 @@ def check_signature(
 ) -> dict[str, Any]:
     """Say whether the signed statement of a version holds."""
     from minigpt.registry.provenance.provenance import check
-    from minigpt.registry.versions import find_version
+    from minigpt.registry.versions import find_version, shortest_ref
     from minigpt.tracking.store import open_store
 
     version = find_version(root, reference, name)
@@ -118,7 +118,8 @@ def check_signature(
             typer.echo(problem)
         if not problems:
             typer.echo("the signature holds, and every file is the one that was signed")
-            talk(f"Next: minigpt verify {version.version}")
+            ref = shortest_ref(version.name, version.version, name)
+            talk(f"Next: minigpt verify {ref}")
     return {
         "name": version.name,
         "version": version.version,

@@ -8,7 +8,7 @@ import typer
 
 from minigpt.cli.shared import Json, model_name, project_root, show_json, show_table, talk
 from minigpt.errors import RegistryError
-from minigpt.registry.versions import Version
+from minigpt.registry.versions import Version, shortest_ref
 
 if TYPE_CHECKING:
     from minigpt.registry.promotion.events import Event
@@ -51,16 +51,22 @@ def show(as_json: Json = False) -> None:
 
 
 @app.command()
-def sync(as_json: Json = False) -> None:
+def sync(
+    wait: Annotated[bool, typer.Option(help="Queue behind a run in this folder.")] = False,
+    as_json: Json = False,
+) -> None:
     """Register what was built here, if the store lacks it, as challenger.
 
     Example: minigpt registry sync
     """
     from minigpt.params import PARAMS, Params, load_params
+    from minigpt.process import workspace_lock
     from minigpt.registry.sync import sync as register
 
     root = project_root()
-    version = register(root, load_params(Params, root / PARAMS))
+    params = load_params(Params, root / PARAMS)
+    with workspace_lock(root, wait=wait):  # while a stage writes, outputs are of two builds
+        version = register(root, params)
     if as_json:
         show_json(facts(version) | {"alias": "challenger"})
     else:
@@ -88,7 +94,8 @@ def promote(
     from minigpt.registry.promotion.promote import promote as move
 
     root = project_root()
-    done = move(root, reference, load_params(Params, root / PARAMS), force, reason)
+    params = load_params(Params, root / PARAMS)
+    done = move(root, reference, params, force, reason)
     if as_json:
         show_json(outcome(done))
         return
@@ -98,7 +105,9 @@ def promote(
     for condition in done.conditions:
         talk(f"  {condition.about:<18} {condition.found}")
     if before:
-        talk("To go back: minigpt registry rollback")
+        own = params.release.name
+        to = "" if done.version.name == own else f" --to {back_to(done, own)}"
+        talk(f"To go back: minigpt registry rollback{to}")
 
 
 @app.command()
@@ -118,7 +127,8 @@ def rollback(
     from minigpt.registry.promotion.promote import rollback as move
 
     root = project_root()
-    done = move(root, load_params(Params, root / PARAMS), to, force, reason)
+    params = load_params(Params, root / PARAMS)
+    done = move(root, params, to, force, reason)
     if as_json:
         show_json(outcome(done))
         return
@@ -132,7 +142,7 @@ def rollback(
     typer.echo(f"restored {name} in place of version {done.before} ({registered}{figure})")
     talk(
         f"version {done.before} stays registered. To undo: minigpt registry rollback "
-        f"--to {done.before}"
+        f"--to {back_to(done, params.release.name)}"
     )
 
 
@@ -200,6 +210,11 @@ def facts(version: Version) -> dict[str, Any]:
         "bits_per_byte": version.bits_per_byte,
         "taken_down": version.taken_down is not None,
     }
+
+
+def back_to(done: "Promotion", own: str) -> str:
+    """What to type for the champion before."""
+    return shortest_ref(done.version.name, done.before or "", own)
 
 
 def outcome(done: "Promotion") -> dict[str, Any]:

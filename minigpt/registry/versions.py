@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from minigpt.digest import digest
 from minigpt.errors import PackageError, RegistryError
 from minigpt.files import new_folder
 from minigpt.registry import mutex
@@ -71,15 +72,21 @@ def list_versions(root: Path, name: str) -> list[Version]:
 def find_version(root: Path, ref: str, name: str) -> Version:
     """The version that `ref` names: `3`, `champion`, `minigpt@champion` or `models:/minigpt/3`.
 
+    It may also be a package folder: then the newest version of `name` that holds that package.
+
     Raises:
         RegistryError: there is no such version, or the store cannot be read.
     """
+    folder = Path(os.path.expanduser(ref))  # noqa: PTH111 (Path's raises where there is no home)
+    if not ref.isdecimal() and (folder / "model.json").is_file():  # ./3 is the folder, 3 is not
+        return _holder_of(root, folder, ref, name)
     match = REF.fullmatch(ref)
-    if match is None:
+    if match is None or _is_path(ref, match["what"]):
         raise RegistryError(
-            f"{ref!r} names no version; write 3, champion, {name}@champion or models:/{name}/3"
+            f"{ref!r} names no version; write 3, champion, {name}@champion, models:/{name}/3 or "
+            "the folder of a package (model.json is in it)"
         )
-    name, what = match["name"] or name, match["what"]
+    own, name, what = name, match["name"] or name, match["what"]
     versions = list_versions(root, name)
     if not versions:
         raise RegistryError(
@@ -95,7 +102,40 @@ def find_version(root: Path, ref: str, name: str) -> Version:
         )
     raise RegistryError(
         f"no version of {name} is called {what} yet. See: minigpt registry list; "
-        f"to make one champion: minigpt registry promote {versions[-1].version}"
+        "to make one champion: minigpt registry promote "
+        f"{shortest_ref(name, versions[-1].version, own)}"
+    )
+
+
+def shortest_ref(name: str, number: str, own: str) -> str:
+    """What to type for a version where `own` is the project's model: `3`, else `models:/NAME/3`."""
+    return number if name == own else f"models:/{name}/{number}"
+
+
+def _is_path(ref: str, what: str) -> bool:
+    """Whether `ref`, which has the form of a name, was meant as a folder."""
+    if ref.startswith((".", "~")):
+        return True
+    if ref.startswith("models:/") or what.isdecimal() or what in (CHAMPION, CHALLENGER):
+        return False
+    return "/" in ref or os.sep in ref or Path(ref).is_dir()
+
+
+def _holder_of(root: Path, folder: Path, ref: str, name: str) -> Version:
+    """The newest version of `name` that holds the package in `folder`."""
+    from minigpt.registry.kept import kept_bytes
+    from minigpt.registry.lineage.record import json_of
+
+    found = digest(folder)
+    if not is_new(root):
+        store = open_store(root)
+        for version in reversed(versions_in(store, name)):
+            manifest = json_of(kept_bytes(store, version, "release/manifest.json"))
+            if found in manifest.get("digests", {}).values():
+                return version
+    raise RegistryError(
+        f"{ref}: no version of {name} holds this package (digest {found[:12]}). "
+        "To register what was built here: minigpt registry sync"
     )
 
 

@@ -187,16 +187,18 @@ def changed(registered, tmp_path):
 @pytest.fixture
 def add_version(request):
     """A function that adds a version with version 1's files and this figure; sync takes longer."""
-    from minigpt.registry.versions import BITS, DIGEST, find_version
+    from minigpt.registry.versions import BITS, DIGEST, find_version, names_in
     from minigpt.tracking.store import open_store
 
-    def add(bits: float, root: Path | None = None) -> str:
+    def add(bits: float, root: Path | None = None, name: str = NAME) -> str:
         root = root or request.getfixturevalue("changed").root
         client, first = open_store(root).client, find_version(root, "1", NAME)
         source = client.get_model_version_download_uri(NAME, "1")
         model = source.split("/")[-2]  # …/models/ID/artifacts
         tags = {DIGEST: text_digest([str(bits)]), BITS: str(bits)}
-        made = client.create_model_version(NAME, source, first.run_id, tags=tags, model_id=model)
+        if name not in names_in(open_store(root)):
+            client.create_registered_model(name)
+        made = client.create_model_version(name, source, first.run_id, tags=tags, model_id=model)
         return str(made.version)
 
     return add

@@ -1,12 +1,14 @@
 """`minigpt registry promote`, `rollback` and `log`, as a person types them."""
 
 import json
+import os
 
 import pytest
 from typer.testing import CliRunner
 
 from minigpt.cli.main import app
-from minigpt.errors import GateRefusedError, RegistryError
+from minigpt.errors import BusyError, GateRefusedError, RegistryError
+from minigpt.process import take_lock
 from minigpt.registry.promotion import promote as promotions
 from minigpt.registry.promotion.gate import Condition
 from minigpt.tracking.store import open_store
@@ -63,6 +65,24 @@ def test_promote_rollback_and_log_say_what_was_done_and_what_comes_next(run, add
     events = json.loads(run("log", "--json").stdout)
     assert [event["version"] for event in events] == ["1", "2", "3", "1"]
     assert events[2]["conditions"][0]["found"] == "1.9 bits per byte"
+
+
+def test_about_another_model_the_next_command_names_it(run, add_version):
+    for bits in (1.9, 1.8):
+        add_version(bits, name="other")
+    run("promote", "models:/other/1")
+    done = run("promote", "models:/other/2")
+    assert "minigpt registry rollback --to models:/other/1\n" in done.stderr
+    done = run("rollback", "--to", "models:/other/1")
+    assert "minigpt registry rollback --to models:/other/2\n" in done.stderr
+
+
+def test_nothing_is_registered_while_something_builds_here(run, changed):
+    lock = take_lock(changed.root / ".work" / "workspace.lock", "make run")
+    with pytest.raises(BusyError, match=r"is in use by make run .*--wait"):
+        run("sync")
+    os.close(lock)
+    assert run("sync").stdout == "minigpt-test 1 · challenger\n"
 
 
 def test_a_log_with_a_gap_is_shown_and_the_command_fails(run, changed, add_version):

@@ -260,6 +260,26 @@ def test_compare_says_where_nobody_can_tell_what_a_version_was_trained_on(world,
     assert "nobody can tell whether it was trained on these" in done.output
 
 
+def test_compare_tells_versions_of_two_models_apart_by_name(world, add, monkeypatch):
+    client, first = open_store(world.root).client, find_version(world.root, "1", NAME)
+    source = client.get_model_version_download_uri(NAME, "1")
+    client.create_registered_model("letters")
+    client.create_model_version("letters", source, add(tuned=1.88).run_id)
+    monkeypatch.chdir(world.root)
+    (world.root / "params.yaml").write_text("release: {name: minigpt-test}\n")
+    done = CliRunner().invoke(app, ["compare", "1", "models:/letters/1"])
+    assert done.exit_code == 0, done.output
+    header, columns = done.stdout.splitlines()[:2]
+    assert header.startswith(f"{NAME} 1 and letters 1, on the 2 test documents of {NAME} version 1")
+    assert columns.split("  ")[-3:] == [f"{NAME} {first.version}", "letters 1", "letters 1 is"]
+    assert "\n  letters 1       a text of {'tuned': 1.88}" in done.stdout
+    assert done.stderr.endswith("Next: minigpt registry promote models:/letters/1\n")
+    done = CliRunner().invoke(app, ["compare", "1", "models:/letters/1", "--json"])
+    assert json.loads(done.stdout)["second_name"] == "letters"
+    done = CliRunner().invoke(app, ["compare", "models:/letters/1", "letters@1"])
+    assert "are both letters 1" in done.stderr
+
+
 def test_compare_lets_both_write_where_nothing_stored_is_shared(world, add):
     store = open_store(world.root)
     versions = find_version(world.root, "1", NAME), add()

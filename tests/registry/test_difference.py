@@ -88,6 +88,29 @@ def test_a_damaged_header_falls_back_to_the_first_byte(tmp_path, tensors):
     assert read_slots(tmp_path / "short") == []
 
 
+def test_a_file_that_was_cut_off_is_compared_by_its_bytes(tmp_path, tensors):
+    before = saved(tmp_path / "before", tensors)
+    whole, now = before.read_bytes(), tmp_path / "now"
+    for lost in (1, 60):  # within the last tensor, and more than it
+        now.write_bytes(whole[:-lost])
+        cut = f"{len(whole):,} bytes became {len(whole) - lost:,}; equal up to byte "
+        assert describe(now, NAME, before).startswith(cut)
+        assert describe(before, NAME, now).startswith(f"{len(whole) - lost:,} bytes became")
+        assert "nowhere to compare" in describe(now, NAME, None, {"steps": "0" * 64})
+
+
+@pytest.mark.parametrize(
+    "edit", [("[0,48]", "[0,40]"), ("[0,48]", "[0,98]"), ("[0,48]", "[9,48]"), ("[6]", "[7]")]
+)
+def test_a_tensor_whose_place_does_not_fit_its_shape_is_damage(tmp_path, edit):
+    before, now = saved(tmp_path / "before", {"x": torch.arange(6)}), tmp_path / "now"
+    was, wrong = (text.encode() for text in edit)
+    assert was in before.read_bytes()
+    now.write_bytes(before.read_bytes().replace(was, wrong))
+    assert read_slots(now) == []
+    assert describe(now, NAME, before).startswith("first at byte ")
+
+
 def test_of_other_files_the_first_byte_and_the_sizes_are_named(tmp_path):
     before, now = tmp_path / "a.json", tmp_path / "b.json"
     before.write_text(json.dumps({"a": 1}))

@@ -145,12 +145,12 @@ def test_size_and_speed_are_asked_only_where_there_is_a_budget():
 
 
 def test_a_refusal_states_both_figures_the_difference_and_what_to_type():
-    champion, version = SimpleNamespace(version="3"), SimpleNamespace(version="4")
+    champion, version = (SimpleNamespace(name="minigpt", version=n) for n in ("3", "4"))
     conditions = (
         *rounding({"int8": {"relative_difference": {"plays": 0.004}}}, GateConfig()),
         *against(over(1.86), over(1.78), ROLES, FEW),
     )
-    assert refusal(version, champion, conditions).splitlines() == [
+    assert refusal(version, champion, conditions, "minigpt").splitlines() == [
         "refused: version 4 does not replace champion (version 3)",
         "  speeches           1.86 against 1.78 bits per byte: worse by 0.08 "
         "(95 %: 0.08 to 0.08); allowed: 0.00",
@@ -159,7 +159,11 @@ def test_a_refusal_states_both_figures_the_difference_and_what_to_type():
         "Nothing was changed. To see why: minigpt compare 3 4. To overrule: minigpt registry "
         'promote 4 --force --reason "…" (it is logged).',
     ]
-    lines = refusal(version, None, judge(evaluation(base=2.61), EXPORTS, GateConfig())).splitlines()
+    other = refusal(version, champion, conditions, "minigpt-letters").splitlines()[-1]
+    assert "minigpt compare models:/minigpt/3 models:/minigpt/4. " in other
+    assert "minigpt registry promote models:/minigpt/4 --force" in other
+    found = judge(evaluation(base=2.61), EXPORTS, GateConfig())
+    lines = refusal(version, None, found, "minigpt").splitlines()
     assert lines[0] == "refused: version 4 is not good enough to be the first champion"
     assert lines[1] == "  plays              2.61 against ngram 2.47 bits per byte: worse by 0.14"
     assert "compare" not in lines[-1]

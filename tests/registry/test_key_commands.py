@@ -1,5 +1,6 @@
 import json
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -46,6 +47,23 @@ def test_key_new_then_registry_sign_signs_and_says_what_next(run, changed, tmp_p
     assert json.loads(run("key", "show", "--json").stdout)["id"].startswith(
         json.loads(run("registry", "sign", "1", "--json").stdout)["key"]
     )
+
+
+def test_a_key_that_was_copied_alone_is_shown(run, tmp_path):
+    public = run("key", "new").stdout.strip()
+    Path(public).rename(tmp_path / "moved.pub")
+    assert run("key", "show").stdout == (tmp_path / "moved.pub").read_text()
+    assert json.loads(run("key", "show", "--json").stdout)["public"] is None
+
+
+def test_what_is_signed_is_named_by_its_own_model(run, changed, monkeypatch):
+    run("key", "new")
+    done = run("registry", "sign", "models/finetuned")
+    assert "1 of minigpt-test is signed by key" in done.stdout
+    monkeypatch.setattr("minigpt.cli.key.model_name", lambda: "minigpt")
+    done = run("registry", "sign", f"{NAME}@challenger")
+    assert "1 of minigpt-test is signed by key" in done.stdout
+    assert done.stderr.splitlines()[-1] == f"Next: minigpt verify models:/{NAME}/1 --signature"
 
 
 def test_an_extra_that_is_missing_is_named(run, monkeypatch):

@@ -1,3 +1,4 @@
+import errno
 import os
 import stat
 
@@ -41,6 +42,48 @@ def test_a_key_is_for_its_owner_alone_and_never_overwritten(path):
     assert not path.exists()
 
 
+def test_a_disk_that_is_full_leaves_no_half_of_a_key(path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(keys.os, "fsync", full)
+        with pytest.raises(RegistryError, match=r"key\.pem: cannot be written: No space left"):
+            keys.new_key(path)
+    assert list(path.parent.iterdir()) == []
+    keys.new_key(path)
+
+
+def test_where_files_cannot_have_two_names_a_key_is_not_overwritten_either(path, monkeypatch):
+    def refused(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(keys.os, "link", refused)
+    keys.new_key(path)
+    held = path.read_bytes()
+    with pytest.raises(RegistryError, match="is there and is not overwritten"):
+        keys.new_key(path)
+    assert path.read_bytes() == held
+    assert sorted(p.name for p in path.parent.iterdir()) == ["key.pem", "key.pub"]
+
+
+def test_a_private_key_that_lies_alone_tells_its_public_key(path, monkeypatch):
+    monkeypatch.setenv(keys.PASSPHRASE, "correct horse")
+    keys.new_key(path)
+    public = keys.public_key()
+    keys.public_path(path).unlink()
+    assert keys.public_key() == public
+    monkeypatch.delenv(keys.PASSPHRASE)
+    with pytest.raises(RegistryError, match="give it as MINIGPT_KEY_PASSPHRASE"):
+        keys.public_key()
+
+
+def test_a_private_key_is_not_named_like_a_public_one(tmp_path):
+    with pytest.raises(ParamsError, match=r"MINIGPT_KEY=.*a\.pem minigpt key new"):
+        keys.new_key(tmp_path / "a.pub")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_key_has_the_id_that_in_toto_gives_it(path):
     keys.new_key(path)
     public = keys.public_key()
@@ -73,6 +116,10 @@ def test_who_wants_no_signature_says_so(path, monkeypatch):
     keys.new_key(path)
     monkeypatch.setenv(keys.KEY, "none")
     assert keys.signing_key() is None
+    said = str(keys.no_key(keys.key_path()))
+    assert said == f"MINIGPT_KEY=none turns signing off. To sign with {path}: unset MINIGPT_KEY"
+    path.unlink()
+    assert str(keys.no_key(keys.key_path())).endswith("unset MINIGPT_KEY, then: minigpt key new")
 
 
 def test_a_key_that_is_named_must_be_there_and_be_one(path, monkeypatch, tmp_path):

@@ -3,12 +3,13 @@
 import json
 import re
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 from typer.testing import CliRunner
 
 from minigpt.cli.main import app
+from minigpt.cli.pedigree import run_places
 from minigpt.data.document import Document, read_documents
 from minigpt.data.splits import cut_document
 from minigpt.digest import file_digest
@@ -16,6 +17,7 @@ from minigpt.errors import ParamsError, RegistryError
 from minigpt.graph import read_graph
 from minigpt.registry.lineage.index import FACTS, write_index
 from minigpt.registry.lineage.lineage import by_digest, trace, trace_everywhere, wanted_by
+from minigpt.registry.lineage.pedigree import pedigree, runs_at
 from minigpt.registry.lineage.record import RECORD, Record, make_record, read_record
 from minigpt.registry.promotion.events import append
 from minigpt.registry.source import source_state
@@ -56,6 +58,8 @@ def story(registered, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("MINIGPT_KEY", "none")
+        # DVC did not write its dvc.lock: nothing was built from the code that it names.
+        patch.setattr("minigpt.registry.sync.refuse_other_inputs", lambda root: None)
         relocate(root)
         checkout, store = Checkout(root), open_store(root)
         tell(root)
@@ -245,7 +249,7 @@ def test_the_command_tells_a_version_on_one_screen(own, monkeypatch):
     at = json.dumps({"at": "2026-11-24T21:04:00+00:00", "verdict": "identical"})
     own.store.client.set_model_version_tag(NAME, "3", VERIFIED, at)
     done = invoke(own, monkeypatch, "3", "--stages")
-    screen, table = done.stdout.split("\n\n")
+    screen, table, archives = done.stdout.split("\n\n")
     version = find_version(own.root, "3", NAME)
     lines = screen.splitlines()
     assert lines[0] == f"{NAME} version 3 · challenger · sha256 {version.digest[:12]}…"
@@ -261,9 +265,48 @@ def test_the_command_tells_a_version_on_one_screen(own, monkeypatch):
     )
     assert "verified byte for byte on 2026-11-24 · provenance" in lines[7]
     assert own.runs["pretrain"] in table
+    assert re.search(rf"registration +ran +- +{version.run_id}\n", f"{table}\n")
+    digest = file_digest(own.root / "data" / "archives" / "plays-0.6.tar")
+    assert re.search(rf"plays +plays-0\.6\.tar +{digest}\n", archives)
     assert "minigpt verify 3" in done.stderr
+    assert "make up" in done.stderr
     facts = json.loads(invoke(own, monkeypatch, "3", "--json").stdout)
     assert Record.model_validate(facts["record"]) == own.record(3)
+    assert facts["runs"]["pretrain"] == own.runs["pretrain"]
+    assert facts["patch"] is None
+
+
+def test_the_command_tells_by_what_the_tree_differed_from_the_commit(own, monkeypatch):
+    patch = own.artifacts(2) / "source.patch"
+    done = invoke(own, monkeypatch, "2", "--stages")
+    assert done.stdout.endswith(f"\n\nsource.patch  {patch}\n")
+    assert "minigpt lineage 2 --patch" in done.stderr
+    assert json.loads(invoke(own, monkeypatch, "2", "--json").stdout)["patch"] == str(patch)
+    printed = invoke(own, monkeypatch, "2", "--patch").stdout_bytes
+    assert printed == patch.read_bytes() != b""
+    with pytest.raises(RegistryError, match=r"3 has no source\.patch: its tree was as commit"):
+        invoke(own, monkeypatch, "3", "--patch")
+    patch.unlink()
+    assert "source.patch  is gone" in invoke(own, monkeypatch, "2", "--stages").stdout
+    with pytest.raises(RegistryError, match=r"2 has no source\.patch: it is gone"):
+        invoke(own, monkeypatch, "2", "--patch")
+    with pytest.raises(ParamsError, match="with a version alone"):
+        invoke(own, monkeypatch, "2", "--patch", "--json")
+
+
+def test_a_run_on_a_server_is_given_as_a_link(own, monkeypatch):
+    found = pedigree(own.root, "3", NAME)
+    at = runs_at(Store("http://me:secret@host:5000/", own.store.client, "7"))
+    assert at == "http://host:5000/#/experiments/7/runs/"
+    places = run_places(replace(found, runs_at=at))
+    assert places["pretrain"] == f"{at}{own.runs['pretrain']}"
+    assert places["registration"] == f"{at}{found.version.run_id}"
+
+
+def test_of_another_model_the_next_commands_name_it(own, monkeypatch):
+    monkeypatch.setattr("minigpt.cli.lineage.model_name", lambda: "minigpt")
+    said = invoke(own, monkeypatch, f"models:/{NAME}/3").stderr
+    assert f"minigpt verify models:/{NAME}/3 · minigpt lineage models:/{NAME}/3 --stages" in said
 
 
 def test_the_command_tells_who_was_beaten_and_what_should_not_have_been_learned(own, monkeypatch):

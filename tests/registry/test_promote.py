@@ -187,6 +187,31 @@ def test_a_rollback_goes_to_a_champion_only(changed, add_version):
     assert champion(changed) == "1"
 
 
+def test_a_log_with_a_gap_says_how_to_roll_back_all_the_same(changed, add_version):
+    for number in ("1", add_version(1.7)):
+        promote(changed.root, number, PARAMS)
+    store = open_store(changed.root)
+    store.client.delete_run(whole_log(store, NAME)[0].run_id)
+    with pytest.raises(RegistryError, match='rollback --to N --force --reason "…"'):
+        rollback(changed.root, PARAMS)
+    with pytest.raises(GateRefusedError, match="rollback --to 1 --force --reason"):
+        rollback(changed.root, PARAMS, to="1")
+    assert rollback(changed.root, PARAMS, to="1", force=True, reason="it is urgent").moved
+    assert champion(changed) == "1"
+
+
+def test_what_is_said_to_type_about_another_model_names_it(changed, add_version):
+    for bits in (2.5, 1.9, 1.8):
+        add_version(bits, name="other")
+    with pytest.raises(GateRefusedError, match="registry promote models:/other/1 --force"):
+        promote(changed.root, "other@1", PARAMS)
+    with pytest.raises(RegistryError, match=r"Run: minigpt registry promote models:/other/2$"):
+        rollback(changed.root, PARAMS, to="models:/other/2")
+    promote(changed.root, "models:/other/2", PARAMS)
+    with pytest.raises(GateRefusedError, match="rollback --to models:/other/3 --force"):
+        rollback(changed.root, PARAMS, to="models:/other/3")
+
+
 def test_a_version_whose_files_are_gone_is_neither_promoted_nor_restored(changed, add_version):
     promote(changed.root, "1", PARAMS)
     add_version(1.7)

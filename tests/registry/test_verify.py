@@ -184,6 +184,25 @@ def test_one_flipped_bit_in_a_read_only_object_names_file_tensor_and_values(toy)
     assert summary(report).startswith("DIFFERENT: 2 of ")
 
 
+def test_an_object_that_was_cut_off_is_a_difference(toy):
+    path = cached(toy.root, MODEL)
+    whole = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(whole[:-9])
+    report = verify_from_cache(toy.root, "1", NAME)
+    outcome, detail = bad(report)[MODEL]
+    assert outcome is Outcome.DIFFERENT
+    assert f"{len(whole):,} bytes became {len(whole) - 9:,}; equal up to byte" in detail
+
+
+def test_of_another_model_the_report_names_it(toy, monkeypatch):
+    monkeypatch.chdir(toy.root)
+    report = verify_from_cache(toy.root, "models/finetuned", NAME)
+    assert summary(report).endswith("minigpt verify 1")
+    report = verify_from_cache(toy.root, f"{NAME}@challenger", "minigpt")
+    assert summary(report).endswith(f"minigpt verify models:/{NAME}/1")
+
+
 def test_one_flipped_bit_in_the_registry_names_file_and_tensor(toy):
     [stored] = (toy.root / "mlruns").rglob("finetuned/model.safetensors")
     flip(stored)

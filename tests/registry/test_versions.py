@@ -1,10 +1,18 @@
+import shutil
+
 import pytest
 
 from minigpt.errors import PackageError, RegistryError
 from minigpt.package import load_package
 from minigpt.registry import versions
 from minigpt.registry.verification import held
-from minigpt.registry.versions import find_version, list_versions, package_of, resolve
+from minigpt.registry.versions import (
+    find_version,
+    list_versions,
+    package_of,
+    resolve,
+    shortest_ref,
+)
 from minigpt.tracking.store import open_store
 
 NAME = "minigpt-test"
@@ -52,6 +60,10 @@ def test_no_store_is_made_by_asking(checkout):
         ("champion", "registry promote 1"),
         ("other@champion", "no version of other is registered"),
         ("two words", "names no version"),
+        ("models/finetund", "names no version"),
+        ("./3", "names no version"),
+        ("~nobody-of-that-name", "names no version"),
+        ("models:/other/champion", "no version of other is registered"),
     ],
 )
 def test_what_is_not_there_is_said_in_one_line(registered, ref, said):
@@ -59,6 +71,29 @@ def test_what_is_not_there_is_said_in_one_line(registered, ref, said):
         find_version(registered.root, ref, NAME)
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_package_folder_is_the_version_that_holds_it(registered, monkeypatch, tmp_path):
+    monkeypatch.chdir(registered.root)
+    assert find_version(registered.root, "models/finetuned", NAME).version == "1"
+    with pytest.raises(RegistryError, match=r"or the folder of a package \(model\.json is in it\)"):
+        find_version(registered.root, "models", NAME)
+    with pytest.raises(RegistryError, match="no version of other holds this package"):
+        find_version(registered.root, "models/finetuned", "other")
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(registered.root / "models" / "base", tmp_path / "1")
+    (tmp_path / "1" / "extra").write_text("another package")
+    assert find_version(registered.root, "1", NAME).version == "1"
+    with pytest.raises(RegistryError, match="holds this package"):
+        find_version(registered.root, "./1", NAME)
+
+
+def test_of_another_model_a_command_names_it(registered):
+    assert shortest_ref(NAME, "3", NAME) == "3"
+    ref = shortest_ref(NAME, "1", "minigpt")
+    assert find_version(registered.root, ref, "minigpt").name == NAME
+    with pytest.raises(RegistryError, match=f"registry promote {ref}$"):
+        find_version(registered.root, f"{NAME}@champion", "minigpt")
 
 
 def test_a_servers_model_is_fetched_anew_to_be_proven(changed, monkeypatch):

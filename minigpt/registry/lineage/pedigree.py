@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from minigpt.digest import digest
 from minigpt.errors import RegistryError
-from minigpt.registry.kept import kept_bytes
+from minigpt.registry.kept import kept_bytes, kept_file
 from minigpt.registry.lineage.index import index_of
 from minigpt.registry.lineage.record import Record, json_of, read_record
 from minigpt.registry.promotion.bootstrap import Interval, bits_per_byte
@@ -16,8 +16,9 @@ from minigpt.registry.promotion.events import Event, read_all
 from minigpt.registry.promotion.frozen import frozen_set
 from minigpt.registry.promotion.history import MOVES
 from minigpt.registry.provenance.provenance import signer
+from minigpt.registry.verification.held import PATCH
 from minigpt.registry.versions import CHAMPION, Version, find_version, versions_in
-from minigpt.tracking.store import Store, is_new, open_store
+from minigpt.tracking.store import Store, open_store, shown
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,10 @@ class Pedigree:
     signed_by: str | None
     taken_down: Mapping[str, Any] | None
     """documents, reason, at: what it learned from and should not have."""
+    runs_at: str | None
+    """What a run's id is put behind to see it in a browser; None where the store is no server."""
+    patch: str | None
+    """Where source.patch lies; None where the tree was as the commit has it, or it is gone."""
 
 
 def pedigree(root: Path, ref: str, name: str) -> Pedigree:
@@ -64,7 +69,7 @@ def pedigree(root: Path, ref: str, name: str) -> Pedigree:
     Raises:
         RegistryError: there is no such version, or the store cannot be read.
     """
-    version = _version_of(root, ref, name)
+    version = find_version(root, ref, name)
     store = open_store(root)
     moves = [
         event
@@ -81,24 +86,45 @@ def pedigree(root: Path, ref: str, name: str) -> Pedigree:
         verified=_told(version.verified),
         signed_by=signer(store, version),
         taken_down=_told(version.taken_down),
+        runs_at=runs_at(store),
+        patch=_patch_place(store, version),
     )
 
 
-def _version_of(root: Path, ref: str, name: str) -> Version:
-    path = Path(ref).expanduser()
-    if not (path / "model.json").is_file():
-        return find_version(root, ref, name)
-    found = digest(path)
-    if not is_new(root):
-        store = open_store(root)
-        for version in reversed(versions_in(store, name)):
-            manifest = json_of(kept_bytes(store, version, "release/manifest.json"))
-            if found in manifest.get("digests", {}).values():
-                return version
-    raise RegistryError(
-        f"{ref}: no version of {name} holds this package (digest {found[:12]}). "
-        "To register what was built here: minigpt registry sync"
-    )
+def patch_of(root: Path, ref: str, name: str) -> bytes:
+    """By what the tree differed from the commit of the version that `ref` names.
+
+    Raises:
+        RegistryError: it did not differ, the patch is gone, or there is no such version.
+    """
+    version = find_version(root, ref, name)
+    patch = kept_bytes(open_store(root), version, PATCH)
+    if patch is None:
+        why = (
+            "it is gone. Put the store's files back from a copy"
+            if version.dirty
+            else f"its tree was as commit {version.commit[:12]} has it"
+        )
+        raise RegistryError(f"{version.name} {version.version} has no {PATCH}: {why}")
+    return patch
+
+
+def runs_at(store: Store) -> str | None:
+    """What a run's id is put behind to see it in a browser; None where the store is no server."""
+    if not store.uri.startswith(("http://", "https://")):
+        return None
+    return f"{shown(store.uri).rstrip('/')}/#/experiments/{store.experiment_id}/runs/"
+
+
+def _patch_place(store: Store, version: Version) -> str | None:
+    if not version.dirty:
+        return None
+    with TemporaryDirectory() as folder:
+        found = kept_file(store, version, PATCH, Path(folder))
+    if found is None:
+        return None
+    fetched = found.is_relative_to(folder)  # from a server: as MLflow's own commands take it
+    return f"runs:/{version.run_id}/{PATCH}" if fetched else str(found)
 
 
 def _since(moves: list[Event]) -> datetime | None:

@@ -76,8 +76,9 @@ def compare(
     frozen = sets[0] or sets[1]
     if frozen is None:
         raise RegistryError(
-            f"neither version {first.version} nor {second.version} of {first.name} kept its "
-            "evaluation set: both were registered by an older MiniGPT. Build them again: make run"
+            f"neither version {first.version} of {first.name} nor version {second.version} of "
+            f"{second.name} kept its evaluation set: both were registered by an older MiniGPT. "
+            "Build them again: make run"
         )
     lines = []
     for package in MEASURED:

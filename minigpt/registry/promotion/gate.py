@@ -185,9 +185,16 @@ def main_figure(evaluation: Mapping[str, Any]) -> float | None:
     return float(evaluation["finetuned"][sources[0]]["bits_per_byte"]) if sources else None
 
 
-def refusal(version: "Version", champion: "Version | None", conditions: Sequence[Condition]) -> str:
-    """What a person is told: which condition, both figures and by how much; failed ones first."""
-    number = version.version
+def refusal(
+    version: "Version", champion: "Version | None", conditions: Sequence[Condition], name: str
+) -> str:
+    """What a person is told: which condition, both figures and by how much; failed ones first.
+
+    `name` is the project's model: of another one, commands need the name.
+    """
+    from minigpt.registry.versions import shortest_ref
+
+    number, ref = version.version, shortest_ref(version.name, version.version, name)
     aim = (
         f"does not replace champion (version {champion.version})"
         if champion
@@ -196,9 +203,12 @@ def refusal(version: "Version", champion: "Version | None", conditions: Sequence
     lines = [f"refused: version {number} {aim}"]
     for holds in (False, True):
         lines += [f"  {c.about:<18} {c.found}" for c in conditions if c.holds == holds]
-    why = f"To see why: minigpt compare {champion.version} {number}. " if champion else ""
+    why = ""
+    if champion:
+        theirs = shortest_ref(champion.name, champion.version, name)
+        why = f"To see why: minigpt compare {theirs} {ref}. "
     lines.append(
-        f"Nothing was changed. {why}To overrule: minigpt registry promote {number} --force "
+        f"Nothing was changed. {why}To overrule: minigpt registry promote {ref} --force "
         '--reason "…" (it is logged).'
     )
     return "\n".join(lines)

@@ -18,6 +18,7 @@ from minigpt.registry.versions import (
     champion_of,
     find_version,
     package_of,
+    shortest_ref,
     versions_in,
 )
 from minigpt.tracking.store import Store, clear_errors, open_store
@@ -63,7 +64,7 @@ def promote(
         *_decided(root, store, version, champion, params.gate, force),
     )
     refused = not all(condition.holds for condition in conditions)
-    text = refusal(version, champion, conditions) if refused else None
+    text = refusal(version, champion, conditions, params.release.name) if refused else None
     return _change(store, "promoted", version, champion, conditions, text, force, reason)
 
 
@@ -93,7 +94,7 @@ def rollback(
     if champion is None:
         raise RegistryError(
             f"{version.name} has no champion, so there is nothing to roll back. "
-            f"Run: minigpt registry promote {version.version}"
+            f"Run: minigpt registry promote {shortest_ref(version.name, version.version, name)}"
         )
     if to is None:
         version = _before(store, champion, events, problems)
@@ -110,7 +111,7 @@ def rollback(
         ),
     )
     refused = not all(condition.holds for condition in conditions)
-    text = _refusal(version, champion, conditions, events) if refused else None
+    text = _refusal(version, champion, conditions, events, name) if refused else None
     return _change(store, "rolled back", version, champion, conditions, text, force, reason)
 
 
@@ -227,7 +228,8 @@ def _before(
     if problems:
         raise RegistryError(
             f"the log of {champion.name} is not whole, so it cannot say who was champion before "
-            f"({'; '.join(problems)}). Name the version: minigpt registry rollback --to N"
+            f"({'; '.join(problems)}). Name the version: minigpt registry rollback --to N "
+            '--force --reason "…" (see: minigpt registry log)'
         )
     known = champions(events)
     if known[-1:] == [(champion.version, champion.digest)]:
@@ -247,7 +249,11 @@ def _before(
 
 
 def _refusal(
-    version: Version, champion: Version, conditions: Sequence[Condition], events: Sequence[Event]
+    version: Version,
+    champion: Version,
+    conditions: Sequence[Condition],
+    events: Sequence[Event],
+    name: str,
 ) -> str:
     lines = [
         f"refused: version {version.version} is not restored in place of champion "
@@ -261,6 +267,7 @@ def _refusal(
         lines.append(f"Other champions before: {', '.join(others)}.")
     lines.append(
         "Nothing was changed. To overrule: minigpt registry rollback "
-        f'--to {version.version} --force --reason "…" (it is logged).'
+        f"--to {shortest_ref(version.name, version.version, name)} "
+        '--force --reason "…" (it is logged).'
     )
     return "\n".join(lines)

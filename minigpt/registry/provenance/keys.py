@@ -40,12 +40,18 @@ def new_key(path: Path, *, openssf: bool = False) -> None:
 
     Raises:
         RegistryError: a key is there (it is never overwritten), or the folder cannot be written.
+        ParamsError: `path` is a public key's name.
     """
+    if path == public_path(path):
+        raise ParamsError(
+            f"{path}: .pub is for the public key, which is written beside the private one. "
+            f"Name another file: {KEY}={path.with_suffix('.pem')} minigpt key new"
+        )
     private = ec.generate_private_key(ec.SECP256R1()) if openssf else Ed25519PrivateKey.generate()
     secret = private.private_bytes(PEM, serialization.PrivateFormat.PKCS8, _encryption())
     _write_once(path, secret, 0o600)
     try:
-        _write_once(public_path(path), _public_pem(private.public_key()), 0o644)
+        _write_once(public_path(path), public_pem(private.public_key()), 0o644)
     except RegistryError:
         path.unlink()
         raise
@@ -61,13 +67,18 @@ def signing_key() -> Ed25519PrivateKey | None:
     if os.environ.get(KEY) == NONE:
         return None
     path = key_path()
+    key = _private_key(path)
+    if key is None and _named():
+        raise RegistryError(
+            f"{KEY} names {path}, which is not there. To make a key there: minigpt key new"
+        )
+    return key
+
+
+def _private_key(path: Path) -> Ed25519PrivateKey | None:
     try:
         data = path.read_bytes()
-    except FileNotFoundError as error:
-        if _named():
-            raise RegistryError(
-                f"{KEY} names {path}, which is not there. To make a key there: minigpt key new"
-            ) from error
+    except FileNotFoundError:
         return None
     except OSError as error:
         raise RegistryError(f"{path}: cannot be read: {error.strerror}") from error
@@ -99,12 +110,16 @@ def signing_key() -> Ed25519PrivateKey | None:
 def public_key(path: Path | None = None) -> Ed25519PublicKey | None:
     """The public key in `path`; without one, the user's own, or None where the user has none.
 
+    Where the private key lies alone, it tells the public one.
+
     Raises:
         ParamsError: `path` is missing, or holds no Ed25519 public key.
+        RegistryError: the private key lies alone, and does not open.
     """
     own = public_path(key_path())
     if path is None and not own.is_file():
-        return None
+        private = _private_key(key_path())
+        return private.public_key() if private else None
     file = path or own
     try:
         key = serialization.load_pem_public_key(file.read_bytes())
@@ -121,8 +136,13 @@ def public_key(path: Path | None = None) -> Ed25519PublicKey | None:
 
 def no_key(path: Path) -> RegistryError:
     """What to say where a key is needed and there is none."""
-    openssf = " --openssf" if path == openssf_path() else ""
-    return RegistryError(f"there is no key at {path}. Run: minigpt key new{openssf}")
+    openssf = path == openssf_path()
+    if os.environ.get(KEY) == NONE and not openssf:
+        then = "" if path.is_file() else ", then: minigpt key new"
+        return RegistryError(
+            f"{KEY}={NONE} turns signing off. To sign with {path}: unset {KEY}{then}"
+        )
+    return RegistryError(f"there is no key at {path}. Run: minigpt key new{' --openssf' * openssf}")
 
 
 def key_id(key: Ed25519PublicKey) -> str:
@@ -144,15 +164,26 @@ def _encryption() -> serialization.KeySerializationEncryption:
     return serialization.NoEncryption()
 
 
-def _public_pem(key: Ed25519PublicKey | ec.EllipticCurvePublicKey) -> bytes:
+def public_pem(key: Ed25519PublicKey | ec.EllipticCurvePublicKey) -> bytes:
+    """A public key as its file holds it."""
     return key.public_bytes(PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _write_once(path: Path, data: bytes, mode: int) -> None:
-    """Write a file that does not exist, readable to `mode` from its first byte on."""
+    """Write a file that does not exist, whole or not at all; nobody reads more than `mode` lets."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        part.unlink(missing_ok=True)  # of a killed process that had this number
+        try:
+            descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            _rename_once(part, path)
+        finally:
+            part.unlink(missing_ok=True)
     except FileExistsError as error:
         raise RegistryError(
             f"{path} is there and is not overwritten: what it signed could not be checked any "
@@ -160,7 +191,14 @@ def _write_once(path: Path, data: bytes, mode: int) -> None:
         ) from error
     except OSError as error:
         raise RegistryError(f"{path}: cannot be written: {error.strerror}") from error
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+
+
+def _rename_once(part: Path, path: Path) -> None:
+    try:
+        os.link(part, path)  # a rename would overwrite
+    except FileExistsError:
+        raise
+    except OSError as error:  # a file system without hard links
+        if os.path.lexists(path):
+            raise FileExistsError(path) from error
+        part.rename(path)

@@ -65,9 +65,10 @@ def tensor_digests(package: Path | None) -> dict[str, str] | None:
 def read_slots(path: Path) -> list[Slot]:
     """The tensors of a safetensors file in the order of their bytes; none where it is damaged."""
     try:
+        length = path.stat().st_size
         with path.open("rb") as file:
             size = int.from_bytes(file.read(8), "little")
-            if size > path.stat().st_size:
+            if size > length:
                 return []
             header: dict[str, Any] = json.loads(file.read(size))
         header.pop("__metadata__", None)
@@ -75,9 +76,21 @@ def read_slots(path: Path) -> list[Slot]:
             Slot(name, e["dtype"], tuple(e["shape"]), *(8 + size + at for at in e["data_offsets"]))
             for name, e in header.items()
         ]
+        whole = all(_fits(slot, 8 + size, length) for slot in found)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
-    return sorted(found, key=lambda slot: slot.start)
+    return sorted(found, key=lambda slot: slot.start) if whole else []
+
+
+def _fits(slot: Slot, first: int, length: int) -> bool:
+    """Whether a tensor lies inside its file and is as long as its shape says."""
+    if not all(isinstance(number, int) for number in (*slot.shape, slot.start, slot.end)):
+        return False
+    if slot.kind in KINDS:
+        size = math.prod(slot.shape) * np.dtype(KINDS[slot.kind]).itemsize
+        if slot.end - slot.start != size:
+            return False
+    return first <= slot.start <= slot.end <= length
 
 
 def values(path: Path, slot: Slot) -> Any:

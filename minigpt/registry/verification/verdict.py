@@ -42,6 +42,8 @@ class Report:
 
     version: str
     name: str
+    ref: str
+    """What to type for it: its number, with the name where that is not the project's."""
     commit: str
     mode: str
     """`rebuild` or `from-cache`."""
@@ -86,7 +88,7 @@ def summary(report: Report) -> str:
         return (
             f"identical: {whole} of {whole} files are what was registered. This proves integrity "
             "only; that they can be rebuilt: "
-            f"minigpt verify {report.version}"
+            f"minigpt verify {report.ref}"
         )
     if report.verdict == "identical":
         return (

@@ -35,7 +35,7 @@ from minigpt.registry.verification.rebuild import (
 )
 from minigpt.registry.verification.rehash import check_cache, check_held, combine, refuse_other_list
 from minigpt.registry.verification.verdict import Report
-from minigpt.registry.versions import VERIFIED, Version, find_version
+from minigpt.registry.versions import VERIFIED, Version, find_version, shortest_ref
 from minigpt.tracking.store import Store, clear_errors, open_store
 
 LOCKS = ("requirements/base.txt", "requirements/torch-cpu.txt")
@@ -59,6 +59,7 @@ def verify_from_cache(root: Path, ref: str, name: str) -> Report:
     return Report(
         version=version.version,
         name=version.name,
+        ref=shortest_ref(version.name, version.version, name),
         commit=version.commit,
         mode="from-cache",
         verdicts=verdicts,
@@ -85,7 +86,8 @@ def verify(root: Path, ref: str, name: str, tell: Tell) -> Report:
         )
         cache, machines = cache_folder(root), machines_of(held)
         with own_environment(root, folder, tree, machines[-1] if machines else {}) as env:
-            report = _rebuilt(root, held, folder, tree, cache, machines, env, tell)
+            ref = shortest_ref(version.name, version.version, name)
+            report = _rebuilt(root, held, ref, folder, tree, cache, machines, env, tell)
     report = _noted(store, version, replace(report, seconds=time.monotonic() - started))
     for line in report.notes:
         tell(f"note: {line}")
@@ -95,6 +97,7 @@ def verify(root: Path, ref: str, name: str, tell: Tell) -> Report:
 def _rebuilt(
     root: Path,
     held: Held,
+    ref: str,
     folder: Path,
     tree: Path,
     cache: Path,
@@ -124,6 +127,7 @@ def _rebuilt(
     return Report(
         version=held.version.version,
         name=held.version.name,
+        ref=ref,
         commit=held.version.commit,
         mode="rebuild",
         verdicts=list({verdict.path: verdict for verdict in [*built, *spoilt]}.values()),
@@ -158,9 +162,9 @@ def explained(error: RegistryError, sources: Mapping[str, str]) -> RegistryError
     if "failed at download" not in str(error) or not alone:
         return error
     return RegistryError(
-        f"{error}. Besides, {', '.join(alone)} is in none of: the cache of downloads, {ARCHIVES}, "
-        "DVC's cache, the DVC remote. Where it was pushed to: dvc remote add -d NAME PLACE; or put "
-        "the file into .cache/archives, named by its sha256"
+        f"{str(error).rstrip('.')}. Besides, {', '.join(alone)} is in none of: the cache of "
+        f"downloads, {ARCHIVES}, DVC's cache, the DVC remote. Where it was pushed to: "
+        "dvc remote add -d NAME PLACE; or put the file into .cache/archives, named by its sha256"
     )
 
 
