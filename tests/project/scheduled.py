@@ -150,7 +150,7 @@ def notices_a_new_text():
     speech = ROOT / "data" / "tiny" / "speeches" / "1823-Monroe-1.txt"
     lines = speech.read_text().splitlines(keepends=True)
     added = speech.with_name("1830-Jackson-2.txt")
-    added.write_text("".join(reversed(lines)))
+    added.write_text("".join(reversed(lines))[:5000])  # validate allows no more
     until(lambda: versions() != before, "the new text has led to a version")
     newest = str(len(versions()))
     [found] = json.loads(minigpt("lineage", "--data", str(added), "--json")).values()
