@@ -10,11 +10,11 @@ from minigpt.cli import pedigree as shown
 from minigpt.cli.shared import Json, model_name, project_root, show_json, talk
 from minigpt.errors import ParamsError
 
-SHOWN = 3  # commands
-
 if TYPE_CHECKING:
     from minigpt.registry.lineage.lineage import Holding, Trace
     from minigpt.registry.versions import Version
+
+SHOWN = 3  # commands
 
 
 def add_to(app: typer.Typer) -> None:

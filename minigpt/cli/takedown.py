@@ -76,7 +76,8 @@ def takedown(
 def unseen(found: "Takedown", name: str) -> str:
     """The answer where there is nothing to take out."""
     place = "data/raw" if found.looked else "this checkout (data/raw is not here)"
-    lines = [f"no version of {name} ever saw {found.asked}, nor does {place} hold it"]
+    told = " whose document index is there" if found.unknown else ""
+    lines = [f"no version of {name}{told} ever saw {found.asked}, nor does {place} hold it"]
     if found.unknown:
         numbers = ", ".join(f"{v.name} {v.version}" for v in found.unknown)
         lines.append(f"not known of {numbers}: the document index is gone")

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from minigpt.files import write_bytes
 from minigpt.registry.versions import Version
-from minigpt.tracking.store import Store, clear_errors, is_unreachable, local_path
+from minigpt.tracking.store import Store, clear_errors, local_path
 
 KEPT = ("models/", "exports/", "metrics/")
 """How the outputs begin that a version holds."""
@@ -17,7 +17,7 @@ def kept_bytes(store: Store, version: Version, path: str) -> bytes | None:
     """One file of a version; None where it was never kept or is gone.
 
     Raises:
-        RegistryError: the store cannot be reached.
+        RegistryError: the store cannot be read: that is not the same as a file that is gone.
     """
     with TemporaryDirectory() as folder:
         found = kept_file(store, version, path, Path(folder))
@@ -28,7 +28,7 @@ def kept_file(store: Store, version: Version, path: str, folder: Path) -> Path |
     """Where one file of a version lies; a server's is fetched into `folder`. Else as `kept_bytes`.
 
     Raises:
-        RegistryError: the store cannot be reached.
+        RegistryError: the store cannot be read: that is not the same as a file that is gone.
     """
     if not version.run_id:
         return None
@@ -43,13 +43,12 @@ def kept_file(store: Store, version: Version, path: str, folder: Path) -> Path |
             return None
         if base is not None:
             return base / path if (base / path).is_file() else None
-        try:
-            found = Path(store.client.download_artifacts(version.run_id, path, str(folder)))
-        except (MlflowException, OSError) as error:
-            if is_unreachable(error):
-                raise
+        # What a download raises does not tell a file that is gone from a server that fails.
+        parent = path.rpartition("/")[0] or None
+        listed = store.client.list_artifacts(version.run_id, parent)
+        if not any(entry.path == path and not entry.is_dir for entry in listed):
             return None
-    return found if found.is_file() else None
+        return Path(store.client.download_artifacts(version.run_id, path, str(folder)))
 
 
 def keep(store: Store, version: Version, path: str, data: bytes) -> None:

@@ -11,6 +11,7 @@ from minigpt.tracking.store import (
     artifacts_of,
     database_of,
     local_path,
+    only_opener,
     shown,
     tracking_uri,
 )
@@ -28,7 +29,7 @@ def relocate(root: Path) -> int:
     """Rewrite every location in the store from the old place to this one. Returns how many.
 
     Raises:
-        RegistryError: the store is a server's, is missing, or cannot be read.
+        RegistryError: the store is a server's, is missing or locked, or cannot be read.
     """
     uri = tracking_uri(root)
     database = database_of(uri)
@@ -36,7 +37,11 @@ def relocate(root: Path) -> int:
         raise RegistryError(f"{shown(uri)}: only a sqlite store holds places of this machine")
     if not database.exists():
         raise RegistryError(f"{uri}: there is no store yet. Run: make run")
-    here = artifacts_of(database).parent
+    with only_opener(database):
+        return _rewrite(database, artifacts_of(database).parent)
+
+
+def _rewrite(database: Path, here: Path) -> int:
     try:
         with contextlib.closing(sqlite3.connect(database, timeout=BUSY_SECONDS)) as connection:
             query = "select artifact_location from experiments where name = ?"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "minigpt"
 BUSY_SECONDS = 20.0  # as MLflow's own sqlite busy_timeout
+OPENING_SECONDS = 60.0
 
 SETTINGS = {
     # Else a uv.lock in the working directory changes what a model is logged with.
@@ -72,7 +73,7 @@ def open_store(root: Path) -> Store:
     database = database_of(uri)
     if database is None:
         return _connect(uri, None)
-    with _only_opener(database):
+    with only_opener(database):
         if database.exists():
             _check(database)
             return _connect(uri, artifacts_of(database).as_uri())
@@ -90,7 +91,7 @@ def clear_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except (MlflowException, OSError) as error:
-        if is_unreachable(error):
+        if _is_unreachable(error):
             raise RegistryError(
                 f"{shown(uri)} cannot be reached. Start that server, or unset MLFLOW_TRACKING_URI."
             ) from error
@@ -98,9 +99,11 @@ def clear_errors(uri: str) -> Iterator[None]:
         raise RegistryError(f"{shown(uri)}: {' '.join(reason.split())[:500]}") from error
 
 
-def is_unreachable(error: Exception) -> bool:
-    """Whether what MLflow raised means that no server answers."""
-    return "Connection refused" in str(error) or "Max retries" in str(error)
+def _is_unreachable(error: Exception) -> bool:
+    """Whether what MLflow raised means that no server answers; one that answers 500 does."""
+    said = str(error)
+    gave_up = "Max retries" in said and "error responses" not in said
+    return "Connection refused" in said or gave_up
 
 
 def refuse_unwritable(store: Store) -> None:
@@ -153,18 +156,23 @@ def _import_mlflow() -> None:
 
 
 @contextlib.contextmanager
-def _only_opener(database: Path) -> Iterator[None]:
-    """Hold the lock under which a store is made and opened: MLflow's migrations run without one."""
+def only_opener(database: Path) -> Iterator[None]:
+    """Hold the lock under which a store is made, opened or moved: MLflow's migrations have none.
+
+    Raises:
+        RegistryError: another process keeps it, or the folder cannot be written.
+    """
     from filelock import FileLock, Timeout
 
     folder = artifacts_of(database).parent
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=60):
+        with FileLock(folder / ".lock", timeout=OPENING_SECONDS):
             yield
     except Timeout as error:
         raise RegistryError(
-            f"{database}: another process has been opening it for a minute ({folder / '.lock'})"
+            f"{database}: another process has been opening it for {OPENING_SECONDS:.0f} s "
+            f"({folder / '.lock'})"
         ) from error
     except PermissionError as error:
         raise RegistryError(f"{database}: cannot be written: {error.strerror}") from error

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
+from requests import HTTPError
 from typer.testing import CliRunner
 
 from minigpt.cli.main import app
@@ -190,6 +191,22 @@ def test_a_set_is_fetched_from_a_server(world, add, monkeypatch):
     monkeypatch.setattr(kept, "local_path", lambda uri: None)  # as that of a server
     assert frozen_set(open_store(world.root), version) == here
     assert failed(world, version, find_version(world.root, "1", NAME)) == {}
+
+
+def test_a_server_that_fails_is_not_a_file_that_is_gone(world, add, monkeypatch):
+    store, version = open_store(world.root), add()
+    monkeypatch.setattr(kept, "local_path", lambda uri: None)  # as that of a server
+    for missing in ("data/none.parquet", "none/none.parquet", "none", "data"):
+        assert kept.kept_bytes(store, version, missing) is None
+    assert kept.kept_bytes(store, version, INDEX)
+
+    def refuse(*_):
+        raise HTTPError("403 Client Error: FORBIDDEN for url")  # as MLflow's client raises it
+
+    for call in ("download_artifacts", "list_artifacts"):
+        monkeypatch.setattr(store.client, call, refuse)
+        with pytest.raises(RegistryError, match="403"):
+            kept.kept_bytes(store, version, INDEX)
 
 
 def test_a_kept_file_that_was_changed_is_named(world, add):

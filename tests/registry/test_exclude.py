@@ -57,6 +57,28 @@ def test_however_it_was_written_only_the_list_changes(text):
     assert with_excluded(changed, [A]) == changed
 
 
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+@pytest.mark.parametrize("behind", ["", "\n", "\n\n  # few\n  max_documents: 5\n"])
+def test_each_comment_stays_with_its_item(newline, behind):
+    before = f"validate:\n  exclude:\n    # asked by the family\n    - '{A}'  # letter 3"
+    text = (before + behind).replace("\n", newline)
+    changed = with_excluded(text, [A, B, C])
+    assert changed == (f"{before}\n    - {B}\n    - {C}{behind}").replace("\n", newline)
+
+
+def test_a_comment_behind_a_list_that_grows_over_its_line_stays_with_the_key():
+    text = f"validate:\n  exclude: [{A}]  # asked by the family\n"
+    assert with_excluded(text, [B]) == (
+        f"validate:\n  exclude:  # asked by the family\n    - {A}\n    - {B}\n"
+    )
+
+
+def test_comments_between_brackets_are_not_dropped():
+    text = f"validate:\n  exclude: [\n    {A},  # letter 3\n  ]\n"
+    with pytest.raises(ParamsError, match="by hand"):
+        with_excluded(text, [B])
+
+
 def test_a_form_that_cannot_be_added_to_is_refused_and_the_file_stays(tmp_path):
     path = tmp_path / "params.yaml"
     path.write_text("validate: {max_documents: 5}\n")

@@ -26,7 +26,7 @@ from minigpt.registry.versions import BITS, TAKEN_DOWN, VERIFIED, find_version, 
 from minigpt.tracking.relocate import relocate
 from minigpt.tracking.store import Store, local_path, open_store
 from tests.registry.conftest import NAME, PARAMS, Checkout
-from tests.registry.story import MACHINE, ran, tell
+from tests.registry.story import LETTERS, MACHINE, ran, tell
 
 RUNNER = CliRunner()
 
@@ -216,11 +216,16 @@ def test_a_file_that_is_gone_or_was_changed_is_known_by_its_path(own):
     gone = wanted_by(own.root, "data/local/letters/1862-09.txt", own.root)
     found = trace(own.root, NAME, gone)
     assert (found.trained, [h.version.version for h in found.namesakes]) == ((), ["2"])
+    assert (found.gone, found.never) == (True, ())  # it may be the very text that version 2 had
     (own.root / "data/local/letters/notes.jsonl").write_text('{"text": "rewritten"}\n')
     found = trace(own.root, NAME, wanted_by(own.root, "data/local/letters/notes.jsonl", own.root))
     assert (found.trained, {h.doc_id for h in found.namesakes}) == (
         (), {"letters/notes.jsonl#1", "letters/notes.jsonl#2"},
     )  # fmt: skip
+    assert (found.gone, [v.version for v in found.never]) == (False, ["1", "2", "3"])
+    shutil.rmtree(own.root / "data/local/letters")
+    found = trace(own.root, NAME, wanted_by(own.root, "data/local/letters", own.root))
+    assert {h.version.version for h in found.namesakes} == {"2", "3"}
 
 
 @pytest.mark.parametrize("what", ["0123456", "no such file", "/etc/no-such-file"])
@@ -334,10 +339,37 @@ def test_the_command_tells_which_versions_a_text_went_into(own, monkeypatch):
     assert f"minigpt takedown {path}" in done.stderr
     done = invoke(own, monkeypatch, "--data", "f" * 64)
     assert done.stdout == "no version ever saw it\n"
-    done = invoke(own, monkeypatch, "--data", "data/local/letters/1862-09.txt")
-    assert "version 2 had another text at that path: letters/1862-09.txt (train, " in done.stdout
     found = json.loads(invoke(own, monkeypatch, "--data", path, "--json").stdout)[NAME]
-    assert (found["trained"], found["never"]) == (["2", "3"], ["1"])
+    assert (found["trained"], found["never"], found["here"]) == (["2", "3"], ["1"], True)
+    (own.root / path).write_text("rewritten\n")
+    done = invoke(own, monkeypatch, "--data", path)
+    assert "no version ever saw it\n  version 2 had another text at that path: " in done.stdout
+
+
+def test_of_a_file_that_is_gone_nobody_says_that_it_was_never_seen(own, tmp_path, monkeypatch):
+    gone = "data/local/letters/1862-09.txt"
+    (tmp_path / "it").write_bytes(LETTERS["1862-09.txt"].encode())
+    file = file_digest(tmp_path / "it")
+    [holding] = trace(own.root, NAME, by_digest(file)).holdings
+    had = f"letters/1862-09.txt (train, sha256 {holding.sha256})"
+    done = invoke(own, monkeypatch, "--data", gone)
+    assert done.stdout == (
+        f"that file is not here\n  version 2 had a text that may be it at that path: {had}\n"
+    )
+    assert f"Next: minigpt takedown {file} " in done.stderr
+    found = json.loads(invoke(own, monkeypatch, "--data", gone, "--json").stdout)[NAME]
+    assert (found["never"], found["here"]) == ([], False)
+    asked = RUNNER.invoke(app, ["takedown", gone, "--reason", "asked", "--yes"])
+    assert isinstance(asked.exception, ParamsError)
+    said = str(asked.exception)
+    assert said == (
+        f"{gone}: that file is not here, so its text is not known. "
+        f"At that path {NAME} 2 had {had}. Run: minigpt takedown {file}"
+    )
+    done = invoke(own, monkeypatch, "--data", "data/local/letters/none.txt")
+    assert done.stdout == "that file is not here · no version had a text at that path\n"
+    asked = RUNNER.invoke(app, ["takedown", "data/local/letters/none.txt", "--dry-run"])
+    assert "No version had a text at that path. Put the file back" in str(asked.exception)
 
 
 def test_a_package_folder_names_the_version_that_holds_it(own, monkeypatch, tmp_path):

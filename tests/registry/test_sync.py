@@ -3,18 +3,22 @@ import os
 import subprocess
 import sys
 import sysconfig
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from minigpt.data.document import in_order, read_documents, write_documents
 from minigpt.digest import text_digest
 from minigpt.errors import RegistryError
 from minigpt.registry.config import RegistryParams, ReleaseConfig
+from minigpt.registry.lineage.index import INDEX
 from minigpt.registry.sync import sync
 from minigpt.registry.versions import TAKEN_DOWN, list_versions
 from minigpt.tracking import open_parent
 from minigpt.tracking.store import local_path, open_store
+from tests.registry.logs import whole_log
 
 NAME = "minigpt-test"
 PARAMS = RegistryParams(release=ReleaseConfig(name=NAME))
@@ -68,6 +72,38 @@ def test_a_version_that_learned_from_what_was_taken_down_before_is_marked(change
     client.delete_model_version_tag(NAME, "2", TAKEN_DOWN)  # as if cut off before it was marked
     assert json.loads(sync(changed.root, PARAMS).taken_down) == marked
     assert json.loads(sync(changed.root, PARAMS).taken_down) == marked
+    [event] = [e for e in whole_log(open_store(changed.root), NAME) if e.kind == "taken down"]
+    assert (event.version, event.reason) == ("2", "inherited: they asked; twice")
+    assert {condition.found for condition in event.conditions} == {
+        f"{source}/train (sha256 {texts[0]})" for source in ("plays", "speeches")
+    }
+
+
+def test_a_version_inherits_the_mark_of_a_file_whose_text_is_cut_elsewhere(changed):
+    file, digest = "f" * 64, text_digest(["of the whole, which no longer is a document"])
+    tag = {"documents": [digest], "files": [file], "reason": "asked", "at": "2026-01-02T03:04:05"}
+    client = open_store(changed.root).client
+    client.set_model_version_tag(NAME, "1", TAKEN_DOWN, json.dumps(tag))
+    documents = read_documents(changed.root / "data/documents")
+    part = replace(documents[0], doc_id="letters/a.txt", split="train", origin=f"{file}:a.txt")
+    part = replace(part, text="the first part\n", sha256=text_digest(["the first part"]))
+    held = replace(part, doc_id="letters/a.txt (test)", split="test", sha256=text_digest(["held"]))
+    documents = in_order([*documents, part, held])
+    write_documents(changed.root / "data/documents/documents.parquet", documents)
+    changed.build(tuned=1.7)
+    marked = json.loads(sync(changed.root, PARAMS).taken_down)
+    assert marked == tag | {"documents": [part.sha256]}
+
+
+def test_where_nobody_can_tell_whether_a_mark_is_inherited_that_is_an_error(changed):
+    changed.build(tuned=1.7)
+    store, version = open_store(changed.root), sync(changed.root, PARAMS)
+    (artifacts(store, version) / INDEX).unlink()
+    assert sync(changed.root, PARAMS) == version  # nothing was taken down
+    tag = {"documents": ["f" * 64], "reason": "asked", "at": "2026-01-02T03:04:05+00:00"}
+    store.client.set_model_version_tag(NAME, "1", TAKEN_DOWN, json.dumps(tag))
+    with pytest.raises(RegistryError, match=r"minigpt-test 2: its data/documents\.parquet is gone"):
+        sync(changed.root, PARAMS)
 
 
 def test_a_version_holds_what_it_is_made_of(registered, store):

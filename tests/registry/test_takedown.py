@@ -10,14 +10,17 @@ import yaml
 from typer.testing import CliRunner
 
 from minigpt.cli.main import app
+from minigpt.cli.takedown import unseen
 from minigpt.data.checks import drop
 from minigpt.data.config import Bounds, Validation
 from minigpt.data.document import Document, write_documents
 from minigpt.data.shards import ShardWriter
+from minigpt.data.splits import cut_document
+from minigpt.digest import file_digest
 from minigpt.errors import GateRefusedError, ParamsError, RegistryError, StageError
 from minigpt.registry.config import RegistryParams, ReleaseConfig
-from minigpt.registry.kept import kept_bytes
-from minigpt.registry.lineage.index import index_of
+from minigpt.registry.kept import kept_bytes, kept_file
+from minigpt.registry.lineage.index import INDEX, index_of
 from minigpt.registry.lineage.lineage import Holding
 from minigpt.registry.promotion.promote import rollback
 from minigpt.registry.sync import sync
@@ -287,6 +290,15 @@ def test_what_nobody_ever_saw_is_answered(done, tmp_path):
         assert (found.seen, found.near, found.exclude) == (False, (), ())
 
 
+def test_a_version_whose_index_is_gone_is_not_among_those_that_never_saw_it(changed):
+    store, version = open_store(changed.root), find_version(changed.root, "1", NAME)
+    kept_file(store, version, INDEX, changed.root).unlink()
+    found = plan(changed.root, NAME, "ab" * 20, BOUNDS)
+    said = unseen(found, NAME)
+    assert f"no version of {NAME} whose document index is there ever saw {'ab' * 20}" in said
+    assert f"not known of {NAME} 1" in said
+
+
 def test_digits_that_fit_two_texts_are_refused(done, monkeypatch):
     twin = RAW[5].__class__(**{**vars(RAW[5]), "sha256": LETTER_SHA[:10] + "0" * 54})
     monkeypatch.setattr(takedown, "read_documents", lambda _: [*RAW, twin])
@@ -338,6 +350,58 @@ def test_a_build_that_has_the_text_all_the_same_is_not_called_a_takedown(done):
     # Whoever builds it, from whatever params.yaml, what was taken down is known.
     note = json.loads(list_versions(done.root, NAME)[-1].taken_down)
     assert (LETTER_SHA in note["documents"], note["reason"]) == (True, "she asked")
+
+
+def test_cut_off_while_it_builds_the_same_again_carries_on_to_the_statement(done):
+    def cut_off(_root, _wait):
+        raise KeyboardInterrupt
+
+    found = plan(done.root, NAME, RAW[5].sha256, BOUNDS)
+    # Registered while a person was asked, or by the run that was waited for.
+    build(done.checkout, tuned=1.66)(done.root, False)
+    since = list_versions(done.root, NAME)[-1].version
+    assert since not in {v.version for v, _ in found.trained}
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(done.root, NAME, found, "he asked", build=cut_off)
+    assert RAW[5].sha256 in excluded(done.root)
+    assert RAW[5].sha256 in find_version(done.root, since, NAME).taken_down
+    log = [e for e in whole_log(open_store(done.root), NAME) if e.reason == "he asked"]
+    assert since in {event.version for event in log}
+
+    again = plan(done.root, NAME, RAW[5].sha256, BOUNDS)
+    stated = carry_out(done.root, NAME, again, "he asked", build=build(done.checkout, tuned=1.65))
+    assert [e for e in whole_log(open_store(done.root), NAME) if e.reason == "he asked"] == log
+    new = list_versions(done.root, NAME)[-1]
+    assert stated.values["now"]["version"] == new.version != since
+    assert RAW[5].sha256 not in (new.taken_down or "")
+    assert since in [v["version"] for v in stated.values["trained"] if v["name"] == NAME]
+    assert kept_bytes(open_store(done.root), new, f"takedown/{RAW[5].sha256[:12]}.txt")
+
+
+@pytest.mark.parametrize("grows", [True, False])
+def test_a_file_stays_out_where_its_text_is_cut_elsewhere(done, tmp_path, monkeypatch, grows):
+    file = tmp_path / "a.txt"
+    text = "\n\n".join(f"Paragraph {n} of a long letter." for n in range(40)) + "\n"
+    file.write_text(f"\n{text}")
+    whole = document("letters/a.txt", text, split="", origin=file_digest(file))
+    parts = list(cut_document(whole))
+    before, after = (parts, [whole]) if grows else ([whole], parts)
+    monkeypatch.setattr(takedown, "read_documents", lambda _: before)
+    found = plan(done.root, NAME, str(file), BOUNDS)
+    assert found.files == {file_digest(file)}
+    assert {d.sha256 for d in before} | found.files == set(found.exclude)
+    assert drop(after, BOUNDS.replace(exclude=found.exclude))[0] == []
+    # Asked for by a text alone, another text of that file stays.
+    found = plan(done.root, NAME, before[0].sha256, BOUNDS)
+    assert (found.files, found.exclude) == (frozenset(), (before[0].sha256,))
+
+
+def test_a_mark_names_the_file_that_was_asked_for(changed):
+    store, version = open_store(changed.root), find_version(changed.root, "1", NAME)
+    holdings = [Holding(version, "train", "letters/a", d * 64, f * 64) for d, f in ("ab", "cd")]
+    mark(store, version, holdings, "asked", files={"b" * 64})
+    noted = json.loads(find_version(changed.root, "1", NAME).taken_down)
+    assert (noted["documents"], noted["files"]) == (["a" * 64, "c" * 64], ["b" * 64])
 
 
 def test_a_second_reason_is_kept_though_the_first_has_its_words(changed):

@@ -4,6 +4,7 @@ import shutil
 import sqlite3
 
 import pytest
+from filelock import FileLock
 
 from minigpt.errors import RegistryError
 from minigpt.tracking import open_child
@@ -93,6 +94,19 @@ def test_a_moved_checkout_is_noticed_and_mended(root, tmp_path):
     assert relocate(moved) == 0
 
 
+def test_a_store_is_not_relocated_while_another_process_opens_it(root, tmp_path, monkeypatch):
+    moved = tmp_path / "moved checkout"
+    shutil.copytree(root, moved)
+    before = (moved / "mlflow.db").read_bytes()
+    monkeypatch.setattr(stores, "OPENING_SECONDS", 0.1)
+    with (
+        FileLock(moved / "mlruns" / ".lock"),
+        pytest.raises(RegistryError, match="another process has been opening it"),
+    ):
+        relocate(moved)
+    assert (moved / "mlflow.db").read_bytes() == before
+
+
 def test_a_password_in_the_address_is_not_shown():
     assert stores.shown("https://me:secret@host:5000/x") == "https://host:5000/x"
     with (
@@ -101,3 +115,13 @@ def test_a_password_in_the_address_is_not_shown():
     ):
         raise OSError("API request to https://me:secret@host:5000/api failed")
     assert "secret" not in str(raised.value)
+
+
+def test_a_server_that_fails_is_told_from_one_that_is_not_there():
+    def said(text):
+        with pytest.raises(RegistryError) as raised, stores.clear_errors("http://host:5000"):
+            raise OSError(f"HTTPConnectionPool: Max retries exceeded (Caused by {text})")
+        return str(raised.value)
+
+    assert "cannot be reached" in said("NewConnectionError: no route to host")
+    assert "too many 500 error responses" in said("ResponseError: too many 500 error responses")

@@ -31,6 +31,11 @@ def learned(documents: Iterable[Document]) -> set[str]:
     return {document.sha256 for document in documents if document.split == "train"}
 
 
+def file_of(document: Document) -> str:
+    """sha256 of the file or archive that a document came in; empty where that was not kept."""
+    return document.origin.partition(":")[0]
+
+
 def index_of(store: Store, version: Version) -> list[Document] | None:
     """The documents of a version, texts left out; None where its index is gone.
 

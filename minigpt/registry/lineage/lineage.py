@@ -15,7 +15,7 @@ from minigpt.data.document import Document
 from minigpt.data.text import CLEANING, cut_tail, pieces, tidy
 from minigpt.digest import file_digest, files_of
 from minigpt.errors import DataError, ParamsError
-from minigpt.registry.lineage.index import index_of
+from minigpt.registry.lineage.index import file_of, index_of
 from minigpt.registry.lineage.record import SourceRecord, read_sources
 from minigpt.registry.versions import Version, list_versions, names_in
 from minigpt.tracking.store import Store, is_new, open_store
@@ -34,6 +34,13 @@ class Holding:
     doc_id: str
     sha256: str
     """Of its text."""
+    file: str = ""
+    """sha256 of the file or archive it came in; empty where the index does not say."""
+
+    @property
+    def asked_by(self) -> str:
+        """The digest to ask for it by: its file's stands for every part of a text that was cut."""
+        return self.file or self.sha256
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,11 @@ class Wanted:
     """Of texts, files or archives: whole, or their first 8 digits and more."""
     path: str | None = None
     """In the checkout: where a local source may have had it."""
+
+    @property
+    def gone(self) -> bool:
+        """The file is not here, so nothing but its path is known."""
+        return not self.digests
 
     @cached_property
     def _lengths(self) -> tuple[int, ...]:
@@ -61,11 +73,14 @@ class Trace:
     holdings: tuple[Holding, ...] = ()
     """Oldest version first."""
     namesakes: tuple[Holding, ...] = ()
-    """Other texts that lay at the same path, where the text itself was not found."""
+    """Texts that lay at the same path, where the text itself was not found: other ones, or it may
+    be that one if the file is gone."""
     never: tuple[Version, ...] = ()
     """Versions that have no such document."""
     unknown: tuple[Version, ...] = ()
     """Versions whose index is gone."""
+    gone: bool = False
+    """The file is not here: nobody can tell which version has its text, or has not."""
 
     @property
     def trained(self) -> tuple[Version, ...]:
@@ -96,11 +111,12 @@ def trace(root: Path, name: str, wanted: Wanted) -> Trace:
         if found:
             holdings += found
             continue
-        never.append(version)
+        if not wanted.gone:
+            never.append(version)
         if wanted.path:
             sources = read_sources(store, version)
             namesakes += [_holding(version, d) for d in _at(documents, sources, wanted.path)]
-    return Trace(tuple(holdings), tuple(namesakes), tuple(never), tuple(unknown))
+    return Trace(tuple(holdings), tuple(namesakes), tuple(never), tuple(unknown), wanted.gone)
 
 
 def trace_everywhere(root: Path, name: str, wanted: Wanted) -> dict[str, Trace]:
@@ -121,7 +137,7 @@ def trace_everywhere(root: Path, name: str, wanted: Wanted) -> dict[str, Trace]:
 def wanted_by(root: Path, what: str, here: Path | None = None) -> Wanted:
     """What a person means: a file, a folder of files, or a digest.
 
-    A file that is gone is looked for by its path, if that lies in the checkout.
+    Of a file or folder that is gone, and that may have lain in data/, only the path is known.
 
     Raises:
         ParamsError: there is no such file, and it is no digest.
@@ -191,27 +207,28 @@ def _matching(
     sources = read_sources(store, version) if wanted.digests else ()
     whole = {s.name for s in sources if any(map(wanted.has, s.archives.values()))}
     return (
-        d
-        for d in documents
-        if d.source in whole or wanted.has(d.sha256) or wanted.has(d.origin.partition(":")[0])
+        d for d in documents if d.source in whole or wanted.has(d.sha256) or wanted.has(file_of(d))
     )
 
 
 def _at(
     documents: Iterable[Document], sources: Iterable[SourceRecord], path: str
 ) -> Iterator[Document]:
-    """The documents that a local source had at `path` of the checkout."""
+    """The documents that a local source had at `path` of the checkout, or in that folder."""
     places = [
-        f"{s.name}/{PurePosixPath(path).relative_to(s.place)}"
+        PurePosixPath(s.name, PurePosixPath(path).relative_to(s.place))
         for s in sources
         if s.kind == "local" and PurePosixPath(path).is_relative_to(s.place)
     ]
     # A record of a .jsonl file ends in #line, the tail of a cut text in " (test)".
-    return (d for d in documents if re.sub(r"(#\d+)?( \((val|test)\))?$", "", d.doc_id) in places)
+    for document in documents:
+        file = PurePosixPath(re.sub(r"(#\d+)?( \((val|test)\))?$", "", document.doc_id))
+        if any(file.is_relative_to(place) for place in places):
+            yield document
 
 
 def _holding(version: Version, document: Document) -> Holding:
-    return Holding(version, document.split, document.doc_id, document.sha256)
+    return Holding(version, document.split, document.doc_id, document.sha256, file_of(document))
 
 
 def _inside(root: Path, path: Path) -> str | None:

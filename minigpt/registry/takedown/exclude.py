@@ -39,7 +39,7 @@ def with_excluded(text: str, digests: Sequence[str]) -> str:
     wanted = [*before, *(digest for digest in dict.fromkeys(digests) if digest not in before)]
     if wanted == before:
         return text
-    changed = _edited(text, wanted)
+    changed = _edited(text, wanted, wanted[len(before) :])
     values[SECTION] = (values.get(SECTION) or {}) | {KEY: wanted}
     try:
         right = yaml.safe_load(changed) == values
@@ -53,13 +53,15 @@ def with_excluded(text: str, digests: Sequence[str]) -> str:
     return changed
 
 
-def _edited(text: str, digests: Sequence[str]) -> str:
+def _edited(text: str, digests: Sequence[str], new: Sequence[str]) -> str:
     newline = "\r\n" if "\r\n" in text else "\n"
     whole = yaml.compose(text)
     section = _child(whole, SECTION)
     if section is None:
-        end = "" if not text or text.endswith("\n") else newline
-        return f"{text}{end}{newline}{SECTION}:{_list(digests, '  ', newline, alone=True)}{newline}"
+        ended = "" if not text or text.endswith("\n") else newline
+        return (
+            f"{text}{ended}{newline}{SECTION}:{_list(digests, '  ', newline, alone=True)}{newline}"
+        )
     if not isinstance(section, yaml.MappingNode) or section.flow_style:
         return text  # refused by the caller
     first = section.value[0][0].start_mark
@@ -68,13 +70,26 @@ def _edited(text: str, digests: Sequence[str]) -> str:
     if old is None:
         line = f"{KEY}:{_list(digests, indent, newline)}{newline}{indent}"
         return text[: first.index] + line + text[first.index :]
+    if isinstance(old, yaml.SequenceNode) and not old.flow_style:
+        last = old.value[-1]  # the node itself ends where the next key begins
+        dash = text[last.start_mark.index - last.start_mark.column : last.start_mark.index]
+        line_end = _line_end(text, last.end_mark.index)
+        added = "".join(f"{newline}{dash}{_scalar(digest)}" for digest in new)
+        return text[:line_end] + added + text[line_end:]
     start, end = old.start_mark.index, old.end_mark.index
-    if isinstance(old, yaml.SequenceNode) and not old.flow_style and old.value:
-        end = old.value[-1].end_mark.index  # the node itself ends where the next key begins
-        start = text.rindex(":", 0, start) + 1  # the dashes begin on lines of their own
-    else:
-        start = len(text[:start].rstrip(" "))
-    return text[:start] + _list(digests, indent, newline) + text[end:]
+    if "#" in text[start:end]:
+        return text  # comments between the brackets: refused by the caller
+    start = len(text[:start].rstrip(" "))
+    listed, line_end = _list(digests, indent, newline), _line_end(text, end)
+    if listed.startswith(newline):  # what stands behind the old list is about the whole
+        return text[:start] + text[end:line_end] + listed + text[line_end:]
+    return text[:start] + listed + text[end:]
+
+
+def _line_end(text: str, index: int) -> int:
+    end = text.find("\n", index)
+    end = len(text) if end < 0 else end
+    return end - 1 if text[index:end].endswith("\r") else end
 
 
 def _child(node: Any, key: str) -> Any:

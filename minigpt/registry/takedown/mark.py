@@ -1,12 +1,14 @@
 """Mark a version that learned from what was taken down: in the log, as a tag and in its card."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
+from minigpt.data.document import Document
+from minigpt.errors import RegistryError
 from minigpt.registry.card import DESCRIBED
 from minigpt.registry.kept import keep, kept_bytes
-from minigpt.registry.lineage.index import index_of, learned
-from minigpt.registry.lineage.lineage import Holding
+from minigpt.registry.lineage.index import INDEX, file_of, index_of
+from minigpt.registry.lineage.lineage import HELD_OUT, Holding
 from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion import events as log
 from minigpt.registry.promotion.gate import Condition
@@ -20,10 +22,17 @@ AND = "; "  # between two reasons
 NAMED = 20  # documents that the log and the card name one by one
 
 
-def mark(store: Store, version: Version, holdings: Sequence[Holding], reason: str) -> None:
+def mark(
+    store: Store,
+    version: Version,
+    holdings: Sequence[Holding],
+    reason: str,
+    files: Collection[str] = (),
+) -> None:
     """Mark a version; what it was marked for before stays. The same again changes nothing.
 
-    The log is written first: a mark that nobody can explain is worse than a line too many.
+    `files` are the digests of files or archives that were asked for as a whole. The log is written
+    first: a mark that nobody can explain is worse than a line without its mark.
 
     Raises:
         RegistryError: the store cannot be written, or another process changes this name.
@@ -34,17 +43,11 @@ def mark(store: Store, version: Version, holdings: Sequence[Holding], reason: st
         new = {h.sha256 for h in holdings} - set(before.documents)
         if new:
             fresh = [h for h in holdings if h.sha256 in new]
-            log.append(
-                store,
-                version.name,
-                "taken down",
-                version=version,
-                reason=reason,
-                conditions=[Condition("trained on", what, False) for what in _named(fresh)],
-            )
+            _log(store, version, reason, fresh)
         reasons = [*before.reason.split(AND), *([reason] if new else [])]
         note = Note(
             documents=tuple(sorted({*before.documents, *new})),
+            files=tuple(sorted({*before.files, *(h.file for h in holdings if h.file in files)})),
             reason=AND.join(dict.fromkeys(filter(None, reasons))),
             at=datetime.now(UTC).isoformat(timespec="seconds") if new else before.at,
         )
@@ -55,6 +58,9 @@ def mark_inherited(store: Store, name: str, number: str) -> None:
     """Mark a version that learned from what was taken down before, once; call it under the lock.
 
     A params.yaml from before the takedown, or one that lost its exclusions, builds such a version.
+
+    Raises:
+        RegistryError: its index is gone, so that nobody can tell, or the store cannot be written.
     """
     version = next(v for v in versions_in(store, name) if v.version == number)
     if version.taken_down is not None:
@@ -62,14 +68,25 @@ def mark_inherited(store: Store, name: str, number: str) -> None:
     marked = [v for each in names_in(store) for v in versions_in(store, each) if v.taken_down]
     if not marked:
         return
-    trained = learned(index_of(store, version) or ())
-    notes = [note for v in marked if trained.intersection((note := noted(v.taken_down)).documents)]
+    index = index_of(store, version)
+    if index is None:
+        raise RegistryError(
+            f"{name} {number}: its {INDEX} is gone: nobody can tell whether it learned from what "
+            "was taken down. Put the store's files back from a copy; or delete the version in "
+            "MLflow, then: minigpt registry sync"
+        )
+    trained = [document for document in index if document.split not in HELD_OUT]
+    notes = [n for n in (noted(v.taken_down) for v in marked) if any(map(n.names, trained))]
     if notes:
+        found = [d for d in trained if any(n.names(d) for n in notes)]
+        reason = AND.join(dict.fromkeys(r for n in notes for r in n.reason.split(AND)))
         note = Note(
-            documents=tuple(sorted(trained.intersection(d for n in notes for d in n.documents))),
-            reason=AND.join(dict.fromkeys(r for n in notes for r in n.reason.split(AND))),
+            documents=tuple(sorted({d.sha256 for d in found})),
+            files=tuple(sorted({file_of(d) for d in found} & {f for n in notes for f in n.files})),
+            reason=reason,
             at=max(n.at for n in notes),
         )
+        _log(store, version, f"inherited: {reason}", found)
         _set(store, version, note)
 
 
@@ -98,13 +115,31 @@ def with_notice(card: str, text: str) -> str:
 def _set(store: Store, version: Version, note: Note) -> None:
     with clear_errors(store.uri):
         store.client.set_model_version_tag(
-            version.name, version.version, TAKEN_DOWN, note.model_dump_json()
+            version.name, version.version, TAKEN_DOWN, note.model_dump_json(exclude_defaults=True)
         )
     _note_in_card(store, version, notice(note))
 
 
-def _named(holdings: Iterable[Holding]) -> list[str]:
-    named = [f"{h.doc_id} (sha256 {h.sha256})" for h in holdings]
+def _log(
+    store: Store, version: Version, reason: str, documents: Iterable[Holding | Document]
+) -> None:
+    """Once: a mark that was cut off behind its line finds that line there."""
+    said = (version.version, version.digest, reason)
+    conditions = tuple(Condition("trained on", what, False) for what in _named(documents))
+    if any(
+        event.kind == "taken down"
+        and (event.version, event.manifest, event.reason) == said
+        and event.conditions == conditions
+        for event in log.read_all(store, version.name)[0]
+    ):
+        return
+    log.append(
+        store, version.name, "taken down", version=version, reason=reason, conditions=conditions
+    )
+
+
+def _named(documents: Iterable[Holding | Document]) -> list[str]:
+    named = [f"{d.doc_id} (sha256 {d.sha256})" for d in documents]
     more = [f"and {len(named) - NAMED} more"] if len(named) > NAMED else []
     return [*named[:NAMED], *more]
 

@@ -3,6 +3,8 @@
 from pydantic import ValidationError
 
 from minigpt.config import Config
+from minigpt.data.document import Document
+from minigpt.registry.lineage.index import file_of
 
 
 class Note(Config):
@@ -10,9 +12,15 @@ class Note(Config):
 
     documents: tuple[str, ...] = ()
     """sha256 of each text."""
+    files: tuple[str, ...] = ()
+    """sha256 of each file or archive that was asked for as a whole, however its text is cut."""
     reason: str = ""
     at: str = ""
     """UTC, as ISO 8601."""
+
+    def names(self, document: Document) -> bool:
+        """Whether this document was taken down, by its text or as part of a file."""
+        return document.sha256 in self.documents or file_of(document) in self.files
 
 
 def noted(tag: str | None) -> Note:

@@ -21,7 +21,7 @@ from minigpt.errors import PackageError, RegistryError
 from minigpt.files import rounded, to_json
 from minigpt.machine import Machine
 from minigpt.registry.kept import keep, kept_bytes
-from minigpt.registry.lineage.index import INDEX, index_of, learned
+from minigpt.registry.lineage.index import INDEX, file_of, index_of, learned
 from minigpt.registry.promotion import events as log
 from minigpt.registry.versions import Version, champion_of, package_of
 from minigpt.release.text import shortened
@@ -71,7 +71,6 @@ def state(
     Raises:
         RegistryError: `new` still has one of the texts, or the store cannot be written.
     """
-    digests = {document.sha256 for document in takedown.documents}
     champion = champion_of(store, new.name)
     values: dict[str, Any] = {
         "format": 1,
@@ -88,7 +87,7 @@ def state(
         "held_out": [_version(v, [h.sha256 for h in hs]) for v, hs in takedown.held_out],
         "unknown": [_version(v) for v in takedown.unknown],
         "now": _version(new),
-        "index": _index_lacks(store, new, digests),
+        "index": _index_lacks(store, new, takedown),
         "tokens": _tokens_lack(root, takedown.documents),
         "loss": _losses(root, store, new, before, takedown.documents),
         "champion": champion and champion.version,
@@ -130,11 +129,12 @@ def in_words(values: Mapping[str, Any]) -> str:
     return "\n".join([*lines, values["remains"]])
 
 
-def _index_lacks(store: Store, new: Version, digests: set[str]) -> dict[str, Any]:
+def _index_lacks(store: Store, new: Version, takedown: "Takedown") -> dict[str, Any]:
+    digests, files = {d.sha256 for d in takedown.documents}, takedown.files
     documents, file = index_of(store, new), kept_bytes(store, new, INDEX)
     if documents is None or file is None:
         raise RegistryError(f"{new.name} {new.version}: its {INDEX} is gone; nothing can be stated")
-    if holds := [d.doc_id for d in documents if d.sha256 in digests]:
+    if holds := [d.doc_id for d in documents if d.sha256 in digests or file_of(d) in files]:
         raise RegistryError(
             f"{new.name} {new.version} was built with {', '.join(holds[:3])} all the same. "
             "Is validate.exclude in params.yaml what this command wrote? Then run it again"

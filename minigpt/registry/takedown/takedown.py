@@ -2,13 +2,13 @@
 
 Nothing is changed before everything is known. Then, in an order that leaves the safe side behind
 where it is cut off: params.yaml excludes the text, the versions that learned from it are marked,
-the pipeline is built, and what came of it is stated.
+the pipeline is built, and what came of it is stated. Cut off anywhere, the same again goes on.
 """
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -17,7 +17,16 @@ from minigpt.data.config import Validation
 from minigpt.data.document import DOCUMENTS, LICENCES, Document, read_documents
 from minigpt.errors import ParamsError, StageError
 from minigpt.process import tied, workspace_lock
-from minigpt.registry.lineage.lineage import HELD_OUT, Holding, Wanted, texts_of, trace, wanted_by
+from minigpt.registry.lineage.index import file_of
+from minigpt.registry.lineage.lineage import (
+    HELD_OUT,
+    Holding,
+    Trace,
+    Wanted,
+    texts_of,
+    trace,
+    wanted_by,
+)
 from minigpt.registry.takedown.exclude import exclude, excluded
 from minigpt.registry.takedown.mark import mark
 from minigpt.registry.takedown.near import Near, near_duplicates
@@ -29,6 +38,7 @@ from minigpt.tracking.store import Store, is_new, open_store, refuse_unwritable
 RAW = Path("data/raw")
 MANIFEST = Path("release/manifest.json")
 FLOW = "pipelines.release"
+NAMED = 3  # texts at the path of a file that is gone
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,8 @@ class Takedown:
     """Versions that only held them out."""
     namesakes: tuple[Holding, ...]
     """Where nothing was found: other texts that lay at the same path."""
+    wanted: Wanted
+    """What was looked for, and is looked for once more before anything is changed."""
     unknown: tuple[Version, ...]
     """Versions whose document index is gone."""
     looked: bool
@@ -59,6 +71,11 @@ class Takedown:
         """Whether any version, or data/raw, has anything of it."""
         return bool(self.documents)
 
+    @property
+    def files(self) -> frozenset[str]:
+        """Digests of the files and archives that were asked for as a whole, however cut."""
+        return _files(self.documents, self.wanted)
+
 
 def plan(
     root: Path, name: str, what: str, validation: Validation, include_near: bool = False
@@ -66,8 +83,8 @@ def plan(
     """What taking out `what` (a file, a folder or a digest) concerns; changes nothing.
 
     Raises:
-        ParamsError: `what` is neither, its first digits fit several, or without it the documents
-            would fail what params.yaml asks of them.
+        ParamsError: `what` is neither or a file that is gone, its first digits fit several, or
+            without it the documents would fail what params.yaml asks of them.
         DataError: the file cannot be read.
         RegistryError: the store cannot be read.
     """
@@ -76,6 +93,7 @@ def plan(
     found = _in_raw(root, raw, wanted)
     traces = {each: trace(root, each, wanted) for each in _names(root, name)}
     holdings = [h for each in traces.values() for h in each.holdings]
+    _refuse_gone(what, wanted, traces.values())
     _refuse_ambiguous(what, wanted, found, holdings)
 
     texts = {d.sha256: d.text for d in found} | _texts_of_file(what)
@@ -88,9 +106,8 @@ def plan(
         repeated = Wanted(frozenset(each.document.sha256 for each in near))
         more = {each: trace(root, each, repeated) for each in traces} if near else {}
         holdings += [h for each in more.values() for h in each.holdings]
-    names = _exclusions(known.values(), wanted)
-    kept = excluded(root)
-    missing = tuple(n for n in names if not any(n.startswith(digest) for digest in kept))
+        wanted = replace(wanted, digests=wanted.digests | repeated.digests)
+    missing = _missing(root, known.values(), wanted)
     if missing and raw:
         _refuse_impossible(raw, validation, missing)
     return Takedown(
@@ -101,6 +118,7 @@ def plan(
         trained=_by_version(h for h in holdings if h.split not in HELD_OUT),
         held_out=_held_out(holdings),
         namesakes=tuple(h for each in traces.values() for h in each.namesakes),
+        wanted=wanted,
         unknown=tuple(v for each in traces.values() for v in each.unknown),
         looked=bool(raw),
     )
@@ -116,6 +134,7 @@ def carry_out(
 ) -> Statement:
     """Exclude, mark, build without it, state what came of it. The same again goes on or repeats.
 
+    A version that was registered since `plan` looked, by a run that was waited for, is found too.
     `build` brings the checkout up to date and registers it; it returns an exit code.
 
     Raises:
@@ -127,12 +146,13 @@ def carry_out(
         store = None if is_new(root) else open_store(root)
         if store is not None:
             refuse_unwritable(store)
+            takedown = _looked_again(root, name, takedown)
         exclude(root, takedown.exclude)
         before = None
         if store is not None:
             before = _before(store, name, takedown)
             for version, holdings in takedown.trained:
-                mark(store, version, holdings, reason)
+                mark(store, version, holdings, reason, takedown.files)
         code = (build or release)(root, wait)
         if code:
             raise StageError(
@@ -159,6 +179,21 @@ def _names(root: Path, name: str) -> list[str]:
     return [name, *(each for each in names_in(open_store(root)) if each != name)]
 
 
+def _looked_again(root: Path, name: str, takedown: Takedown) -> Takedown:
+    """With the versions that the store holds now."""
+    traces = [trace(root, each, takedown.wanted) for each in _names(root, name)]
+    holdings = [h for each in traces for h in each.holdings]
+    known = {d.sha256: d for d in [*(_unread(h, {}) for h in holdings), *takedown.documents]}
+    return replace(
+        takedown,
+        documents=tuple(sorted(known.values(), key=lambda d: d.doc_id)),
+        exclude=_missing(root, known.values(), takedown.wanted),
+        trained=_by_version(h for h in holdings if h.split not in HELD_OUT),
+        held_out=_held_out(holdings),
+        unknown=tuple(v for each in traces for v in each.unknown),
+    )
+
+
 def _in_raw(root: Path, raw: Iterable[Document], wanted: Wanted) -> list[Document]:
     try:
         licences = json.loads((root / RAW / LICENCES).read_text(encoding="utf-8"))
@@ -166,10 +201,26 @@ def _in_raw(root: Path, raw: Iterable[Document], wanted: Wanted) -> list[Documen
         licences = {}
     archives = {name: str(about.get("sha256", "")) for name, about in licences.items()}
     return [
-        d
-        for d in raw
-        if any(map(wanted.has, (d.sha256, d.origin.partition(":")[0], archives.get(d.source, ""))))
+        d for d in raw if any(map(wanted.has, (d.sha256, file_of(d), archives.get(d.source, ""))))
     ]
+
+
+def _refuse_gone(what: str, wanted: Wanted, traces: Iterable[Trace]) -> None:
+    """Of a file that is gone nobody can say that it was never seen, or that another one was."""
+    if not wanted.gone:
+        return
+    found = [h for each in traces for h in each.namesakes]
+    had = [
+        f"{h.version.name} {h.version.version} had {h.doc_id} ({h.split}, sha256 {h.sha256})"
+        for h in found[:NAMED]
+    ]
+    asked = sorted({h.asked_by for h in found})[:NAMED]
+    commands = " or ".join(f"minigpt takedown {digest}" for digest in asked)
+    raise ParamsError(
+        f"{what}: that file is not here, so its text is not known. "
+        + (f"At that path {'; '.join(had)}. Run: {commands}" if had else
+           "No version had a text at that path. Put the file back, or give its sha256")
+    )  # fmt: skip
 
 
 def _refuse_ambiguous(
@@ -194,25 +245,30 @@ def _texts_of_file(what: str) -> dict[str, str]:
 
 
 def _unread(holding: Holding, texts: dict[str, str]) -> Document:
-    """A document that a version knows; its text, if the file that was named has it."""
+    """A document that a version knows; its text, if that is known."""
     source = holding.doc_id.partition("/")[0]
     return Document(
         doc_id=holding.doc_id, text=texts.get(holding.sha256, ""), source=source, role="", work="",
-        lang="", licence="", split=holding.split, sha256=holding.sha256, origin="",
+        lang="", licence="", split=holding.split, sha256=holding.sha256, origin=holding.file,
     )  # fmt: skip
 
 
-def _exclusions(documents: Iterable[Document], wanted: Wanted) -> list[str]:
-    """The text's own digest; of what was asked for by its file or archive, that one's too.
+def _missing(root: Path, documents: Collection[Document], wanted: Wanted) -> tuple[str, ...]:
+    """What params.yaml must exclude, and does not yet.
 
-    A file's digest goes on excluding where its text is cut elsewhere another time.
+    Each text's own digest, and that of every file that was asked for: it goes on excluding where
+    the text is cut elsewhere another time. An archive's stands for all the texts in it.
     """
-    names = set()
-    for document in documents:
-        origin = document.origin.partition(":")[0]
-        by_file = wanted.has(origin) and not wanted.has(document.sha256)
-        names.add(origin if by_file else document.sha256)
-    return sorted(names)
+    texts = {d.sha256 for d in documents if wanted.has(d.sha256) or not wanted.has(file_of(d))}
+    kept = excluded(root)
+    names = sorted(texts | _files(documents, wanted))
+    return tuple(name for name in names if not any(name.startswith(digest) for digest in kept))
+
+
+def _files(documents: Iterable[Document], wanted: Wanted) -> frozenset[str]:
+    """Where neither text nor file was asked for, the archive of a local folder was: all of it."""
+    asked = (d for d in documents if wanted.has(file_of(d)) or not wanted.has(d.sha256))
+    return frozenset(map(file_of, asked)) - {""}
 
 
 def _refuse_impossible(
