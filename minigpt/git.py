@@ -7,6 +7,12 @@ from pathlib import Path
 
 from minigpt.errors import MiniGPTError
 
+ELSEWHERE = (
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_PREFIX",
+)  # fmt: skip
+"""What leads git away from the folder it starts in: a hook sets it, or a dotfiles export."""
+
 
 def run_git(
     folder: Path,
@@ -16,13 +22,16 @@ def run_git(
 ) -> "subprocess.CompletedProcess[bytes]":
     """Run git in `folder`, without the user's hooks; `env` comes on top of the environment.
 
+    It is the repository of `folder` that git works on, whatever the environment names.
+
     Raises:
         MiniGPTError: git is not installed.
     """
     command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
+    kept = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
     try:
         return subprocess.run(
-            command, cwd=folder, input=stdin, capture_output=True, env={**os.environ, **(env or {})}
+            command, cwd=folder, input=stdin, capture_output=True, env={**kept, **(env or {})}
         )
     except FileNotFoundError as error:
         raise MiniGPTError("git is not installed; every version records its commit") from error

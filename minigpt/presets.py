@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-import subprocess
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from minigpt.errors import ParamsError
+from minigpt.errors import MiniGPTError, ParamsError
 from minigpt.files import write_text
+from minigpt.git import run_git
 from minigpt.log import say
 from minigpt.params import PARAMS, STAGE_PARAMS, Params, explain
 
@@ -145,10 +145,9 @@ def write_params(root: Path, params: Params, preset: str, *, force: bool = False
 
 def edited(root: Path) -> bool:
     """Whether params.yaml differs from what git holds, or no git can tell."""
-    command = ["git", "status", "--porcelain", "--", str(PARAMS)]
     try:
-        status = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    except FileNotFoundError:
+        status = run_git(root, "status", "--porcelain", "--", str(PARAMS))
+    except MiniGPTError:
         return True
     return bool(status.returncode or status.stdout.strip())
 

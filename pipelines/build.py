@@ -44,14 +44,14 @@ def build(until: str | None = None, wait: bool = True) -> dict[str, Result]:
     root = Path.cwd()
     params = load_params(Params, root / PARAMS)
     results: dict[str, Result] = {}
-    with workspace_lock(root, wait, holder_name()), parent_run(root) as parent:
-        stages, stale = read_stages(root, until), anything_stale(root)
+    with workspace_lock(root, wait, holder_name()), parent_run(root, until) as (parent, stale):
+        stages = read_stages(root, until)
         display = Display(sys.stdout, plan(params, len(stages)), [stage.name for stage in stages])
         try:
             for stage in stages:
                 one = bring_up_to_date.with_options(name=stage.name, retries=stage.retries)
                 state: Any = one(stage, root, display, parent, stale, return_state=True)
-                result = results[stage.name] = state.result(raise_on_failure=False)
+                result = results[stage.name] = came_to(state)
                 if result.outcome is Outcome.FAILED:
                     display.finished(result)
                     raise StageError(f"{stage.name}: {result.said}")
@@ -82,6 +82,14 @@ def bring_up_to_date(
     return Completed(name="Cached", message=str(result.outcome), data=result)
 
 
+def came_to(state: State[Any]) -> Any:
+    """What a task returned, in success or failure; what it raised is raised here."""
+    found: Any = state.result(raise_on_failure=False)
+    if isinstance(found, BaseException):
+        raise found
+    return found
+
+
 @dataclass(frozen=True)
 class Watchers:
     """The table on the terminal and the task's log in Prefect."""
@@ -100,24 +108,25 @@ class Watchers:
 
 
 @contextlib.contextmanager
-def parent_run(root: Path) -> Iterator[str | None]:
-    """The MLflow run that stages of this process hang their runs on; None where none will run.
+def parent_run(root: Path, until: str | None = None) -> Iterator[tuple[str | None, bool]]:
+    """The MLflow run that stages of this process hang their runs on, and whether any will run.
 
-    A run with nothing to do leaves none: a schedule would bury the runs that made something, and
-    Prefect has the record. The outermost flow opens it.
+    A run with nothing to do has none: a schedule would bury the runs that made something, and
+    Prefect has the record. The outermost flow opens it, and has asked DVC.
     """
     if outer := os.environ.get(PARENT_ENV):
-        yield outer
+        yield outer, True
         return
     keep_lock(root)  # before anything reads it: a killed DVC may have left half
-    if Machine.load().tracker == "none" or not anything_stale(root):
-        yield None
+    stale = anything_stale(root, until)
+    if not stale or Machine.load().tracker == "none":
+        yield None, stale
         return
     tags = {"minigpt.commit": require_git(root), "minigpt.flow_run": str(flow_run.id)}
     parent = os.environ[PARENT_ENV] = open_parent(root, "pipeline", tags)
     status: Status = "FAILED"
     try:
-        yield parent
+        yield parent, True
         status = "FINISHED"
     finally:
         del os.environ[PARENT_ENV]

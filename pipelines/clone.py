@@ -96,11 +96,14 @@ def make(root: Path, target: Path) -> Clone:
     commit = require_git(root)
     git(root, "clone", "-q", "--shared", "--no-checkout", str(root), str(target))
     git(target, "checkout", "-q", "--detach", commit)
-    edits = git(root, "diff", "--binary", "--no-ext-diff", "--no-color", "HEAD")
+    # Not `git diff`: the user's settings may make of it what `git apply` cannot read.
+    edits = git(root, "diff-index", "--patch", "--binary", "--no-ext-diff", "HEAD")
     if edits:
         git(target, "apply", "--whitespace=nowarn", "-", stdin=edits)
     new = git(root, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0")
-    for name in filter(None, map(os.fsdecode, new)):
+    for name in map(os.fsdecode, new):
+        if not (root / name).is_file():
+            continue  # a repository within this one is listed as a folder
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(root / name, target / name)
     if (root / LOCAL_TEXT).is_dir():

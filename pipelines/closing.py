@@ -91,8 +91,9 @@ def next_commands(root: Path, prompt: str, ref: str) -> Sequence[str]:
         minigpt = Path("minigpt")
     # Without `make` (Windows), what it calls.
     services = "make up" if shutil.which("make") else "python bootstrap.py up"
+    chosen = "" if ref == "champion" else f" -m {ref}"  # the champion is who writes by default
     listed = (
-        (f"{minigpt} generate {json.dumps(prompt, ensure_ascii=False)}", "let it write"),
+        (f"{minigpt} generate {json.dumps(prompt, ensure_ascii=False)}{chosen}", "let it write"),
         (f"{minigpt} lineage {ref}", "where every byte of it came from"),
         (services, "MLflow, Prefect and the schedule in a browser"),
     )

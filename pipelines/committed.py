@@ -1,45 +1,43 @@
 """Whether this machine made the bytes that the committed dvc.lock names, and if not, why not."""
 
 import json
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from minigpt.git import run_git
+from minigpt.registry.lineage.makers import LOCK, stages_of
 
-from minigpt.machine import Machine
-
-LOCK, MADE_ON = "dvc.lock", "metrics/pretrain.json"  # its `machine` is the platform fingerprint
+MADE_ON = "metrics/pretrain.json"  # its `machine` is the platform fingerprint
 
 
-def note(root: Path) -> str | None:
+def note(root: Path, ref: str = "champion") -> str | None:
     """What to tell a person whose outputs differ from the committed ones though the inputs do not.
 
-    None where nothing of the kind happened, or git holds no dvc.lock yet.
+    None where nothing of the kind happened, or git holds no dvc.lock yet. `ref` is what commands
+    call the version that was made.
     """
-    before, now = committed(root, LOCK), (root / LOCK).read_text(encoding="utf-8")
-    if before is None:
-        return None
+    before, now = committed(root, LOCK), (root / LOCK).read_bytes()
     stages = differing(stages_of(before), stages_of(now))
     if not stages:
         return None
-    there = json.loads(committed(root, MADE_ON) or "{}").get("machine")
+    there = json.loads(committed(root, MADE_ON) or b"{}").get("machine")
     return (
         f"{', '.join(stages)}: from the same inputs other bytes than in the committed {LOCK}, "
-        f"{reason(there)}"
+        f"{reason(there, ref)}"
     )
 
 
-def reason(there: Mapping[str, Any] | None) -> str:
+def reason(there: Mapping[str, Any] | None, ref: str) -> str:
     """Why the bytes differ, as far as the fingerprint of the other machine tells."""
+    from minigpt.registry.verification.verify import other_machine
+
     if there is None:
         return "which does not say on which machine it was made"
-    here = Machine.load().fingerprint()
-    words = [f"{k} {there.get(k)} there, {v} here" for k, v in here.items() if there.get(k) != v]
-    if words:
-        return f"which was made on another kind of machine: {' · '.join(words)}"
-    return "though it was made on this kind of machine. That should not be: minigpt verify champion"
+    if other := other_machine(there):
+        words = " · ".join(f"{name} {values}" for name, values in other.items())
+        return f"which was made on another kind of machine: {words}"
+    return f"though it was made on this kind of machine. That should not be: minigpt verify {ref}"
 
 
 def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -61,13 +59,7 @@ def differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def stages_of(lock: str) -> dict[str, Any]:
-    """The stages of a dvc.lock."""
-    return dict((yaml.safe_load(lock) or {}).get("stages", {}))
-
-
-def committed(root: Path, path: str) -> str | None:
+def committed(root: Path, path: str) -> bytes | None:
     """A file as the checked-out commit holds it; None where it does not."""
-    command = ["git", "show", f"HEAD:./{path}"]
-    done = subprocess.run(command, cwd=root, capture_output=True, check=False)
-    return None if done.returncode else done.stdout.decode()
+    done = run_git(root, "show", f"HEAD:./{path}")
+    return None if done.returncode else done.stdout

@@ -1,7 +1,6 @@
 """The stages of dvc.yaml as DVC understands them, in an order that runs."""
 
 import contextlib
-import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from dvc.lock import LockError
 from dvc.repo import Repo
 
 from minigpt.errors import BusyError, ParamsError
+from minigpt.git import reason, run_git
 
 
 @dataclass(frozen=True)
@@ -33,21 +33,7 @@ def read_stages(root: Path, until: str | None = None) -> list[Stage]:
         ParamsError: dvc.yaml or dvc.lock cannot be read, or there is no stage `until`.
     """
     with _opened(root) as repo:
-        graph = repo.index.graph  # an edge leads from a stage to one that it needs
-        found = {
-            node.name: Stage(
-                name=node.name,
-                needs=tuple(sorted(n.name for n in graph.successors(node) if n.cmd)),
-                retries=int((node.meta or {}).get("retries", 0)),
-                deps=tuple(dep.def_path for dep in node.deps if dep.protocol == "local"),
-                outs=tuple(out.def_path for out in node.outs),
-            )
-            for node in repo.index.stages
-            if node.cmd
-        }
-    if until is not None and until not in found:
-        raise ParamsError(f"there is no stage {until} in dvc.yaml; there are: {', '.join(found)}")
-    return in_order(found, until)
+        return _stages_in(repo, until)
 
 
 def in_order(stages: Mapping[str, Stage], until: str | None = None) -> list[Stage]:
@@ -65,10 +51,19 @@ def in_order(stages: Mapping[str, Stage], until: str | None = None) -> list[Stag
     return list(ordered.values())
 
 
-def anything_stale(root: Path) -> bool:
-    """Whether DVC would run or restore any stage now."""
+def anything_stale(root: Path, until: str | None = None) -> bool:
+    """Whether DVC would run or restore any stage now; with `until`, any of that and what it needs.
+
+    Raises:
+        ParamsError: there is no stage `until`.
+    """
     with _opened(root) as repo, repo.lock:
-        return any(stage.changed() for stage in repo.index.stages)
+        asked = {stage.name for stage in _stages_in(repo, until)}
+        return any(
+            node.changed()
+            for node in repo.index.stages
+            if until is None or (node.cmd and node.name in asked)
+        )
 
 
 def require_git(root: Path) -> str:
@@ -76,19 +71,35 @@ def require_git(root: Path) -> str:
 
     Raises:
         ParamsError: there is none.
+        MiniGPTError: git is not installed.
     """
-    command = ["git", "rev-parse", "--verify", "-q", "HEAD"]
-    try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    except FileNotFoundError as error:
-        raise ParamsError("git is not installed; every run records its commit") from error
+    done = run_git(root, "rev-parse", "--verify", "-q", "HEAD")
     if done.returncode:
-        said = f" ({done.stderr.strip().splitlines()[0]})" if done.stderr.strip() else ""
+        said = f" ({reason(done)})" if done.stderr.strip() else ""
         raise ParamsError(
             f"{root} is not a git checkout with a commit{said}; every run records the commit it "
             "was made from. Run: git init && git add -A && git commit -m start (or git clone)"
         )
-    return done.stdout.strip()
+    return done.stdout.decode().strip()
+
+
+def _stages_in(repo: Repo, until: str | None) -> list[Stage]:
+    """The stages of an opened project, in an order that runs."""
+    graph = repo.index.graph  # an edge leads from a stage to one that it needs
+    found = {
+        node.name: Stage(
+            name=node.name,
+            needs=tuple(sorted(n.name for n in graph.successors(node) if n.cmd)),
+            retries=int((node.meta or {}).get("retries", 0)),
+            deps=tuple(dep.def_path for dep in node.deps if dep.protocol == "local"),
+            outs=tuple(out.def_path for out in node.outs),
+        )
+        for node in repo.index.stages
+        if node.cmd
+    }
+    if until is not None and until not in found:
+        raise ParamsError(f"there is no stage {until} in dvc.yaml; there are: {', '.join(found)}")
+    return in_order(found, until)
 
 
 @contextlib.contextmanager

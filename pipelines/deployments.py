@@ -27,11 +27,12 @@ from prefect.types.entrypoint import EntrypointType
 
 from pipelines.build import build
 from pipelines.release import release
-from pipelines.services import NIGHTLY, ZOMBIE_SECONDS
+from pipelines.services import BEATS, NIGHTLY, ZOMBIE_SECONDS
 from pipelines.sweep import EXAMPLE, sweep
 
 ZOMBIES = "minigpt: end runs whose process is gone"
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
+TAGS = ["minigpt", BEATS]
 
 
 def deployments(cron: str = NIGHTLY) -> list[RunnerDeployment]:
@@ -47,7 +48,7 @@ def deployments(cron: str = NIGHTLY) -> list[RunnerDeployment]:
             entrypoint_type=module,
             description="Build what is stale, register it, promote it where the gate allows it. "
             "Seconds where no source, parameter or line of code has changed.",
-            tags=["minigpt"],
+            tags=TAGS,
         ),
         build.to_deployment(
             "build",
@@ -55,26 +56,22 @@ def deployments(cron: str = NIGHTLY) -> list[RunnerDeployment]:
             entrypoint_type=module,
             description="Bring every stage (or `until` and what it needs) up to date; "
             "nothing is registered.",
-            tags=["minigpt"],
+            tags=TAGS,
         ),
         sweep.to_deployment(
             "sweep",
             parameters={"overrides": [EXAMPLE], "wait": True},
             entrypoint_type=module,
             description="Try every combination of the overrides in a clone and compare them.",
-            tags=["minigpt"],
+            tags=TAGS,
         ),
     ]
     return found
 
 
-def end_zombies() -> None:
-    """Have the server mark as Crashed what has stopped beating; the same automation every time.
-
-    An update makes the server forget whom it has heard, and what was killed just before it would
-    stay Running for ever: there is none where nothing has changed.
-    """
-    wanted = Automation(
+def zombies() -> Automation:
+    """Marks as Crashed what has stopped beating, of the runs that are to beat that often."""
+    return Automation(
         name=ZOMBIES,
         description=f"A flow's process says every so often that it lives; {ZOMBIE_SECONDS} s of "
         "silence mean that it was killed.",
@@ -82,6 +79,7 @@ def end_zombies() -> None:
             after={"prefect.flow-run.heartbeat"},
             expect={"prefect.flow-run.heartbeat", *(f"prefect.flow-run.{end}" for end in ENDS)},
             match={"prefect.resource.id": ["prefect.flow-run.*"]},
+            match_related={"prefect.resource.id": [f"prefect.tag.{BEATS}"]},
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
             threshold=1,
@@ -94,6 +92,15 @@ def end_zombies() -> None:
             )
         ],
     )
+
+
+def end_zombies() -> None:
+    """Have the server do that; the same automation every time.
+
+    An update makes the server forget whom it has heard, and what was killed just before it would
+    stay Running for ever: there is none where nothing has changed.
+    """
+    wanted = zombies()
     try:
         found: Any = Automation.read(name=ZOMBIES)
     except ValueError:  # there is none yet

@@ -12,7 +12,8 @@ from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from minigpt.files import write_bytes
 from minigpt.log import say
 from minigpt.process import WORK
-from pipelines.committed import LOCK, committed
+from minigpt.registry.lineage.makers import LOCK
+from pipelines.committed import committed
 
 KEPT, TORN = WORK / "dvc.lock", WORK / "dvc.lock.torn"
 
@@ -29,7 +30,7 @@ def keep_lock(root: Path) -> None:
     if is_whole(found := path.read_bytes()):
         write_bytes(kept, found)
         return
-    before = kept.read_bytes() if kept.is_file() else (committed(root, LOCK) or "").encode()
+    before = kept.read_bytes() if kept.is_file() else committed(root, LOCK) or b""
     # A merge that git could not finish is the user's to mend: DVC names the file and the line.
     if b"<<<<<<<" not in found and is_whole(before):
         write_bytes(root / TORN, found)

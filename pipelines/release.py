@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from prefect import flow, task
+from prefect import flow, tags, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from minigpt import log
@@ -24,6 +25,7 @@ from pipelines.committed import note
 from pipelines.dag import require_git
 from pipelines.runner import Result
 from pipelines.server import log_to_file, start_server
+from pipelines.services import BEATS
 from pipelines.terminal import ended
 
 
@@ -50,7 +52,11 @@ def release(wait: bool = True) -> State[Release]:
     """
     root = Path.cwd()
     params = load_params(Params, root / PARAMS)
-    with workspace_lock(root, wait, holder_name()), parent_run(root) as parent:
+    with (
+        workspace_lock(root, wait, holder_name()),
+        parent_run(root) as (parent, _),
+        tags(*flow_run.tags),  # build is a run of its own
+    ):
         results = build(wait=wait)
         name, version = register(root, params, parent)
         standing, refusal = promote(root, params, version)
@@ -124,7 +130,8 @@ def run(root: Path, wait: bool, debug: bool) -> int:
             log_to_file(root)
         open_store(root)  # before any stage does, and while the server gets ready
         server_answers()
-        state: Any = release(wait=wait, return_state=True)
+        with tags(BEATS):
+            state: Any = release(wait=wait, return_state=True)
     done: Release = state.result()
     seconds = time.time() - psutil.Process().create_time()  # imports take their share
     if all_unchanged(done.results):
@@ -134,7 +141,7 @@ def run(root: Path, wait: bool, debug: bool) -> int:
         version = f"{done.name} {done.version} · {done.standing}"
         ref = "champion" if done.refusal is None else done.version
         print("\n".join(["", *closing(root, version, done.report, seconds, ref)]))
-        if told := note(root):
+        if told := note(root, ref):
             print(f"\n{told}")
     if done.refusal:
         print(f"\n{done.refusal}")

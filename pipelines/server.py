@@ -2,6 +2,11 @@
 
 Prefect starts such a server itself, but gives it 20 s (not enough on a busy machine) and leaves it
 behind when the flow is killed. Ours starts while other things are made ready, and ends with us.
+
+`make up` during such a run starts a second server on the same database. That is safe: SQLite keeps
+their writes apart (WAL, 60 s of patience), the temporary one leaves schedules and slots alone, and
+both tell silence by the one table of heartbeats; a run that has ended stays as it ended. Only two
+that make the database at once collide: one of them ends, and the same command works.
 """
 
 import atexit
@@ -58,12 +63,14 @@ def start_server(root: Path) -> Callable[[], None]:
     Call the result to wait until it answers. Its database lies in `root`/.prefect. It is stopped
     when this process ends, however it ends.
     """
+    # However often is usual there: silence ends a run of ours, see deployments.zombies.
+    use({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_SECONDS})
     if configured := PREFECT_API_URL.value():
         missing = f"no Prefect server answers at {configured}. Start it, or unset PREFECT_API_URL"
         return lambda: wait_for(configured, ANSWER_SECONDS, missing)
     without_proxy()
     if ours := server_url(root):
-        use({PREFECT_API_URL: ours, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_SECONDS})
+        use({PREFECT_API_URL: ours})
         missing = f"what make up started does not answer at {ours}. Run: make down, then make up"
         return lambda: wait_for(ours, START_SECONDS, missing)
     port = a_port(0)

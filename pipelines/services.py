@@ -23,6 +23,8 @@ MARK = "MINIGPT_UP"
 NIGHTLY = "0 3 * * *"
 """When the release flow runs by itself: minute hour day month weekday, local time."""
 HEARTBEAT_SECONDS, ZOMBIE_SECONDS = 30, 90
+BEATS = "minigpt-beats"
+"""Tag of runs whose process says that often that it lives: the silence of others means nothing."""
 
 
 def supervisor_pid(root: Path) -> int | None:

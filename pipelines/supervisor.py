@@ -38,6 +38,7 @@ from pipelines.services import (
 LOOK_SECONDS = 0.3
 GIVES_UP = 3  # times that one may end before it has answered; it is tried on, but said
 LONGEST_PAUSE = 60.0
+LOG_BYTES = 1_000_000  # more of it is set aside at the next start, over what was before
 GENTLE_SECONDS = 15.0  # Prefect's runner cancels its flows and pauses its schedules meanwhile
 SERVER_SETTINGS = {
     "PREFECT__SERVER_FINAL": "1",
@@ -85,6 +86,9 @@ class Service:
             self.port = a_port(self.port)
         path = root / WORK / "logs" / f"{self.name}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):  # there is none yet, or (Windows) somebody reads it
+            if path.stat().st_size > LOG_BYTES:
+                path.replace(path.with_name(f"{path.name}.1"))
         with contextlib.ExitStack() as starting:
             output = starting.enter_context(path.open("ab"))
             pipes = {"stdout": output, "stderr": output}
@@ -215,10 +219,10 @@ class Supervisor:
             self.told = state
 
     def stop(self) -> None:
-        """End all of them; the schedule first, while its server still listens."""
-        for service in sorted(self.services, key=lambda s: s.needs is None):
+        """End all of them; the schedule (it does not listen) first, while its server still does."""
+        for service in sorted(self.services, key=lambda s: s.port is not None):
             if service.process is not None:
-                service.stop(gently=service.needs is not None)
+                service.stop(gently=service.port is None)
         (self.root / UP).unlink(missing_ok=True)
 
 

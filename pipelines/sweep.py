@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from prefect import flow, get_run_logger, task
+from prefect import flow, get_run_logger, tags, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -31,10 +31,11 @@ from minigpt.process import workspace_lock
 from minigpt.tracking import PARENT_ENV, MlflowTracker, Status, open_parent
 from minigpt.tracking.mlflow_tracker import create_run
 from minigpt.tracking.store import open_store
-from pipelines.build import holder_name
+from pipelines.build import came_to, holder_name
 from pipelines.clone import Clone, throwaway
 from pipelines.dag import read_stages, require_git
 from pipelines.server import log_to_file, start_server
+from pipelines.services import BEATS
 from pipelines.terminal import ended
 
 FIGURE = "metrics/finetune.json:new_domain.after.bits_per_byte"
@@ -81,7 +82,7 @@ def sweep(
         for trial in trials:
             one = run_trial.with_options(name=str(trial))
             state: Any = one(root, clone, trial, until, figure, parent, return_state=True)
-            done.append(state.result(raise_on_failure=False))
+            done.append(came_to(state))
         ranked = sorted(done, key=lambda trial: (trial.figure is None, trial.figure))
         create_table_artifact(table=[row(trial) for trial in ranked], key="sweep")
         if ranked[0].figure is None:
@@ -148,13 +149,14 @@ def combinations(root: Path, overrides: Sequence[str]) -> list[Trial]:
         raise ParamsError(f"nothing to compare; say what, as in {EXAMPLE}")
     load_params(Params, root / PARAMS)
     current = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
-    trials = []
+    trials = {}  # by name: a value given twice is tried once
     for chosen in itertools.product(*values.values()):
         pairs = dict(zip(values, chosen, strict=True))
         check(current, pairs)
         digest = hashlib.sha256(json.dumps(pairs, sort_keys=True).encode()).hexdigest()
-        trials.append(Trial(f"sweep-{digest[:8]}", pairs))
-    return trials
+        name = f"sweep-{digest[:8]}"
+        trials[name] = Trial(name, pairs)
+    return list(trials.values())
 
 
 def number(value: Any) -> Any:
@@ -268,9 +270,10 @@ def run(root: Path, options: argparse.Namespace) -> int:
         if not options.debug:
             log_to_file(root)
         server_answers()
-        state: Any = sweep(
-            options.overrides, options.until, options.figure, options.wait, return_state=True
-        )
+        with tags(BEATS):
+            state: Any = sweep(
+                options.overrides, options.until, options.figure, options.wait, return_state=True
+            )
         trials = state.result()
     print("\n".join(["", *table(trials, options.figure)]), flush=True)
     return 0

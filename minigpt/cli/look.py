@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from minigpt.cli.shared import Json, project_root, show_json, show_table, talk
 from minigpt.errors import BusyError, MiniGPTError, ParamsError
+from minigpt.git import run_git
 from minigpt.log import minutes
 from minigpt.machine import Machine
 
@@ -76,13 +76,12 @@ def doctor(as_json: Json = False) -> None:
 
 def commit_of(root: Path) -> tuple[bool, str]:
     """Whether git holds a commit of `root`, and which, or what is missing."""
-    command = ["git", "rev-parse", "--short", "HEAD"]
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True)
-    except FileNotFoundError:
+        done = run_git(root, "rev-parse", "--short", "HEAD")
+    except MiniGPTError:
         return False, "not installed; every model records its commit"
     missing = "no commit here; run: git init && git add -A && git commit -m start"
-    return done.returncode == 0, done.stdout.strip() if done.returncode == 0 else missing
+    return done.returncode == 0, missing if done.returncode else done.stdout.decode().strip()
 
 
 def plan(as_json: Json = False) -> None:

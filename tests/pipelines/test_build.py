@@ -13,7 +13,7 @@ import pytest
 SCRIPT = """
 import json, os, sys
 from pathlib import Path
-from minigpt.errors import StageError
+from minigpt.errors import RegistryError, StageError
 from minigpt.process import workspace_lock
 from minigpt.tracking.store import open_store
 from pipelines.server import log_to_file, start_server
@@ -49,11 +49,19 @@ with workspace_lock(root):
     Path("zeta.txt").unlink()
     found["mended"] = story(build(return_state=True))
     found["again"] = story(build(return_state=True))
+    Path("alpha.txt").unlink()
+    build(until="zeta")
+    params = Path("params.yaml").read_text()
     Path("params.yaml").write_text("sed: 1\\n")
     found["refused"] = build(return_state=True).message
     store = open_store(root)
     runs = store.client.search_runs([store.experiment_id], order_by=["start_time ASC"])
     found["parents"] = [[run.info.status, run.data.tags["minigpt.commit"]] for run in runs]
+    Path("params.yaml").write_text(params)
+    def locked(*_):
+        raise RegistryError("mlflow.db is locked")
+    sys.modules["pipelines.build"].run_stage = locked
+    found["locked"] = build(return_state=True).message
     print("FOUND", json.dumps(found))
 """
 
@@ -111,7 +119,12 @@ def test_nothing_to_do_is_cached_throughout_and_shows_no_table(found):
 def test_a_run_that_does_something_has_an_mlflow_run_and_a_run_that_does_not_has_none(found):
     head = ["git", "rev-parse", "HEAD"]
     commit = subprocess.run(head, cwd=found["root"], capture_output=True, text=True).stdout.strip()
+    # Nor has a build of what was up to date, though a stage behind it was not.
     assert found["parents"] == [["FAILED", commit], ["FINISHED", commit]]
+
+
+def test_what_a_task_raises_is_what_the_flow_fails_with(found):
+    assert found["locked"].endswith("RegistryError: mlflow.db is locked")
 
 
 def test_bad_params_are_refused_before_anything_runs(found):

@@ -1,6 +1,8 @@
 import json
 
-from pipelines.closing import closing, nothing_to_do
+import pytest
+
+from pipelines.closing import closing, next_commands, nothing_to_do
 from pipelines.runner import Outcome, Result
 
 EVALUATION = {
@@ -69,3 +71,10 @@ def test_a_second_run_is_one_line():
     results = {name: Result(name, Outcome.UNCHANGED, 0.0) for name in ("download", "validate")}
     said = nothing_to_do(results, "version 1 is champion", 9.2)
     assert said == "2 of 2 stages unchanged · version 1 is champion · 9 s"
+
+
+@pytest.mark.parametrize(("ref", "chosen"), [("champion", ""), ("2", " -m 2")])
+def test_the_version_that_was_made_is_the_one_that_writes(ref, chosen, tmp_path):
+    generate, lineage, _ = next_commands(tmp_path, "My fellow", ref)
+    assert f'minigpt generate "My fellow"{chosen}  ' in generate
+    assert f"minigpt lineage {ref} " in lineage

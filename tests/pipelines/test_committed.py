@@ -62,6 +62,7 @@ def test_other_bytes_on_the_same_machine_are_called_a_fault(checkout):
     git(checkout, "commit", "-qam", "as made here")
     (checkout / "dvc.lock").write_text(lock(out="o2"))
     assert "That should not be: minigpt verify champion" in note(checkout)
+    assert note(checkout, "2").endswith("That should not be: minigpt verify 2")
 
 
 def test_a_first_build_has_nothing_to_be_compared_with(checkout):

@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 from prefect.automations import Automation
+from prefect.events.related import tags_as_related_resources
+from prefect.server.events.schemas.automations import EventTrigger as ServersTrigger
+from prefect.server.events.schemas.events import Event
+from prefect.types._datetime import now
 
-from pipelines.deployments import deployments, end_zombies, local_zone
-from pipelines.services import NIGHTLY
+from pipelines.deployments import deployments, end_zombies, local_zone, zombies
+from pipelines.services import BEATS, NIGHTLY
 
 ROOT = Path(__file__).resolve().parents[2]
 BY_NAME = {deployment.name: deployment for deployment in deployments()}
@@ -73,3 +77,27 @@ def test_a_new_start_does_not_make_the_server_forget_whom_it_has_heard(monkeypat
     kept[0] = kept[0].model_copy(update={"description": "of an older minigpt"})
     end_zombies()
     assert [a.id for a in updated] == [kept[0].id]
+
+
+@pytest.mark.parametrize(
+    ("event", "tags", "ours"),
+    [
+        ("prefect.flow-run.heartbeat", ["minigpt", BEATS], True),
+        ("prefect.flow-run.Completed", [BEATS], True),
+        ("prefect.flow-run.heartbeat", ["somebody's"], False),
+        ("prefect.flow-run.heartbeat", ["minigpt"], False),  # of a worker, at its own pace
+    ],
+)
+def test_on_a_shared_server_only_runs_of_ours_are_ended_for_their_silence(event, tags, ours):
+    trigger = ServersTrigger.model_validate(zombies().trigger.model_dump(mode="json"))
+    related = [{"prefect.resource.id": "prefect.flow.1", "prefect.resource.role": "flow"}]
+    related += [tag.model_dump() for tag in tags_as_related_resources(tags)]
+    resource = {"prefect.resource.id": f"prefect.flow-run.{uuid.uuid4()}"}
+    found = Event(
+        id=uuid.uuid4(), occurred=now("UTC"), event=event, resource=resource, related=related
+    )
+    assert trigger.covers(found.receive()) is ours
+
+
+def test_every_deployment_says_that_it_beats():
+    assert all(BEATS in deployment.tags for deployment in BY_NAME.values())

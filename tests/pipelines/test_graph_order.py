@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import pytest
 
 from minigpt.errors import ParamsError
@@ -35,6 +38,14 @@ def test_a_torn_lock_file_is_named_with_its_remedy(project):
 
 def test_a_project_never_built_is_stale(project):
     assert anything_stale(project)
+
+
+def test_what_until_does_not_need_is_not_asked_about(project):
+    subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", "beta"], cwd=project, check=True)
+    assert anything_stale(project)
+    assert not anything_stale(project, until="beta")
+    with pytest.raises(ParamsError, match="no stage gamma"):
+        anything_stale(project, until="gamma")
 
 
 def test_a_folder_without_git_is_refused(project, tmp_path):

@@ -1,17 +1,25 @@
 """What `make run` refuses before it starts anything."""
 
+import contextlib
 import os
 import shutil
+from types import SimpleNamespace
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.context import TagsContext
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    temporary_settings,
+)
 
 from minigpt.errors import MiniGPTError
 from minigpt.process import workspace_lock
 from minigpt.registry.promotion.gate import Condition
 from minigpt.registry.promotion.promote import Promotion
-from pipelines import server
+from pipelines import release, server, sweep
 from pipelines.release import main, promote
+from pipelines.services import BEATS, HEARTBEAT_SECONDS
 
 
 @pytest.fixture
@@ -58,6 +66,51 @@ def test_a_configured_server_that_does_not_answer_is_named(inside, monkeypatch):
         ),
     ):
         server.start_server(inside)()
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", ""])
+def test_a_run_beats_as_often_as_it_is_listened_to_on_any_server(url, inside, monkeypatch):
+    used = {}
+    monkeypatch.setattr(server, "use", used.update)
+    monkeypatch.setattr(server, "tied", lambda *_, **__: contextlib.nullcontext())
+    with temporary_settings({PREFECT_API_URL: url or None}):
+        server.start_server(inside)
+    assert used[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] == HEARTBEAT_SECONDS
+
+
+@pytest.mark.parametrize(
+    ("module", "flow", "options"),
+    [
+        (release, "release", (False, True)),
+        (
+            sweep,
+            "sweep",
+            (SimpleNamespace(overrides=[], until="", figure="", wait=False, debug=True),),
+        ),
+    ],
+)
+def test_a_run_by_hand_says_that_it_beats(module, flow, options, inside, monkeypatch):
+    def seen(*_, **__):
+        raise MiniGPTError(" ".join(TagsContext.get().current_tags))
+
+    for name in ("load_params", "open_store", "combinations"):
+        monkeypatch.setattr(module, name, lambda *_: None, raising=False)
+    monkeypatch.setattr(module, "start_server", lambda _: lambda: None)
+    monkeypatch.setattr(module, flow, seen)
+    with pytest.raises(MiniGPTError, match=BEATS):
+        module.run(inside, *options)
+
+
+def test_the_part_of_a_run_carries_its_tags(inside, monkeypatch):
+    def seen(**_):
+        raise MiniGPTError(" ".join(TagsContext.get().current_tags))
+
+    monkeypatch.setattr(release, "flow_run", SimpleNamespace(tags=[BEATS]))
+    monkeypatch.setattr(release, "load_params", lambda *_: None)
+    monkeypatch.setattr(release, "parent_run", lambda _: contextlib.nullcontext((None, False)))
+    monkeypatch.setattr(release, "build", seen)
+    with pytest.raises(MiniGPTError, match=BEATS):
+        release.release.fn()
 
 
 @pytest.mark.parametrize(

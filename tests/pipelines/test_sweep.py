@@ -25,6 +25,11 @@ def test_every_combination_is_tried_once_under_a_name_of_its_own():
     assert again[0].name == trials[0].name
 
 
+def test_a_value_given_twice_is_tried_once():
+    trials = combinations(ROOT, ["finetune.lr=0.002,2e-3,0.004"])
+    assert [str(trial) for trial in trials] == ["finetune.lr=0.002", "finetune.lr=0.004"]
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
@@ -75,6 +80,25 @@ def test_experiments_run_beside_the_workspace_and_are_handed_back(project):
     assert {len(name) for name in kept} == {2}, "what it made is in the shared cache"
     refs = git(project, "for-each-ref", "--format=%(refname:lstrip=-1)", "refs/exps")
     assert sorted(refs.split()) == ["again", "good"]
+
+
+@pytest.mark.parametrize("setting", ["diff.noprefix=true", "diff.context=0", "color.ui=always"])
+def test_edits_come_along_whatever_the_user_likes_of_a_diff(setting, project):
+    git(project, "config", *setting.split("="))
+    # Two lines far apart: without context git would not apply it.
+    (project / "step.py").write_text("# before\n" + (project / "step.py").read_text() + "# after\n")
+    with throwaway(project) as clone:
+        assert (clone.root / "step.py").read_bytes() == (project / "step.py").read_bytes()
+
+
+def test_a_repository_within_the_workspace_stays_where_it_is(project):
+    (project / "inner").mkdir()
+    git(project / "inner", "init", "-q")
+    (project / "inner" / "a.txt").write_text("a")
+    (project / "new.txt").write_text("new")
+    with throwaway(project) as clone:
+        assert (clone.root / "new.txt").read_text() == "new"
+        assert not (clone.root / "inner").exists()
 
 
 def state_of(root):

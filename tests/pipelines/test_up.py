@@ -27,6 +27,7 @@ from pipelines.services import (
     server_url,
     supervisor_pid,
 )
+from pipelines.supervisor import LOG_BYTES, Service, Supervisor, services
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FAKE = """
@@ -195,3 +196,36 @@ def test_a_process_of_another_checkout_is_not_ours(tmp_path):
     finally:
         other.kill()
         other.wait()
+
+
+@pytest.mark.parametrize("elsewhere", ["", "http://127.0.0.1:9/api"])
+def test_the_schedule_ends_first_and_gently_wherever_its_server_is(
+    elsewhere, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PREFECT_API_URL", elsewhere)
+    ended = []
+    monkeypatch.setattr(
+        Service, "stop", lambda self, gently=False: ended.append((self.name, gently))
+    )
+    found = services(tmp_path, "* * * * *")
+    for service in found:
+        service.process = object()
+    Supervisor(tmp_path, found, "* * * * *").stop()
+    ours = [] if elsewhere else [("prefect", False)]
+    assert ended == [("schedule", True), *ours, ("mlflow", False)]
+
+
+def test_a_log_that_has_grown_is_set_aside_at_the_next_start(tmp_path):
+    logs = tmp_path / ".work" / "logs"
+    logs.mkdir(parents=True)
+    (logs / "clock.log").write_bytes(b"x" * (LOG_BYTES + 1))
+    (logs / "clock.log.1").write_text("before")
+    clock = Service(
+        "clock", lambda _: [sys.executable, "-c", "print('new')"], lambda _: {}, port=None
+    )
+    for lines in (["new"], ["new", "new"]):
+        clock.start(tmp_path)
+        clock.process.wait(timeout=60)
+        clock.stop()
+        assert (logs / "clock.log").read_text().split() == lines
+    assert (logs / "clock.log.1").stat().st_size == LOG_BYTES + 1

@@ -5,7 +5,6 @@ by hand, as JSON, because protobuf turns 1 into 1.0; the tests hold it against i
 """
 
 import platform
-import subprocess
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,6 +16,7 @@ from minigpt import __version__
 from minigpt.digest import file_digest
 from minigpt.errors import MiniGPTError, RegistryError
 from minigpt.files import to_json, write_json
+from minigpt.git import run_git
 from minigpt.registry.kept import CHECKED, KEPT, keep, kept_bytes
 from minigpt.registry.lineage.record import Record
 from minigpt.registry.provenance import dsse
@@ -145,7 +145,8 @@ def check(root: Path, store: Store, version: Version, key: Path | None = None) -
     if not made_by:
         problems.append(
             f"{ENVELOPE}: not signed: there was no key when {version.name} {version.version} was "
-            f"registered. To sign it now: minigpt registry sign {version.version}"
+            "registered. To sign it now: minigpt registry sign "
+            f"models:/{version.name}/{version.version}"
         )
     elif expected is None:
         problems.append(
@@ -211,11 +212,14 @@ def signer(store: Store, version: Version) -> str | None:
     """
     try:
         envelope, _ = read_envelope(store, version)
-        own = public_key()
     except MiniGPTError:
         return None
     if not envelope["signatures"]:
         return None
+    try:
+        own = public_key()
+    except MiniGPTError:
+        own = None  # it does not open: whose signature it is stays open
     if own is not None and dsse.signed_by(envelope, own):
         return "your key"
     return f"key {str(envelope['signatures'][0].get('keyid', '?'))[:12]}, not checked"
@@ -258,8 +262,7 @@ def read_envelope(store: Store, version: Version) -> tuple[dict[str, Any], dict[
 
 def _code(record: Record, root: Path) -> dict[str, Any]:
     """The commit, and where others find it: never with a password, never a path of this machine."""
-    command = ["git", "config", "--get", "remote.origin.url"]
-    asked = subprocess.run(command, cwd=root, capture_output=True, text=True).stdout.strip()
+    asked = run_git(root, "config", "--get", "remote.origin.url").stdout.decode().strip()
     address = urlsplit(shown(asked))
     public = address.scheme in ("https", "http", "ssh", "git")
     uri = {"uri": f"git+{address._replace(query='', fragment='').geturl()}"} if public else {}
