@@ -16,12 +16,17 @@ def stranger(make_checkout, tmp_path_factory):
     return project, make(project, "run")
 
 
-def make(project, target):
-    ours = ("PYTHONPATH", "MINIGPT_", "MAKE", "MFLAGS", "ARGS")  # of a make around this test
+def run(project, command):
+    """As a person types it, who has none of the environment of a make around this test."""
+    ours = ("PYTHONPATH", "MINIGPT_", "MAKE", "MFLAGS", "ARGS")
     kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
-    done = subprocess.run(
-        ["make", target], cwd=project.root, env=kept, capture_output=True, text=True, check=False
+    return subprocess.run(
+        command, shell=True, cwd=project.root, env=kept, capture_output=True, text=True, check=False
     )
+
+
+def make(project, target):
+    done = run(project, f"make {target}")
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -52,7 +57,8 @@ def test_the_commands_printed_at_the_end_work(stranger):
     assert len(commands) == 3
     try:
         for command in commands:
-            subprocess.run(command, shell=True, cwd=project.root, check=True, capture_output=True)
+            done = run(project, command)
+            assert done.returncode == 0, done.stdout + done.stderr
     finally:
         make(project, "down")  # one of them is make up
 
