@@ -64,9 +64,12 @@ def refuse_other_inputs(root: Path) -> None:
     manifest's digests.
 
     Raises:
-        RegistryError: an input changed since it was built from; names it.
+        RegistryError: an input changed since it was built from (names it), or dvc.lock is gone.
     """
-    if not stages_of((root / LOCK).read_bytes()):
+    lock = root / LOCK
+    if not lock.is_file():
+        raise RegistryError(f"{lock} is gone: it tells what was built from. Run: dvc repro")
+    if not stages_of(lock.read_bytes()):
         return  # it records no input
     lines: list[str] = []
     code = run_dvc(["status", "--json"], root, lines.append)

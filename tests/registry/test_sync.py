@@ -198,6 +198,14 @@ def test_an_output_that_changed_since_is_refused(changed):
         sync(changed.root, PARAMS)
 
 
+def test_a_lock_file_that_is_gone_is_said_and_nothing_registered(changed):
+    changed.build(tuned=1.3)
+    (changed.root / "dvc.lock").unlink()
+    with pytest.raises(RegistryError, match=r"dvc\.lock is gone.* Run: dvc repro"):
+        sync(changed.root, PARAMS)
+    assert len(list_versions(changed.root, NAME)) == 1
+
+
 def test_nothing_built_is_said(tmp_path):
     with pytest.raises(RegistryError, match=r"manifest\.json is not there"):
         sync(tmp_path, PARAMS)
