@@ -76,8 +76,9 @@ def show(report: Report) -> None:
         talk(f"Next: minigpt lineage {report.ref}")
     elif report.mode == "from-cache":
         talk(
-            "Next: delete what is named above from DVC's cache, then get it again: dvc pull, or "
-            f"dvc repro. Whether the version can be rebuilt: minigpt verify {report.ref}"
+            "Next: of the registry, put the store's files back from a copy; of DVC's cache, delete "
+            "what is named above, then get it again: dvc pull, or dvc repro. Whether the version "
+            f"can be rebuilt: minigpt verify {report.ref}"
         )
     else:
         talk(f"Next: minigpt verify {report.ref} --from-cache, to see whether a store is spoilt")

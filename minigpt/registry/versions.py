@@ -100,10 +100,10 @@ def find_version(root: Path, ref: str, name: str) -> Version:
         raise RegistryError(
             f"{name} has no version {what} (it has {known}). See: minigpt registry list"
         )
+    newest = shortest_ref(name, versions[-1].version, own)
+    todo = f"; to make one champion: minigpt registry promote {newest}" if what == CHAMPION else ""
     raise RegistryError(
-        f"no version of {name} is called {what} yet. See: minigpt registry list; "
-        "to make one champion: minigpt registry promote "
-        f"{shortest_ref(name, versions[-1].version, own)}"
+        f"no version of {name} is called {what} yet. See: minigpt registry list{todo}"
     )
 
 

@@ -114,3 +114,10 @@ def test_files_that_are_gone_are_named(changed):
     resolve("1", changed.root, NAME).joinpath("model.json").unlink()
     with pytest.raises(RegistryError, match="no longer at"):
         resolve("1", changed.root, NAME)
+
+
+def test_only_who_asks_for_the_champion_is_told_how_to_make_one(changed):
+    with pytest.raises(RegistryError, match=r"called nosuch yet\. See: minigpt registry list$"):
+        find_version(changed.root, "nosuch", NAME)
+    with pytest.raises(RegistryError, match=r"to make one champion: minigpt registry promote 1$"):
+        find_version(changed.root, "champion", NAME)
