@@ -72,7 +72,7 @@ def release(wait: bool = True) -> State[Release]:
 @task(cache_policy=NO_CACHE)
 def register(root: Path, params: Params, parent: str | None) -> tuple[str, str]:
     """Name and number of the version that holds what was built; it becomes `challenger`."""
-    from minigpt.registry.sync import sync
+    from minigpt.registry.register import sync
 
     version = sync(root, params, parent)
     return version.name, version.version

@@ -34,7 +34,7 @@ def compare(
     Examples: minigpt compare champion challenger · minigpt compare 3 4 --prompt "ROMEO."
     """
     from minigpt.registry.promotion.compare import compare as hold_against
-    from minigpt.registry.versions import find_version
+    from minigpt.registry.refs import find_version
     from minigpt.tracking.store import open_store
 
     root, name = project_root(), model_name()
@@ -52,7 +52,7 @@ def compare(
 def show(found: "Comparison", name: str) -> None:
     """The comparison for people; `name` is the project's model."""
     from minigpt.registry.promotion.bootstrap import decimals_for
-    from minigpt.registry.versions import shortest_ref
+    from minigpt.registry.refs import shortest_ref
 
     one, other = found.first.version, found.second.version
     title, judged_on = f"{found.first.name} {one} and {other}", f"version {found.judged_on.version}"

@@ -73,7 +73,7 @@ def sign(
 
     Examples: minigpt registry sign 3 · minigpt registry sign champion --openssf
     """
-    from minigpt.registry.versions import find_version, shortest_ref
+    from minigpt.registry.refs import find_version, shortest_ref
 
     root, name = project_root(), model_name()
     version = find_version(root, reference, name)

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minigpt.cli import pedigree as shown
+from minigpt.cli import overview as shown
 from minigpt.cli.shared import Json, model_name, project_root, show_json, talk
 from minigpt.errors import ParamsError
 
 if TYPE_CHECKING:
-    from minigpt.registry.lineage.lineage import Holding, Trace
+    from minigpt.registry.lineage.trace import Holding, Trace
     from minigpt.registry.versions import Version
 
 SHOWN = 3  # commands
@@ -57,8 +57,8 @@ def lineage(
 
 def show_version(reference: str, stages: bool, as_json: bool) -> None:
     """Everything that is known about where one version comes from."""
-    from minigpt.registry.lineage.pedigree import pedigree
-    from minigpt.registry.versions import shortest_ref
+    from minigpt.registry.overview import pedigree
+    from minigpt.registry.refs import shortest_ref
 
     found = pedigree(project_root(), reference, model_name())
     if as_json:
@@ -77,14 +77,14 @@ def show_version(reference: str, stages: bool, as_json: bool) -> None:
 
 def show_patch(reference: str) -> None:
     """source.patch of a version, byte for byte."""
-    from minigpt.registry.lineage.pedigree import patch_of
+    from minigpt.registry.overview import patch_of
 
     typer.echo(patch_of(project_root(), reference, model_name()), nl=False)
 
 
 def show_text(what: str, as_json: bool) -> None:
     """Which versions learned from a text: of this project's model, then of others in the store."""
-    from minigpt.registry.lineage.lineage import trace_everywhere, wanted_by
+    from minigpt.registry.lineage.trace import trace_everywhere, wanted_by
 
     root, name = project_root(), model_name()
     found = trace_everywhere(root, name, wanted_by(root, what))

@@ -8,7 +8,7 @@ from minigpt.cli.shared import Json, project_root, show_json, talk
 from minigpt.errors import GateRefusedError, ParamsError
 
 if TYPE_CHECKING:
-    from minigpt.registry.takedown.takedown import Takedown
+    from minigpt.registry.takedown.plan import Takedown
 
 SHOWN = 10
 
@@ -40,7 +40,8 @@ def takedown(
     minigpt takedown 5f1c2b3a4d5e --dry-run
     """
     from minigpt.params import PARAMS, Params, load_params
-    from minigpt.registry.takedown.takedown import carry_out, plan
+    from minigpt.registry.takedown.plan import plan
+    from minigpt.registry.takedown.takedown import carry_out
 
     root = project_root()
     params = load_params(Params, root / PARAMS)

@@ -79,6 +79,6 @@ def find_package(reference: str) -> Path:
     """The package folder that a person means by `reference`."""
     if (Path(reference) / "model.json").is_file():
         return Path(reference)
-    from minigpt.registry.versions import resolve
+    from minigpt.registry.refs import resolve
 
     return resolve(reference, project_root(), model_name())

@@ -109,7 +109,7 @@ def check_signature(
 ) -> dict[str, Any]:
     """Say whether the signed statement of a version holds."""
     from minigpt.registry.provenance.provenance import check
-    from minigpt.registry.versions import find_version, shortest_ref
+    from minigpt.registry.refs import find_version, shortest_ref
     from minigpt.tracking.store import open_store
 
     version = find_version(root, reference, name)

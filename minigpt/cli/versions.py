@@ -8,10 +8,11 @@ import typer
 
 from minigpt.cli.shared import Json, model_name, project_root, show_json, show_table, talk
 from minigpt.errors import RegistryError
-from minigpt.registry.versions import Version, shortest_ref
+from minigpt.registry.refs import shortest_ref
+from minigpt.registry.versions import Version
 
 if TYPE_CHECKING:
-    from minigpt.registry.promotion.events import Event
+    from minigpt.registry.promotion.audit_log import Event
     from minigpt.registry.promotion.promote import Promotion
 
 app = typer.Typer(
@@ -61,7 +62,7 @@ def sync(
     """
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.process import workspace_lock
-    from minigpt.registry.sync import sync as register
+    from minigpt.registry.register import sync as register
 
     root = project_root()
     params = load_params(Params, root / PARAMS)

@@ -17,7 +17,7 @@ from minigpt.model.build import build_model
 from minigpt.model.config import ModelConfig
 from minigpt.package import save_package
 from minigpt.registry.config import RegistryParams, ReleaseConfig
-from minigpt.registry.sync import sync
+from minigpt.registry.register import sync
 from minigpt.release.manifest import manifest
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tokenizer.config import TokenizerConfig
@@ -187,7 +187,8 @@ def changed(registered, tmp_path):
 @pytest.fixture
 def add_version(request):
     """A function that adds a version with version 1's files and this figure; sync takes longer."""
-    from minigpt.registry.versions import BITS, DIGEST, find_version, names_in
+    from minigpt.registry.refs import find_version
+    from minigpt.registry.versions import BITS, DIGEST, names_in
     from minigpt.tracking.store import open_store
 
     def add(bits: float, root: Path | None = None, name: str = NAME) -> str:

@@ -1,6 +1,6 @@
 """The log of a name, for tests that read one."""
 
-from minigpt.registry.promotion.events import read_all
+from minigpt.registry.promotion.audit_log import read_all
 
 
 def whole_log(store, name):

@@ -15,14 +15,15 @@ from minigpt.errors import RegistryError
 from minigpt.evaluation.passages import model_rows, write_passages
 from minigpt.evaluation.perplexity import bits_of_documents, model_score, window_over
 from minigpt.package import load_package
-from minigpt.registry import kept
+from minigpt.registry import artifacts
+from minigpt.registry.artifacts import kept_file
 from minigpt.registry.config import GateConfig
-from minigpt.registry.kept import kept_file
 from minigpt.registry.lineage.index import INDEX, write_index
 from minigpt.registry.promotion.compare import compare
-from minigpt.registry.promotion.frozen import frozen_set, keep
+from minigpt.registry.promotion.evaluation_set import frozen_set, keep
 from minigpt.registry.promotion.gate import decide
-from minigpt.registry.versions import DIGEST, find_version
+from minigpt.registry.refs import find_version
+from minigpt.registry.versions import DIGEST
 from minigpt.release.manifest import FileEntry, FileList
 from minigpt.tracking.relocate import relocate
 from minigpt.tracking.store import open_store
@@ -188,17 +189,17 @@ def test_a_champion_from_before_sets_were_kept_is_run_where_the_documents_are_th
 def test_a_set_is_fetched_from_a_server(world, add, monkeypatch):
     version = add(tuned=1.7)
     here = frozen_set(open_store(world.root), version)
-    monkeypatch.setattr(kept, "local_path", lambda uri: None)  # as that of a server
+    monkeypatch.setattr(artifacts, "local_path", lambda uri: None)  # as that of a server
     assert frozen_set(open_store(world.root), version) == here
     assert failed(world, version, find_version(world.root, "1", NAME)) == {}
 
 
 def test_a_server_that_fails_is_not_a_file_that_is_gone(world, add, monkeypatch):
     store, version = open_store(world.root), add()
-    monkeypatch.setattr(kept, "local_path", lambda uri: None)  # as that of a server
+    monkeypatch.setattr(artifacts, "local_path", lambda uri: None)  # as that of a server
     for missing in ("data/none.parquet", "none/none.parquet", "none", "data"):
-        assert kept.kept_bytes(store, version, missing) is None
-    assert kept.kept_bytes(store, version, INDEX)
+        assert artifacts.kept_bytes(store, version, missing) is None
+    assert artifacts.kept_bytes(store, version, INDEX)
 
     def refuse(*_):
         raise HTTPError("403 Client Error: FORBIDDEN for url")  # as MLflow's client raises it
@@ -206,7 +207,7 @@ def test_a_server_that_fails_is_not_a_file_that_is_gone(world, add, monkeypatch)
     for call in ("download_artifacts", "list_artifacts"):
         monkeypatch.setattr(store.client, call, refuse)
         with pytest.raises(RegistryError, match="403"):
-            kept.kept_bytes(store, version, INDEX)
+            artifacts.kept_bytes(store, version, INDEX)
 
 
 def test_a_kept_file_that_was_changed_is_named(world, add):

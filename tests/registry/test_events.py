@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from minigpt.errors import RegistryError
 from minigpt.registry.mutex import only_changer
-from minigpt.registry.promotion import events as log
-from minigpt.registry.promotion.chain import digest_of, joined, pieces
+from minigpt.registry.promotion import audit_log as log
+from minigpt.registry.promotion.audit_event import digest_of, joined, pieces
 from minigpt.registry.promotion.gate import Condition
 from minigpt.registry.promotion.history import champions, log_of
-from minigpt.registry.versions import find_version
+from minigpt.registry.refs import find_version
 from minigpt.tracking import store as stores
 from minigpt.tracking.relocate import relocate
 from minigpt.tracking.store import local_path, open_store

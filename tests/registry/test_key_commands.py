@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 from minigpt.cli.main import app
 from minigpt.errors import MissingExtraError, RegistryError
 from minigpt.registry.provenance import keys, provenance
-from minigpt.registry.versions import find_version
+from minigpt.registry.refs import find_version
 from minigpt.tracking.store import open_store
 
 NAME = "minigpt-test"

@@ -9,20 +9,21 @@ import pytest
 from typer.testing import CliRunner
 
 from minigpt.cli.main import app
-from minigpt.cli.pedigree import run_places
+from minigpt.cli.overview import run_places
 from minigpt.data.document import Document, read_documents
 from minigpt.data.splits import cut_document
 from minigpt.digest import file_digest
 from minigpt.errors import ParamsError, RegistryError
 from minigpt.graph import read_graph
+from minigpt.registry.checkout import source_state
 from minigpt.registry.lineage.index import FACTS, write_index
-from minigpt.registry.lineage.lineage import by_digest, trace, trace_everywhere, wanted_by
-from minigpt.registry.lineage.pedigree import pedigree, runs_at
 from minigpt.registry.lineage.record import RECORD, Record, make_record, read_record
-from minigpt.registry.promotion.events import append
-from minigpt.registry.source import source_state
-from minigpt.registry.sync import sync
-from minigpt.registry.versions import BITS, TAKEN_DOWN, VERIFIED, find_version, list_versions
+from minigpt.registry.lineage.trace import by_digest, trace, trace_everywhere, wanted_by
+from minigpt.registry.overview import pedigree, runs_at
+from minigpt.registry.promotion.audit_log import append
+from minigpt.registry.refs import find_version
+from minigpt.registry.register import sync
+from minigpt.registry.versions import BITS, TAKEN_DOWN, VERIFIED, list_versions
 from minigpt.tracking.relocate import relocate
 from minigpt.tracking.store import Store, local_path, open_store
 from tests.registry.conftest import NAME, PARAMS, Checkout
@@ -59,7 +60,7 @@ def story(registered, tmp_path_factory):
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("MINIGPT_KEY", "none")
         # DVC did not write its dvc.lock: nothing was built from the code that it names.
-        patch.setattr("minigpt.registry.sync.refuse_other_inputs", lambda root: None)
+        patch.setattr("minigpt.registry.register.refuse_other_inputs", lambda root: None)
         relocate(root)
         checkout, store = Checkout(root), open_store(root)
         tell(root)

@@ -6,8 +6,8 @@ import pytest
 
 from minigpt.data.archives import pack_folder
 from minigpt.errors import RegistryError
+from minigpt.registry.artifacts import Held
 from minigpt.registry.verification.compare_files import TOLERANCE, judge_figures
-from minigpt.registry.verification.held import Held
 from minigpt.registry.verification.materials import FETCHED, Places, bring
 from minigpt.registry.verification.rebuild import Progress
 from minigpt.registry.verification.verdict import Outcome

@@ -18,13 +18,14 @@ import pytest
 from minigpt.errors import GateRefusedError, ParamsError, RegistryError
 from minigpt.registry import mutex
 from minigpt.registry.config import RegistryParams, ReleaseConfig
-from minigpt.registry.promotion import events as log
+from minigpt.registry.promotion import audit_log as log
 from minigpt.registry.promotion import promote as promotions
 from minigpt.registry.promotion.gate import Condition
 from minigpt.registry.promotion.history import log_of, rolled_back
 from minigpt.registry.promotion.promote import promote, rollback
-from minigpt.registry.sync import sync
-from minigpt.registry.versions import TAKEN_DOWN, find_version, list_versions, resolve
+from minigpt.registry.refs import find_version, resolve
+from minigpt.registry.register import sync
+from minigpt.registry.versions import TAKEN_DOWN, list_versions
 from minigpt.tracking import owner
 from minigpt.tracking import store as stores
 from minigpt.tracking.store import open_store

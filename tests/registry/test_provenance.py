@@ -18,8 +18,9 @@ from minigpt.digest import file_digest
 from minigpt.errors import RegistryError
 from minigpt.registry.config import RegistryParams, ReleaseConfig
 from minigpt.registry.provenance import dsse, keys, provenance
-from minigpt.registry.sync import sync
-from minigpt.registry.versions import find_version, list_versions
+from minigpt.registry.refs import find_version
+from minigpt.registry.register import sync
+from minigpt.registry.versions import list_versions
 from minigpt.tracking.store import open_store
 
 NAME = "minigpt-test"

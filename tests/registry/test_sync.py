@@ -14,7 +14,7 @@ from minigpt.digest import text_digest
 from minigpt.errors import RegistryError
 from minigpt.registry.config import RegistryParams, ReleaseConfig
 from minigpt.registry.lineage.index import INDEX
-from minigpt.registry.sync import sync
+from minigpt.registry.register import sync
 from minigpt.registry.versions import TAKEN_DOWN, list_versions
 from minigpt.tracking import open_parent
 from minigpt.tracking.store import local_path, open_store

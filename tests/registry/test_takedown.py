@@ -18,17 +18,20 @@ from minigpt.data.shards import ShardWriter
 from minigpt.data.splits import cut_document
 from minigpt.digest import file_digest
 from minigpt.errors import GateRefusedError, ParamsError, RegistryError, StageError
+from minigpt.registry.artifacts import kept_bytes, kept_file
 from minigpt.registry.config import RegistryParams, ReleaseConfig
-from minigpt.registry.kept import kept_bytes, kept_file
 from minigpt.registry.lineage.index import INDEX, index_of
-from minigpt.registry.lineage.lineage import Holding
+from minigpt.registry.lineage.trace import Holding
 from minigpt.registry.promotion.promote import rollback
-from minigpt.registry.sync import sync
+from minigpt.registry.refs import find_version
+from minigpt.registry.register import sync
+from minigpt.registry.takedown import plan as planning
 from minigpt.registry.takedown import takedown
 from minigpt.registry.takedown.exclude import excluded
-from minigpt.registry.takedown.mark import BEGIN, mark, with_notice
-from minigpt.registry.takedown.takedown import carry_out, plan
-from minigpt.registry.versions import CHAMPION, find_version, list_versions
+from minigpt.registry.takedown.plan import plan
+from minigpt.registry.takedown.revoke import BEGIN, mark, with_notice
+from minigpt.registry.takedown.takedown import carry_out
+from minigpt.registry.versions import CHAMPION, list_versions
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tracking.relocate import relocate
 from minigpt.tracking.store import open_store
@@ -105,11 +108,11 @@ def replace_exclude(root):
 def _no_expectations():
     """Importing Great Expectations takes seconds; the test that needs it asks for it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(takedown, "_refuse_impossible", lambda *_: None)
+        patch.setattr(planning, "_refuse_impossible", lambda *_: None)
         yield
 
 
-REFUSE_IMPOSSIBLE = takedown._refuse_impossible
+REFUSE_IMPOSSIBLE = planning._refuse_impossible
 
 
 @pytest.fixture(scope="module")
@@ -301,14 +304,14 @@ def test_a_version_whose_index_is_gone_is_not_among_those_that_never_saw_it(chan
 
 def test_digits_that_fit_two_texts_are_refused(done, monkeypatch):
     twin = RAW[5].__class__(**{**vars(RAW[5]), "sha256": LETTER_SHA[:10] + "0" * 54})
-    monkeypatch.setattr(takedown, "read_documents", lambda _: [*RAW, twin])
+    monkeypatch.setattr(planning, "read_documents", lambda _: [*RAW, twin])
     with pytest.raises(ParamsError, match="give more"):
         plan(done.root, NAME, LETTER_SHA[:10], BOUNDS)
 
 
 @pytest.mark.prove
 def test_a_build_that_must_fail_without_it_is_refused_before_anything_changes(done, monkeypatch):
-    monkeypatch.setattr(takedown, "_refuse_impossible", REFUSE_IMPOSSIBLE)
+    monkeypatch.setattr(planning, "_refuse_impossible", REFUSE_IMPOSSIBLE)
     before = (done.root / "params.yaml").read_text()
     strict = BOUNDS.replace(finetune_bytes=Bounds(min=sum(d.n_bytes for d in RAW), max=10**6))
     with pytest.raises(ParamsError, match="finetune text is as large as"):
@@ -386,7 +389,7 @@ def test_a_file_stays_out_where_its_text_is_cut_elsewhere(done, tmp_path, monkey
     whole = document("letters/a.txt", text, split="", origin=file_digest(file))
     parts = list(cut_document(whole))
     before, after = (parts, [whole]) if grows else ([whole], parts)
-    monkeypatch.setattr(takedown, "read_documents", lambda _: before)
+    monkeypatch.setattr(planning, "read_documents", lambda _: before)
     found = plan(done.root, NAME, str(file), BOUNDS)
     assert found.files == {file_digest(file)}
     assert {d.sha256 for d in before} | found.files == set(found.exclude)

@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 from minigpt.cli.main import app
 from minigpt.errors import RegistryError
 from minigpt.registry.config import RegistryParams, ReleaseConfig
-from minigpt.registry.sync import sync
+from minigpt.registry.refs import find_version
+from minigpt.registry.register import sync
 from minigpt.registry.verification import rebuild
 from minigpt.registry.verification import verify as proof
 from minigpt.registry.verification.verdict import Outcome, lines, summary
 from minigpt.registry.verification.verify import verify, verify_from_cache
-from minigpt.registry.versions import find_version
 from minigpt.tracking.relocate import relocate
 
 NAME = "minigpt-test"

@@ -4,15 +4,10 @@ import pytest
 
 from minigpt.errors import PackageError, RegistryError
 from minigpt.package import load_package
-from minigpt.registry import versions
-from minigpt.registry.verification import held
-from minigpt.registry.versions import (
-    find_version,
-    list_versions,
-    package_of,
-    resolve,
-    shortest_ref,
-)
+from minigpt.registry import artifacts
+from minigpt.registry.artifacts import package_of
+from minigpt.registry.refs import find_version, resolve, shortest_ref
+from minigpt.registry.versions import list_versions
 from minigpt.tracking.store import open_store
 
 NAME = "minigpt-test"
@@ -100,12 +95,11 @@ def test_a_servers_model_is_fetched_anew_to_be_proven(changed, monkeypatch):
     weights = "models/finetuned/model.safetensors"
     [version], store = list_versions(changed.root, NAME), open_store(changed.root)
     stored = package_of(changed.root, store, version) / "model.safetensors"
-    for module in (versions, held):
-        monkeypatch.setattr(module, "local_path", lambda uri: None)  # as that of a server
+    monkeypatch.setattr(artifacts, "local_path", lambda uri: None)  # as that of a server
     copy = package_of(changed.root, store, version)
     assert copy.is_relative_to(changed.root / ".cache")
     stored.write_bytes(b"spoilt")
-    with held.held_files(changed.root, store, version) as files:
+    with artifacts.held_files(changed.root, store, version) as files:
         assert files.need(weights).read_bytes() == b"spoilt"
     assert (copy / "model.safetensors").read_bytes() != b"spoilt"
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from minigpt.data.document import COLUMNS, Document
 from minigpt.errors import RegistryError
 from minigpt.files import write_bytes
-from minigpt.registry.kept import kept_bytes
+from minigpt.registry.artifacts import kept_bytes
 from minigpt.registry.versions import Version
 from minigpt.tracking.store import Store
 

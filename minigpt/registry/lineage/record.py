@@ -5,7 +5,6 @@ and from the runs that made it. Of a version that was registered without one, it
 from the same files, as far as the version still has them.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
@@ -18,10 +17,11 @@ from pydantic import ValidationError
 from minigpt.config import Config
 from minigpt.data.document import Document
 from minigpt.digest import text_digest
-from minigpt.registry.kept import kept_bytes
+from minigpt.dvc_lock import LOCK, hashes, stages_of
+from minigpt.registry.artifacts import json_of, kept_bytes
+from minigpt.registry.checkout import SourceState
 from minigpt.registry.lineage.index import index_of
-from minigpt.registry.lineage.makers import LOCK, Makers, hashes, stages_of
-from minigpt.registry.source import SourceState
+from minigpt.registry.lineage.producing_runs import Makers
 from minigpt.registry.versions import Version
 from minigpt.tracking.store import Store, shown
 
@@ -265,14 +265,6 @@ def digest_of(out: str, files: Mapping[str, str], read: Read) -> str | None:
         return text_digest(f"{digest}  {path}" for path, digest in inside)
     data = read(out)
     return None if data is None else sha256(data).hexdigest()
-
-
-def json_of(data: bytes | None) -> dict[str, Any]:
-    """A JSON object; empty where it is missing or damaged."""
-    try:
-        return dict(json.loads(data or b"{}"))
-    except (ValueError, TypeError):
-        return {}
 
 
 def _yaml(data: bytes | None) -> dict[str, Any]:

@@ -10,11 +10,12 @@ from pydantic import ValidationError
 from minigpt.errors import RegistryError
 from minigpt.evaluation.config import SamplesConfig
 from minigpt.quantization.config import QuantizeConfig
+from minigpt.registry.artifacts import package_of
 from minigpt.registry.lineage.index import index_of, learned
 from minigpt.registry.promotion.bootstrap import Interval, difference
-from minigpt.registry.promotion.frozen import Frozen, Passages, frozen_set, params_of
-from minigpt.registry.promotion.judged import both_on, metrics_of, run_on
-from minigpt.registry.versions import Version, package_of
+from minigpt.registry.promotion.evaluation_set import Frozen, Passages, frozen_set, params_of
+from minigpt.registry.promotion.scores import both_on, metrics_of, run_on
+from minigpt.registry.versions import Version
 from minigpt.tracking.store import Store
 
 MEASURED = ("finetuned", "base", "int8", "int4")

@@ -11,7 +11,7 @@ from minigpt.registry.promotion.bootstrap import Interval, decimals_for, differe
 
 if TYPE_CHECKING:
     from minigpt.data.document import Document
-    from minigpt.registry.promotion.frozen import Frozen, Passages
+    from minigpt.registry.promotion.evaluation_set import Frozen, Passages
     from minigpt.registry.versions import Version
     from minigpt.tracking.store import Store
 
@@ -43,7 +43,7 @@ def decide(
     Raises:
         RegistryError: a file of one of them is gone or was changed.
     """
-    from minigpt.registry.promotion.judged import metrics_of, ms_per_token
+    from minigpt.registry.promotion.scores import metrics_of, ms_per_token
 
     evaluation, quantization, exports = (
         metrics_of(store, challenger, stage) for stage in ("evaluate", "quantize", "export")
@@ -192,7 +192,7 @@ def refusal(
 
     `name` is the project's model: of another one, commands need the name.
     """
-    from minigpt.registry.versions import shortest_ref
+    from minigpt.registry.refs import shortest_ref
 
     number, ref = version.version, shortest_ref(version.name, version.version, name)
     aim = (
@@ -223,8 +223,8 @@ def _on_one_set(
 ) -> list[Condition]:
     """The challenger and the champion on one evaluation set that the challenger did not learn."""
     from minigpt.registry.lineage.index import index_of
-    from minigpt.registry.promotion.frozen import frozen_set
-    from minigpt.registry.promotion.judged import both_on
+    from minigpt.registry.promotion.evaluation_set import frozen_set
+    from minigpt.registry.promotion.scores import both_on
 
     own = frozen_set(store, challenger)
     kept = frozen_set(store, champion) if champion else None
@@ -248,7 +248,7 @@ def _on_one_set(
 def _judged_on(store: "Store", champion: "Version", other: "Frozen | None") -> bool:
     """Whether the test documents of a champion that kept no set are those of `other`."""
     from minigpt.registry.lineage.index import index_of
-    from minigpt.registry.promotion.frozen import identities
+    from minigpt.registry.promotion.evaluation_set import identities
 
     index = index_of(store, champion) or []
     tested = identities(document for document in index if document.split == "test")

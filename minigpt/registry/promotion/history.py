@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigpt.registry.promotion.chain import Event
-from minigpt.registry.promotion.events import append, read_all
+from minigpt.registry.promotion.audit_event import Event
+from minigpt.registry.promotion.audit_log import append, read_all
 from minigpt.registry.versions import Version, champion_of
 from minigpt.tracking.store import Store, is_new, open_store
 

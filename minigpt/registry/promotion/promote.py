@@ -5,22 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minigpt.errors import GateRefusedError, ParamsError, RegistryError
+from minigpt.registry.artifacts import package_of
 from minigpt.registry.config import GateConfig, RegistryParams
 from minigpt.registry.mutex import only_changer
-from minigpt.registry.promotion import events as log
-from minigpt.registry.promotion.events import Event, Kind
+from minigpt.registry.promotion import audit_log as log
+from minigpt.registry.promotion.audit_log import Event, Kind
 from minigpt.registry.promotion.gate import Condition, decide, refusal
 from minigpt.registry.promotion.history import champions, reconcile, rolled_back, was_champion
-from minigpt.registry.takedown.note import noted
-from minigpt.registry.versions import (
-    CHAMPION,
-    Version,
-    champion_of,
-    find_version,
-    package_of,
-    shortest_ref,
-    versions_in,
-)
+from minigpt.registry.refs import find_version, shortest_ref
+from minigpt.registry.revocation import noted
+from minigpt.registry.versions import CHAMPION, Version, champion_of, versions_in
 from minigpt.tracking.store import Store, clear_errors, open_store
 
 

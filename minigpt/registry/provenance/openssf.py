@@ -6,9 +6,9 @@ from pathlib import Path
 
 from minigpt.errors import RegistryError
 from minigpt.extras import require
-from minigpt.registry.kept import keep
+from minigpt.registry.artifacts import keep, package_of
 from minigpt.registry.provenance.keys import PASSPHRASE, no_key, openssf_path
-from minigpt.registry.versions import find_version, package_of
+from minigpt.registry.refs import find_version
 from minigpt.tracking.store import open_store
 
 SIGNATURE = "release/model.sig"

@@ -17,7 +17,7 @@ from minigpt.digest import file_digest
 from minigpt.errors import MiniGPTError, RegistryError
 from minigpt.files import to_json, write_json
 from minigpt.git import run_git
-from minigpt.registry.kept import CHECKED, KEPT, keep, kept_bytes
+from minigpt.registry.artifacts import CHECKED, KEPT, held_files, keep, kept_bytes
 from minigpt.registry.lineage.record import Record
 from minigpt.registry.provenance import dsse
 from minigpt.registry.provenance.keys import (
@@ -28,8 +28,8 @@ from minigpt.registry.provenance.keys import (
     public_path,
     signing_key,
 )
-from minigpt.registry.verification.held import held_files
-from minigpt.registry.versions import Version, find_version
+from minigpt.registry.refs import find_version
+from minigpt.registry.versions import Version
 from minigpt.release.manifest import Manifest, load_files
 from minigpt.tracking.store import Store, open_store, shown
 

@@ -10,11 +10,11 @@ from minigpt.digest import file_digest
 from minigpt.errors import RegistryError
 from minigpt.extras import require
 from minigpt.files import to_json
-from minigpt.registry.kept import keep
+from minigpt.registry.artifacts import held_files, keep
 from minigpt.registry.lineage.record import Record, read_record
 from minigpt.registry.provenance.provenance import materials, read_envelope
-from minigpt.registry.verification.held import held_files
-from minigpt.registry.versions import MODEL, Version, find_version
+from minigpt.registry.refs import find_version
+from minigpt.registry.versions import MODEL, Version
 from minigpt.tracking.store import Store, open_store
 
 BOM = "release/bom.cdx.json"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,16 +20,14 @@ from minigpt.data.shards import open_tokens, read_manifest
 from minigpt.errors import PackageError, RegistryError
 from minigpt.files import rounded, to_json
 from minigpt.machine import Machine
-from minigpt.registry.kept import keep, kept_bytes
+from minigpt.registry.artifacts import keep, kept_bytes, package_of
 from minigpt.registry.lineage.index import INDEX, file_of, index_of, learned
-from minigpt.registry.promotion import events as log
-from minigpt.registry.versions import Version, champion_of, package_of
+from minigpt.registry.promotion import audit_log as log
+from minigpt.registry.takedown.plan import Takedown
+from minigpt.registry.versions import Version, champion_of
 from minigpt.release.text import shortened
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tracking.store import Store
-
-if TYPE_CHECKING:
-    from minigpt.registry.takedown.takedown import Takedown
 
 FOLDER = "takedown"
 DOCUMENTS, TOKENS, TOKENIZER = Path("data/documents"), Path("data/tokens"), Path("models/tokenizer")
@@ -63,7 +61,7 @@ def state(
     store: Store,
     new: Version,
     before: Version | None,
-    takedown: "Takedown",
+    takedown: Takedown,
     reason: str,
 ) -> Statement:
     """State what came of it and keep that with the version `new`.
@@ -129,7 +127,7 @@ def in_words(values: Mapping[str, Any]) -> str:
     return "\n".join([*lines, values["remains"]])
 
 
-def _index_lacks(store: Store, new: Version, takedown: "Takedown") -> dict[str, Any]:
+def _index_lacks(store: Store, new: Version, takedown: Takedown) -> dict[str, Any]:
     digests, files = {d.sha256 for d in takedown.documents}, takedown.files
     documents, file = index_of(store, new), kept_bytes(store, new, INDEX)
     if documents is None or file is None:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from minigpt.digest import file_digest, files_of
+from minigpt.dvc_lock import LOCK, outputs_of, stages_of
 from minigpt.graph import StageSpec, read_graph
-from minigpt.registry.lineage.makers import stages_of
+from minigpt.registry.artifacts import Held
 from minigpt.registry.verification.difference import describe
-from minigpt.registry.verification.held import LOCK, Held, outputs_of
-from minigpt.registry.verification.originals import Originals
+from minigpt.registry.verification.reference_files import Originals
 from minigpt.registry.verification.verdict import Outcome, Verdict
 
 TOLERANCE = 0.02

@@ -17,11 +17,12 @@ from minigpt.data.archives import members, pack_folder
 from minigpt.data.config import HubSource, LocalSource, Source
 from minigpt.data.obtain import is_chosen
 from minigpt.digest import file_digest, files_of
+from minigpt.dvc_lock import outputs_of
 from minigpt.errors import DataError, RegistryError
 from minigpt.files import write_bytes
 from minigpt.process import run_dvc
-from minigpt.registry.verification.held import Held, outputs_of
-from minigpt.registry.verification.originals import folder_list, object_path
+from minigpt.registry.artifacts import Held
+from minigpt.registry.verification.reference_files import folder_list, object_path
 
 ARCHIVES = "data/archives"
 LOCAL = Path("data/local")

@@ -16,15 +16,21 @@ from typing import Any
 
 import yaml
 
+from minigpt.dvc_lock import LOCK, outputs_of, stages_of
 from minigpt.errors import RegistryError
 from minigpt.graph import read_graph
 from minigpt.machine import Machine
-from minigpt.registry.lineage.makers import stages_of
+from minigpt.registry.artifacts import Held, held_files
 from minigpt.registry.lineage.record import read_record
+from minigpt.registry.refs import find_version, shortest_ref
 from minigpt.registry.verification.compare_files import compare, trained_on
-from minigpt.registry.verification.held import LOCK, Held, held_files, outputs_of
+from minigpt.registry.verification.integrity import (
+    check_cache,
+    check_held,
+    combine,
+    refuse_other_list,
+)
 from minigpt.registry.verification.materials import ARCHIVES, FETCHED, Places, bring, fetch_archives
-from minigpt.registry.verification.originals import Originals, cache_folder
 from minigpt.registry.verification.rebuild import (
     check_out,
     clean_folder,
@@ -33,9 +39,9 @@ from minigpt.registry.verification.rebuild import (
     refuse_other_code,
     use_own_cache,
 )
-from minigpt.registry.verification.rehash import check_cache, check_held, combine, refuse_other_list
+from minigpt.registry.verification.reference_files import Originals, cache_folder
 from minigpt.registry.verification.verdict import Report
-from minigpt.registry.versions import VERIFIED, Version, find_version, shortest_ref
+from minigpt.registry.versions import VERIFIED, Version
 from minigpt.tracking.store import Store, clear_errors, open_store
 
 LOCKS = ("requirements/base.txt", "requirements/torch-cpu.txt")

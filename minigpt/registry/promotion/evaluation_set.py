@@ -23,7 +23,7 @@ from minigpt.errors import DataError, RegistryError
 from minigpt.evaluation.config import SAMPLES, EvaluateConfig
 from minigpt.evaluation.passages import FILE as PASSAGES
 from minigpt.files import write_bytes
-from minigpt.registry.kept import kept_bytes, kept_file
+from minigpt.registry.artifacts import kept_bytes, kept_file
 from minigpt.registry.versions import Version
 from minigpt.release.manifest import FileList, load_files
 from minigpt.tracking.store import Store

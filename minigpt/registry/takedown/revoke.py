@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 
 from minigpt.data.document import Document
 from minigpt.errors import RegistryError
+from minigpt.registry.artifacts import keep, kept_bytes
 from minigpt.registry.card import DESCRIBED
-from minigpt.registry.kept import keep, kept_bytes
 from minigpt.registry.lineage.index import INDEX, file_of, index_of
-from minigpt.registry.lineage.lineage import HELD_OUT, Holding
+from minigpt.registry.lineage.trace import HELD_OUT, Holding
 from minigpt.registry.mutex import only_changer
-from minigpt.registry.promotion import events as log
+from minigpt.registry.promotion import audit_log as log
 from minigpt.registry.promotion.gate import Condition
-from minigpt.registry.takedown.note import Note, noted
+from minigpt.registry.revocation import Note, noted
 from minigpt.registry.versions import TAKEN_DOWN, Version, names_in, versions_in
 from minigpt.tracking.store import Store, clear_errors
 

@@ -11,8 +11,8 @@ from minigpt.cli.shared import show_table, talk
 from minigpt.cli.versions import facts
 
 if TYPE_CHECKING:
-    from minigpt.registry.lineage.pedigree import Pedigree
     from minigpt.registry.lineage.record import Record, SourceRecord, StageRecord
+    from minigpt.registry.overview import Pedigree
 
 REGISTRATION = "registration"
 WIDTH = 100

@@ -12,9 +12,9 @@ from minigpt.data.document import Document
 from minigpt.errors import RegistryError
 from minigpt.evaluation.config import EvaluateConfig
 from minigpt.machine import Machine
-from minigpt.registry.kept import kept_bytes, kept_file
-from minigpt.registry.promotion.frozen import Frozen, Passages, cut_alike, passages_of
-from minigpt.registry.versions import MODEL, Version, package_of
+from minigpt.registry.artifacts import kept_bytes, kept_file, package_of
+from minigpt.registry.promotion.evaluation_set import Frozen, Passages, cut_alike, passages_of
+from minigpt.registry.versions import MODEL, Version
 from minigpt.tracking.store import Store
 
 PACKAGES = {"finetuned": MODEL, "base": "models/base", "int8": "models/int8", "int4": "models/int4"}

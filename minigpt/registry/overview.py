@@ -8,16 +8,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from minigpt.errors import RegistryError
-from minigpt.registry.kept import kept_bytes, kept_file
+from minigpt.registry.artifacts import PATCH, json_of, kept_bytes, kept_file
 from minigpt.registry.lineage.index import index_of
-from minigpt.registry.lineage.record import Record, json_of, read_record
+from minigpt.registry.lineage.record import Record, read_record
+from minigpt.registry.promotion.audit_log import Event, read_all
 from minigpt.registry.promotion.bootstrap import Interval, bits_per_byte
-from minigpt.registry.promotion.events import Event, read_all
-from minigpt.registry.promotion.frozen import frozen_set
+from minigpt.registry.promotion.evaluation_set import frozen_set
 from minigpt.registry.promotion.history import MOVES
 from minigpt.registry.provenance.provenance import signer
-from minigpt.registry.verification.held import PATCH
-from minigpt.registry.versions import CHAMPION, Version, find_version, versions_in
+from minigpt.registry.refs import find_version
+from minigpt.registry.versions import CHAMPION, Version, versions_in
 from minigpt.tracking.store import Store, open_store, shown
 
 

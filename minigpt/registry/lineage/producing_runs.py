@@ -1,19 +1,17 @@
 """Which run made what a stage wrote, and which version that run was made for."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import yaml
-
-from minigpt.registry.kept import kept_bytes
+from minigpt.dvc_lock import LOCK, hashes, stages_of
+from minigpt.registry.artifacts import kept_bytes
 from minigpt.registry.versions import Version, names_in, versions_in
 from minigpt.tracking.mlflow_tracker import newest_run
 from minigpt.tracking.store import Store
 
 PARENT = "mlflow.parentRunId"
-LOCK = "dvc.lock"
 
 
 @dataclass(frozen=True)
@@ -66,18 +64,3 @@ class Makers:
         if version.run_id not in self._locks:
             self._locks[version.run_id] = stages_of(kept_bytes(self._store, version, LOCK))
         return self._locks[version.run_id]
-
-
-def stages_of(lock: bytes | None) -> dict[str, Any]:
-    """The stages of a dvc.lock; none where it is missing or no dvc.lock."""
-    try:
-        # In C: the standard loader takes ten times as long.
-        read = yaml.load(lock or b"", getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-        return dict(read["stages"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
-        return {}
-
-
-def hashes(entries: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Path -> md5 of a stage's deps or outs in a dvc.lock."""
-    return {str(entry["path"]): str(entry["md5"]) for entry in entries if "md5" in entry}

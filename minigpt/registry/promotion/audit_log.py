@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from minigpt.errors import RegistryError
-from minigpt.registry.promotion.chain import (
+from minigpt.registry.promotion.audit_event import (
     Event,
     Kind,
     breaks,

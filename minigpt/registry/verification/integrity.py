@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minigpt.digest import file_digest, text_digest
+from minigpt.dvc_lock import outputs_of
 from minigpt.errors import RegistryError
-from minigpt.registry.kept import CHECKED, KEPT
+from minigpt.registry.artifacts import CHECKED, FILES, KEPT, MANIFEST, Held
 from minigpt.registry.verification.difference import describe, tensor_digests
-from minigpt.registry.verification.held import FILES, MANIFEST, Held, outputs_of
-from minigpt.registry.verification.originals import Originals, folder_list, object_path
+from minigpt.registry.verification.reference_files import Originals, folder_list, object_path
 from minigpt.registry.verification.verdict import Outcome, Verdict
 from minigpt.release.manifest import load_manifest, manifest_digest
 

@@ -14,19 +14,20 @@ from minigpt.data.document import Document, read_documents
 from minigpt.digest import digest
 from minigpt.errors import RegistryError
 from minigpt.files import write_json
+from minigpt.registry.artifacts import CHECKED, KEPT
 from minigpt.registry.card import CardFacts, description, render
+from minigpt.registry.checkout import SourceState, refuse_other_inputs, source_state
 from minigpt.registry.config import RegistryParams
-from minigpt.registry.kept import CHECKED, KEPT
 from minigpt.registry.lineage.index import FACTS, write_index
 from minigpt.registry.lineage.record import RECORD, Record, make_record
 from minigpt.registry.logged_model import library_of, log_model
 from minigpt.registry.mutex import only_changer
-from minigpt.registry.promotion.frozen import keep as keep_evaluation
+from minigpt.registry.promotion.evaluation_set import keep as keep_evaluation
 from minigpt.registry.promotion.gate import main_figure
 from minigpt.registry.provenance.keys import signing_key
 from minigpt.registry.provenance.provenance import write_envelope
-from minigpt.registry.source import SourceState, refuse_other_inputs, source_state
-from minigpt.registry.takedown.mark import mark_inherited
+from minigpt.registry.refs import find_version
+from minigpt.registry.takedown.revoke import mark_inherited
 from minigpt.registry.versions import (
     BITS,
     CHALLENGER,
@@ -35,7 +36,6 @@ from minigpt.registry.versions import (
     DIRTY,
     MODEL,
     Version,
-    find_version,
     versions_in,
 )
 from minigpt.release.manifest import Manifest, load_manifest, manifest_digest

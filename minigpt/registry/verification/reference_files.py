@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 from minigpt.digest import file_digest
+from minigpt.dvc_lock import outputs_of
 from minigpt.errors import RegistryError
 from minigpt.process import run_dvc
-from minigpt.registry.verification.held import Held, outputs_of
+from minigpt.registry.artifacts import Held
 
 
 def cache_folder(root: Path) -> Path:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from minigpt.dvc_lock import LOCK, stages_of
 from minigpt.errors import RegistryError
 from minigpt.git import reason, run_git
 from minigpt.graph import read_graph
 from minigpt.process import run_dvc
-from minigpt.registry.lineage.makers import LOCK, stages_of
 
 RESULTS = ("dvc.lock", "metrics", "plots")  # a run changes these; they are not where it comes from
 
