@@ -72,9 +72,9 @@ def release(wait: bool = True) -> State[Release]:
 @task(cache_policy=NO_CACHE)
 def register(root: Path, params: Params, parent: str | None) -> tuple[str, str]:
     """Name and number of the version that holds what was built; it becomes `challenger`."""
-    from minigpt.registry.register import sync
+    from minigpt.registry.register import register as register_build
 
-    version = sync(root, params, parent)
+    version = register_build(root, params, parent)
     return version.name, version.version
 
 

@@ -57,10 +57,10 @@ def lineage(
 
 def show_version(reference: str, stages: bool, as_json: bool) -> None:
     """Everything that is known about where one version comes from."""
-    from minigpt.registry.overview import pedigree
+    from minigpt.registry.overview import overview
     from minigpt.registry.refs import shortest_ref
 
-    found = pedigree(project_root(), reference, model_name())
+    found = overview(project_root(), reference, model_name())
     if as_json:
         show_json(shown.as_facts(found))
         return
@@ -84,10 +84,10 @@ def show_patch(reference: str) -> None:
 
 def show_text(what: str, as_json: bool) -> None:
     """Which versions learned from a text: of this project's model, then of others in the store."""
-    from minigpt.registry.lineage.trace import trace_everywhere, wanted_by
+    from minigpt.registry.lineage.trace import query_for, trace_everywhere
 
     root, name = project_root(), model_name()
-    found = trace_everywhere(root, name, wanted_by(root, what))
+    found = trace_everywhere(root, name, query_for(root, what))
     if as_json:
         show_json({each: trace_facts(trace) for each, trace in found.items()})
         return

@@ -62,7 +62,7 @@ def sync(
     """
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.process import workspace_lock
-    from minigpt.registry.register import sync as register
+    from minigpt.registry.register import register as register
 
     root = project_root()
     params = load_params(Params, root / PARAMS)

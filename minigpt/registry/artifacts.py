@@ -15,25 +15,25 @@ from minigpt.registry.versions import MODEL, Version
 from minigpt.release.manifest import FileEntry, load_files
 from minigpt.tracking.store import Store, clear_errors, local_path
 
-KEPT = ("models/", "exports/", "metrics/")
+STORED = ("models/", "exports/", "metrics/")
 """How the outputs begin that a version holds."""
-CHECKED = "data/validation.json"
+VALIDATION = "data/validation.json"
 """What it holds of the data, beside its index."""
 FILES, MANIFEST, PATCH = "release/files.json", "release/manifest.json", "source.patch"
 
 
-def kept_bytes(store: Store, version: Version, path: str) -> bytes | None:
+def read_artifact(store: Store, version: Version, path: str) -> bytes | None:
     """One file of a version; None where it was never kept or is gone.
 
     Raises:
         RegistryError: the store cannot be read: that is not the same as a file that is gone.
     """
     with TemporaryDirectory() as folder:
-        found = kept_file(store, version, path, Path(folder))
+        found = find_artifact(store, version, path, Path(folder))
         return None if found is None else found.read_bytes()
 
 
-def kept_file(store: Store, version: Version, path: str, folder: Path) -> Path | None:
+def find_artifact(store: Store, version: Version, path: str, folder: Path) -> Path | None:
     """Where one file of a version lies; a server's is fetched into `folder`. Else as `kept_bytes`.
 
     Raises:
@@ -60,7 +60,7 @@ def kept_file(store: Store, version: Version, path: str, folder: Path) -> Path |
         return Path(store.client.download_artifacts(version.run_id, path, str(folder)))
 
 
-def keep(store: Store, version: Version, path: str, data: bytes) -> None:
+def write_artifact(store: Store, version: Version, path: str, data: bytes) -> None:
     """Put a file among those of a version, under its path in the checkout.
 
     Raises:
@@ -79,7 +79,7 @@ def keep(store: Store, version: Version, path: str, data: bytes) -> None:
             store.client.log_artifact(version.run_id, str(file), place)
 
 
-class Held:
+class VersionFiles:
     """The artifacts of a version, its model among them. What is not there is None."""
 
     def __init__(self, version: Version, artifacts: Path, model: Path | None) -> None:
@@ -127,7 +127,7 @@ class Held:
 
 
 @contextlib.contextmanager
-def held_files(root: Path, store: Store, version: Version) -> Iterator[Held]:
+def version_files(root: Path, store: Store, version: Version) -> Iterator[VersionFiles]:
     """The files of a version for the length of the block; a server's are fetched for it.
 
     Raises:
@@ -148,7 +148,7 @@ def held_files(root: Path, store: Store, version: Version) -> Iterator[Held]:
             model = package_of(root, store, version, copied_to=folder / "model")
         except RegistryError:
             model = None
-        yield Held(version, artifacts, model)
+        yield VersionFiles(version, artifacts, model)
 
 
 def package_of(root: Path, store: Store, version: Version, copied_to: Path | None = None) -> Path:
@@ -184,7 +184,7 @@ def _fetched(store: Store, location: str, folder: Path) -> Path:
     return folder / location.rstrip("/").rpartition("/")[2]
 
 
-def json_of(data: bytes | None) -> dict[str, Any]:
+def json_object(data: bytes | None) -> dict[str, Any]:
     """A JSON object; empty where it is missing or damaged."""
     try:
         return dict(json.loads(data or b"{}"))

@@ -8,12 +8,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from minigpt.errors import RegistryError
-from minigpt.registry.artifacts import PATCH, json_of, kept_bytes, kept_file
+from minigpt.registry.artifacts import PATCH, find_artifact, json_object, read_artifact
 from minigpt.registry.lineage.index import index_of
 from minigpt.registry.lineage.record import Record, read_record
 from minigpt.registry.promotion.audit_log import Event, read_all
 from minigpt.registry.promotion.bootstrap import Interval, bits_per_byte
-from minigpt.registry.promotion.evaluation_set import frozen_set
+from minigpt.registry.promotion.evaluation_set import read_evaluation_set
 from minigpt.registry.promotion.history import MOVES
 from minigpt.registry.provenance.provenance import signer
 from minigpt.registry.refs import find_version
@@ -42,7 +42,7 @@ class Beaten:
 
 
 @dataclass(frozen=True)
-class Pedigree:
+class Overview:
     """One version, from its sources to its proof."""
 
     version: Version
@@ -63,7 +63,7 @@ class Pedigree:
     """Where source.patch lies; None where the tree was as the commit has it, or it is gone."""
 
 
-def pedigree(root: Path, ref: str, name: str) -> Pedigree:
+def overview(root: Path, ref: str, name: str) -> Overview:
     """What is known about the version that `ref` names, or whose package lies in the folder `ref`.
 
     Raises:
@@ -77,7 +77,7 @@ def pedigree(root: Path, ref: str, name: str) -> Pedigree:
         if event.kind in MOVES
         and (event.version, event.manifest) == (version.version, version.digest)
     ]
-    return Pedigree(
+    return Overview(
         version=version,
         record=read_record(store, version),
         since=_since(moves) if CHAMPION in version.aliases else None,
@@ -98,7 +98,7 @@ def patch_of(root: Path, ref: str, name: str) -> bytes:
         RegistryError: it did not differ, the patch is gone, or there is no such version.
     """
     version = find_version(root, ref, name)
-    patch = kept_bytes(open_store(root), version, PATCH)
+    patch = read_artifact(open_store(root), version, PATCH)
     if patch is None:
         why = (
             "it is gone. Put the store's files back from a copy"
@@ -120,7 +120,7 @@ def _patch_place(store: Store, version: Version) -> str | None:
     if not version.dirty:
         return None
     with TemporaryDirectory() as folder:
-        found = kept_file(store, version, PATCH, Path(folder))
+        found = find_artifact(store, version, PATCH, Path(folder))
     if found is None:
         return None
     fetched = found.is_relative_to(folder)  # from a server: as MLflow's own commands take it
@@ -132,7 +132,7 @@ def _since(moves: list[Event]) -> datetime | None:
 
 
 def _judged(store: Store, version: Version) -> tuple[Judgement, ...]:
-    evaluation = json_of(kept_bytes(store, version, "metrics/evaluate.json"))
+    evaluation = json_object(read_artifact(store, version, "metrics/evaluate.json"))
     roles = {source: about["role"] for source, about in evaluation.get("test", {}).items()}
     passages = _passages(store, version)
     found = []
@@ -148,7 +148,7 @@ def _passages(store: Store, version: Version) -> dict[str, list[tuple[int, float
     """Source -> bytes and bits of each passage; nothing where the version does not hold them."""
     found: dict[str, list[tuple[int, float]]] = {}
     try:
-        frozen = frozen_set(store, version)
+        frozen = read_evaluation_set(store, version)
     except RegistryError:  # damaged: `minigpt verify --from-cache` says so, and the gate
         frozen = None
     for (source, _, _), passage in frozen.passages("finetuned").items() if frozen else ():
@@ -177,4 +177,4 @@ def _tests(store: Store, version: Version) -> set[str] | None:
 
 
 def _told(tag: str | None) -> Mapping[str, Any] | None:
-    return None if tag is None else json_of(tag.encode())
+    return None if tag is None else json_object(tag.encode())

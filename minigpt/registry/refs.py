@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minigpt.digest import digest
 from minigpt.errors import PackageError, RegistryError
-from minigpt.registry.artifacts import json_of, kept_bytes, package_of
+from minigpt.registry.artifacts import json_object, package_of, read_artifact
 from minigpt.registry.versions import CHALLENGER, CHAMPION, Version, list_versions, versions_in
 from minigpt.tracking.store import is_new, open_store, shown, tracking_uri
 
@@ -71,7 +71,7 @@ def _holder_of(root: Path, folder: Path, ref: str, name: str) -> Version:
     if not is_new(root):
         store = open_store(root)
         for version in reversed(versions_in(store, name)):
-            manifest = json_of(kept_bytes(store, version, "release/manifest.json"))
+            manifest = json_object(read_artifact(store, version, "release/manifest.json"))
             if found in manifest.get("digests", {}).values():
                 return version
     raise RegistryError(

@@ -14,20 +14,22 @@ from minigpt.data.document import Document, read_documents
 from minigpt.digest import digest
 from minigpt.errors import RegistryError
 from minigpt.files import write_json
-from minigpt.registry.artifacts import CHECKED, KEPT
+from minigpt.registry.artifacts import STORED, VALIDATION
 from minigpt.registry.card import CardFacts, description, render
-from minigpt.registry.checkout import SourceState, refuse_other_inputs, source_state
+from minigpt.registry.checkout import CheckoutState, checkout_state, refuse_other_inputs
 from minigpt.registry.config import RegistryParams
 from minigpt.registry.lineage.index import FACTS, write_index
 from minigpt.registry.lineage.record import RECORD, Record, make_record
 from minigpt.registry.logged_model import library_of, log_model
 from minigpt.registry.mutex import only_changer
-from minigpt.registry.promotion.evaluation_set import keep as keep_evaluation
+from minigpt.registry.promotion.evaluation_set import (
+    write_evaluation_set as keep_evaluation,
+)
 from minigpt.registry.promotion.gate import main_figure
 from minigpt.registry.provenance.keys import signing_key
 from minigpt.registry.provenance.provenance import write_envelope
 from minigpt.registry.refs import find_version
-from minigpt.registry.takedown.revoke import mark_inherited
+from minigpt.registry.takedown.revoke import revoke_inherited
 from minigpt.registry.versions import (
     BITS,
     CHALLENGER,
@@ -44,10 +46,10 @@ from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
 from minigpt.tracking.store import Store, clear_errors, open_store
 
 MANIFEST, FILES = Path("release/manifest.json"), Path("release/files.json")
-ABOUT = (CHECKED, "params.yaml", "dvc.yaml", "dvc.lock")
+ABOUT = (VALIDATION, "params.yaml", "dvc.yaml", "dvc.lock")
 
 
-def sync(root: Path, params: RegistryParams, parent: str | None = None) -> Version:
+def register(root: Path, params: RegistryParams, parent: str | None = None) -> Version:
     """The version of what was built in `root`: found by its manifest's digest, else registered.
 
     It becomes `challenger`. `parent` is the run of the flow that asks.
@@ -63,7 +65,7 @@ def sync(root: Path, params: RegistryParams, parent: str | None = None) -> Versi
     with only_changer(store, name):
         held = [v.version for v in versions_in(store, name) if v.digest == identity]
         number = held[0] if held else _register(store, root, name, manifest, identity, parent)
-        mark_inherited(store, name, number)  # also of one whose registration was cut off here
+        revoke_inherited(store, name, number)  # also of one whose registration was cut off here
         with clear_errors(store.uri):
             store.client.set_registered_model_alias(name, CHALLENGER, number)
     return find_version(root, number, name)
@@ -81,7 +83,7 @@ def _register(
     store: Store, root: Path, name: str, manifest: Manifest, identity: str, parent: str | None
 ) -> str:
     refuse_other_inputs(root)
-    state, metrics, key = source_state(root), _metrics(root), signing_key()
+    state, metrics, key = checkout_state(root), _metrics(root), signing_key()
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     bits = main_figure(metrics["evaluate"])
     tags = {
@@ -119,14 +121,14 @@ def _keep_files(
     tracker: MlflowTracker,
     root: Path,
     manifest: Manifest,
-    state: SourceState,
+    state: CheckoutState,
     record: Record,
     card: str,
     documents: list[Document],
     key: Ed25519PrivateKey | None,
 ) -> None:
     """Everything that a version is made of, but its model, under its path in the checkout."""
-    outputs = [p for p in manifest.digests if p.startswith(KEPT) and p != MODEL]
+    outputs = [p for p in manifest.digests if p.startswith(STORED) and p != MODEL]
     about = (MANIFEST, FILES, *map(Path, ABOUT))
     for path in (*map(Path, outputs), *about):
         folder = path if (root / path).is_dir() else path.parent

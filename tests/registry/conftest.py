@@ -17,7 +17,7 @@ from minigpt.model.build import build_model
 from minigpt.model.config import ModelConfig
 from minigpt.package import save_package
 from minigpt.registry.config import RegistryParams, ReleaseConfig
-from minigpt.registry.register import sync
+from minigpt.registry.register import register
 from minigpt.release.manifest import manifest
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tokenizer.config import TokenizerConfig
@@ -169,7 +169,7 @@ def registered(checkout, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("MINIGPT_KEY", "none")
-        sync(root, PARAMS)
+        register(root, PARAMS)
     return Checkout(root)
 
 

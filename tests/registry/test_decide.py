@@ -16,11 +16,14 @@ from minigpt.evaluation.passages import model_rows, write_passages
 from minigpt.evaluation.perplexity import bits_of_documents, model_score, window_over
 from minigpt.package import load_package
 from minigpt.registry import artifacts
-from minigpt.registry.artifacts import kept_file
+from minigpt.registry.artifacts import find_artifact
 from minigpt.registry.config import GateConfig
 from minigpt.registry.lineage.index import INDEX, write_index
 from minigpt.registry.promotion.compare import compare
-from minigpt.registry.promotion.evaluation_set import frozen_set, keep
+from minigpt.registry.promotion.evaluation_set import (
+    read_evaluation_set,
+    write_evaluation_set,
+)
 from minigpt.registry.promotion.gate import decide
 from minigpt.registry.refs import find_version
 from minigpt.registry.versions import DIGEST
@@ -68,7 +71,7 @@ def register(world, root, made, keeps=True):
         shutil.copytree(root / name, made / name)
     write_index(made, read_documents(root / "data/documents"))
     if keeps:
-        keep(root, made)
+        write_evaluation_set(root, made)
     run = store.client.create_run(store.experiment_id).info.run_id
     store.client.log_artifacts(run, str(made))
     first = find_version(world.root, "1", NAME)
@@ -163,9 +166,9 @@ def judged_for_real(world, add, documents, bonus, cut=1000):
         for measure in ("base", "finetuned")
         for row in model_rows(measure, found, cut)
     ]
-    path = kept_file(store, version, "evaluation/passages.parquet", world.root)
+    path = find_artifact(store, version, "evaluation/passages.parquet", world.root)
     write_passages(path.parent, rows)
-    listed = kept_file(store, version, "release/files.json", world.root)
+    listed = find_artifact(store, version, "release/files.json", world.root)
     relist(listed, "data/evaluation/passages.parquet", path)
     return version
 
@@ -179,7 +182,7 @@ def relist(listed, name, path):
 
 def test_a_champion_from_before_sets_were_kept_is_run_where_the_documents_are_the_same(world, add):
     same = add(keeps=False)
-    assert frozen_set(open_store(world.root), same) is None
+    assert read_evaluation_set(open_store(world.root), same) is None
     found = failed(world, add(tuned=1.7), same, GATE.replace(min_passages=1))
     assert found == {}  # one model, so both are run and are the same
     other = add([text_document("test", "other")], keeps=False)
@@ -188,9 +191,9 @@ def test_a_champion_from_before_sets_were_kept_is_run_where_the_documents_are_th
 
 def test_a_set_is_fetched_from_a_server(world, add, monkeypatch):
     version = add(tuned=1.7)
-    here = frozen_set(open_store(world.root), version)
+    here = read_evaluation_set(open_store(world.root), version)
     monkeypatch.setattr(artifacts, "local_path", lambda uri: None)  # as that of a server
-    assert frozen_set(open_store(world.root), version) == here
+    assert read_evaluation_set(open_store(world.root), version) == here
     assert failed(world, version, find_version(world.root, "1", NAME)) == {}
 
 
@@ -198,8 +201,8 @@ def test_a_server_that_fails_is_not_a_file_that_is_gone(world, add, monkeypatch)
     store, version = open_store(world.root), add()
     monkeypatch.setattr(artifacts, "local_path", lambda uri: None)  # as that of a server
     for missing in ("data/none.parquet", "none/none.parquet", "none", "data"):
-        assert artifacts.kept_bytes(store, version, missing) is None
-    assert artifacts.kept_bytes(store, version, INDEX)
+        assert artifacts.read_artifact(store, version, missing) is None
+    assert artifacts.read_artifact(store, version, INDEX)
 
     def refuse(*_):
         raise HTTPError("403 Client Error: FORBIDDEN for url")  # as MLflow's client raises it
@@ -207,23 +210,23 @@ def test_a_server_that_fails_is_not_a_file_that_is_gone(world, add, monkeypatch)
     for call in ("download_artifacts", "list_artifacts"):
         monkeypatch.setattr(store.client, call, refuse)
         with pytest.raises(RegistryError, match="403"):
-            artifacts.kept_bytes(store, version, INDEX)
+            artifacts.read_artifact(store, version, INDEX)
 
 
 def test_a_kept_file_that_was_changed_is_named(world, add):
     version = add()
     store = open_store(world.root)
-    passages = kept_file(store, version, "evaluation/passages.parquet", world.root)
+    passages = find_artifact(store, version, "evaluation/passages.parquet", world.root)
     write_passages(passages.parent, [])
     with pytest.raises(RegistryError, match=r"its evaluation/passages\.parquet cannot be used"):
-        frozen_set(store, version)
+        read_evaluation_set(store, version)
     version = add()
-    documents = kept_file(store, version, "evaluation/documents.parquet", world.root)
+    documents = find_artifact(store, version, "evaluation/documents.parquet", world.root)
     changed = [replace(d, text="changed") for d in read_documents(documents.parent)]
     write_documents(documents, changed)
     with pytest.raises(RegistryError, match="the text of plays/test was changed"):
-        frozen_set(store, version)
-    kept_file(store, version, "metrics/evaluate.json", world.root).unlink()
+        read_evaluation_set(store, version)
+    find_artifact(store, version, "metrics/evaluate.json", world.root).unlink()
     with pytest.raises(RegistryError, match=r"its metrics/evaluate\.json is gone"):
         failed(world, version, None)
 
@@ -233,7 +236,7 @@ def test_a_set_that_is_not_what_was_built_is_not_kept(world, tmp_path):
     shutil.copytree(world.root, root)
     (root / "data/evaluation/samples.json").write_text("[]")
     with pytest.raises(RegistryError, match="Run: dvc repro evaluate"):
-        keep(root, tmp_path / "kept")
+        write_evaluation_set(root, tmp_path / "kept")
 
 
 def test_speed_is_measured_where_it_has_a_budget(world, add):
@@ -272,7 +275,7 @@ def test_compare_runs_both_where_the_stored_passages_were_cut_otherwise(world, a
 
 def test_compare_says_where_nobody_can_tell_what_a_version_was_trained_on(world, add, monkeypatch):
     version = add()
-    kept_file(open_store(world.root), version, INDEX, world.root).unlink()
+    find_artifact(open_store(world.root), version, INDEX, world.root).unlink()
     monkeypatch.chdir(world.root)
     done = CliRunner().invoke(app, ["compare", f"{NAME}/1", f"{NAME}/{version.version}"])
     assert "nobody can tell whether it was trained on these" in done.output

@@ -15,14 +15,14 @@ from minigpt.data.splits import cut_document
 from minigpt.digest import file_digest
 from minigpt.errors import ParamsError, RegistryError
 from minigpt.graph import read_graph
-from minigpt.registry.checkout import source_state
+from minigpt.registry.checkout import checkout_state
 from minigpt.registry.lineage.index import FACTS, write_index
 from minigpt.registry.lineage.record import RECORD, Record, make_record, read_record
-from minigpt.registry.lineage.trace import by_digest, trace, trace_everywhere, wanted_by
-from minigpt.registry.overview import pedigree, runs_at
+from minigpt.registry.lineage.trace import by_digest, query_for, trace, trace_everywhere
+from minigpt.registry.overview import overview, runs_at
 from minigpt.registry.promotion.audit_log import append
 from minigpt.registry.refs import find_version
-from minigpt.registry.register import sync
+from minigpt.registry.register import register
 from minigpt.registry.versions import BITS, TAKEN_DOWN, VERIFIED, list_versions
 from minigpt.tracking.relocate import relocate
 from minigpt.tracking.store import Store, local_path, open_store
@@ -65,12 +65,12 @@ def story(registered, tmp_path_factory):
         checkout, store = Checkout(root), open_store(root)
         tell(root)
         runs = ran(root, "download", "pretrain")
-        sync(root, PARAMS)
+        register(root, PARAMS)
         tell(root, leave_out="1862-09.txt")
         runs |= {f"again {stage}": run for stage, run in ran(root, "download").items()}
         checkout.git("add", "-A")
         checkout.git("commit", "-q", "-m", "one letter less")
-        sync(root, PARAMS)
+        register(root, PARAMS)
     return Story(checkout, store, runs)
 
 
@@ -142,7 +142,7 @@ def test_of_a_version_whose_files_are_gone_only_its_tags_are_known(own):
     record = own.record(3)
     assert (record.digest, record.commit) == (version.digest, version.commit)
     assert (record.sources, record.stages, record.machine) == ((), (), {})
-    found = trace(own.root, NAME, wanted_by(own.root, "data/local/letters/held.txt", own.root))
+    found = trace(own.root, NAME, query_for(own.root, "data/local/letters/held.txt", own.root))
     assert ([v.version for v in found.held_out], [v.version for v in found.unknown]) == (
         ["2"],
         ["3"],
@@ -152,7 +152,7 @@ def test_of_a_version_whose_files_are_gone_only_its_tags_are_known(own):
 def test_a_new_store_gets_the_same_record_but_for_its_runs(story, tmp_path, monkeypatch):
     before = story.record(3)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{(tmp_path / 'mlflow.db').as_posix()}")
-    state, new = source_state(story.root), open_store(story.root)
+    state, new = checkout_state(story.root), open_store(story.root)
     no_run = {"run": None, "outcome": "restored", "version": None}
     expected = before.replace(stages=[stage.replace(**no_run) for stage in before.stages])
     documents = read_documents(story.root / "data/documents", FACTS)
@@ -162,7 +162,7 @@ def test_a_new_store_gets_the_same_record_but_for_its_runs(story, tmp_path, monk
 
 def seen(story, what):
     """(trained, held out, never) versions of what a person names."""
-    found = trace(story.root, NAME, wanted_by(story.root, str(what), story.root))
+    found = trace(story.root, NAME, query_for(story.root, str(what), story.root))
     return tuple(
         "".join(v.version for v in vs) for vs in (found.trained, found.held_out, found.never)
     )
@@ -190,7 +190,7 @@ def test_a_held_out_text_is_told_from_one_that_was_learned(story):
 def test_a_record_of_a_jsonl_is_found_by_itself(story, tmp_path):
     (tmp_path / "one.jsonl").write_text('{"text": "another note", "work": "of another name"}\n')
     [first, second] = trace(
-        story.root, NAME, wanted_by(story.root, str(tmp_path / "one.jsonl"))
+        story.root, NAME, query_for(story.root, str(tmp_path / "one.jsonl"))
     ).holdings
     assert (first.doc_id, second.version.version) == ("letters/notes.jsonl#2", "3")
 
@@ -214,30 +214,30 @@ def test_the_parts_of_a_text_that_was_cut_are_found(own):
 
 
 def test_a_file_that_is_gone_or_was_changed_is_known_by_its_path(own):
-    gone = wanted_by(own.root, "data/local/letters/1862-09.txt", own.root)
+    gone = query_for(own.root, "data/local/letters/1862-09.txt", own.root)
     found = trace(own.root, NAME, gone)
     assert (found.trained, [h.version.version for h in found.namesakes]) == ((), ["2"])
     assert (found.gone, found.never) == (True, ())  # it may be the very text that version 2 had
     (own.root / "data/local/letters/notes.jsonl").write_text('{"text": "rewritten"}\n')
-    found = trace(own.root, NAME, wanted_by(own.root, "data/local/letters/notes.jsonl", own.root))
+    found = trace(own.root, NAME, query_for(own.root, "data/local/letters/notes.jsonl", own.root))
     assert (found.trained, {h.doc_id for h in found.namesakes}) == (
         (), {"letters/notes.jsonl#1", "letters/notes.jsonl#2"},
     )  # fmt: skip
     assert (found.gone, [v.version for v in found.never]) == (False, ["1", "2", "3"])
     shutil.rmtree(own.root / "data/local/letters")
-    found = trace(own.root, NAME, wanted_by(own.root, "data/local/letters", own.root))
+    found = trace(own.root, NAME, query_for(own.root, "data/local/letters", own.root))
     assert {h.version.version for h in found.namesakes} == {"2", "3"}
 
 
 @pytest.mark.parametrize("what", ["0123456", "no such file", "/etc/no-such-file"])
 def test_what_is_neither_a_file_nor_a_digest_is_refused(story, what):
     with pytest.raises(ParamsError, match=r"no such file, and it is no sha256"):
-        wanted_by(story.root, what, story.root)
+        query_for(story.root, what, story.root)
 
 
 def test_a_store_that_is_not_there_is_answered(checkout):
-    assert trace_everywhere(checkout.root, NAME, wanted_by(checkout.root, "0" * 64)) == {
-        NAME: trace(checkout.root, NAME, wanted_by(checkout.root, "0" * 64))
+    assert trace_everywhere(checkout.root, NAME, query_for(checkout.root, "0" * 64)) == {
+        NAME: trace(checkout.root, NAME, query_for(checkout.root, "0" * 64))
     }
     assert not (checkout.root / "mlflow.db").exists()
 
@@ -301,7 +301,7 @@ def test_the_command_tells_by_what_the_tree_differed_from_the_commit(own, monkey
 
 
 def test_a_run_on_a_server_is_given_as_a_link(own, monkeypatch):
-    found = pedigree(own.root, "3", NAME)
+    found = overview(own.root, "3", NAME)
     at = runs_at(Store("http://me:secret@host:5000/", own.store.client, "7"))
     assert at == "http://host:5000/#/experiments/7/runs/"
     places = run_places(replace(found, runs_at=at))

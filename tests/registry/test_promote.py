@@ -24,7 +24,7 @@ from minigpt.registry.promotion.gate import Condition
 from minigpt.registry.promotion.history import log_of, rolled_back
 from minigpt.registry.promotion.promote import promote, rollback
 from minigpt.registry.refs import find_version, resolve
-from minigpt.registry.register import sync
+from minigpt.registry.register import register
 from minigpt.registry.versions import TAKEN_DOWN, list_versions
 from minigpt.tracking import owner
 from minigpt.tracking import store as stores
@@ -308,7 +308,10 @@ def test_a_store_that_cannot_be_written_is_named_and_nothing_changes(
     before = history(changed)
     monkeypatch.setattr(stores, "BUSY_SECONDS", 0.1)
     with state(changed.root / "mlflow.db"):
-        for act in (lambda: promote(changed.root, "2", PARAMS), lambda: sync(changed.root, PARAMS)):
+        for act in (
+            lambda: promote(changed.root, "2", PARAMS),
+            lambda: register(changed.root, PARAMS),
+        ):
             with pytest.raises(
                 RegistryError, match=rf"mlflow\.db: .*{said}.*Nothing was changed"
             ) as refusal:
@@ -385,7 +388,7 @@ def served(checkout, tmp_path, monkeypatch):
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         copy = type(checkout)(tmp_path / "client")
         shutil.copytree(checkout.root, copy.root)
-        sync(copy.root, PARAMS)
+        register(copy.root, PARAMS)
         yield copy
     finally:
         os.killpg(server.pid, signal.SIGKILL)  # its uvicorn outlives it otherwise
@@ -414,4 +417,4 @@ def test_a_lock_whose_holder_died_is_broken_and_one_that_lives_is_named(changed,
     client.create_registered_model(lock, tags={"host": "another", "pid": "7", "since": "noon"})
     monkeypatch.setattr(mutex, "WAIT_SECONDS", 0.1)
     with pytest.raises(RegistryError, match=r"process 7 on another since noon.*lock\."):
-        sync(changed.root, PARAMS)
+        register(changed.root, PARAMS)

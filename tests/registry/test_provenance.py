@@ -19,7 +19,7 @@ from minigpt.errors import RegistryError
 from minigpt.registry.config import RegistryParams, ReleaseConfig
 from minigpt.registry.provenance import dsse, keys, provenance
 from minigpt.registry.refs import find_version
-from minigpt.registry.register import sync
+from minigpt.registry.register import register
 from minigpt.registry.versions import list_versions
 from minigpt.tracking.store import open_store
 
@@ -51,7 +51,7 @@ def signed(checkout, tmp_path_factory):
         patch.setenv(keys.PASSPHRASE, PASSPHRASE)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         keys.new_key(folder / "key.pem")
-        sync(root, PARAMS)
+        register(root, PARAMS)
     return root, folder / "key.pub"
 
 
@@ -213,7 +213,7 @@ def test_a_key_that_cannot_be_used_registers_nothing(changed, monkeypatch):
     changed.build(tuned=1.7)
     before = sorted((changed.root / "mlruns").rglob("*"))
     with pytest.raises(RegistryError, match="MINIGPT_KEY names"):
-        sync(changed.root, PARAMS)
+        register(changed.root, PARAMS)
     assert len(list_versions(changed.root, NAME)) == 1
     assert sorted((changed.root / "mlruns").rglob("*")) == before  # no copy of the models either
 

@@ -18,18 +18,18 @@ from minigpt.data.shards import ShardWriter
 from minigpt.data.splits import cut_document
 from minigpt.digest import file_digest
 from minigpt.errors import GateRefusedError, ParamsError, RegistryError, StageError
-from minigpt.registry.artifacts import kept_bytes, kept_file
+from minigpt.registry.artifacts import find_artifact, read_artifact
 from minigpt.registry.config import RegistryParams, ReleaseConfig
 from minigpt.registry.lineage.index import INDEX, index_of
 from minigpt.registry.lineage.trace import Holding
 from minigpt.registry.promotion.promote import rollback
 from minigpt.registry.refs import find_version
-from minigpt.registry.register import sync
+from minigpt.registry.register import register
 from minigpt.registry.takedown import plan as planning
 from minigpt.registry.takedown import takedown
 from minigpt.registry.takedown.exclude import excluded
 from minigpt.registry.takedown.plan import plan
-from minigpt.registry.takedown.revoke import BEGIN, mark, with_notice
+from minigpt.registry.takedown.revoke import BEGIN, revoke, with_notice
 from minigpt.registry.takedown.takedown import carry_out
 from minigpt.registry.versions import CHAMPION, list_versions
 from minigpt.tokenizer.bpe import Tokenizer
@@ -91,7 +91,7 @@ def build(checkout, params=PARAMS, tuned=1.7, champion=False):
                 writer.add(each.split, each.source, ids, each.n_bytes)
             writer.close()
         checkout.build(tuned=tuned)
-        version = sync(root, params)
+        version = register(root, params)
         if champion:
             client = open_store(root).client
             client.set_registered_model_alias(version.name, CHAMPION, version.version)
@@ -128,7 +128,7 @@ def done(registered, tmp_path_factory):
         write_documents(root / "data/raw/documents.parquet", RAW)
         build(checkout, tuned=1.75, champion=True)(root, False)
         another = RegistryParams(release=ReleaseConfig(name="another"))
-        sync(root, another)
+        register(root, another)
         values = yaml.safe_load((root / "params.yaml").read_text())
         values["release"] = {"name": NAME}
         (root / "params.yaml").write_text(yaml.safe_dump(values))
@@ -160,13 +160,13 @@ def test_params_exclude_it_and_the_new_version_has_it_neither_in_its_index_nor_t
 
 def test_the_statement_is_kept_with_the_new_version_and_gives_the_loss_on_unseen_text(done):
     store, new = open_store(done.root), find_version(done.root, "3", NAME)
-    kept = json.loads(kept_bytes(store, new, f"takedown/{LETTER_SHA[:12]}.json"))
+    kept = json.loads(read_artifact(store, new, f"takedown/{LETTER_SHA[:12]}.json"))
     assert kept == done.stated.values
     loss = kept["loss"]
     assert loss["compared"] == ["speeches/test.txt", "speeches/test2.txt"]
     assert (loss["before"]["version"], loss["after"]["version"]) == ("2", "3")
     assert 0 < loss["before"]["text"] < 10
-    text = kept_bytes(store, new, f"takedown/{LETTER_SHA[:12]}.txt").decode()
+    text = read_artifact(store, new, f"takedown/{LETTER_SHA[:12]}.txt").decode()
     for said in ("she asked", "version 2, another 1", "manifest", "none with this sha256"):
         assert said in text
 
@@ -177,7 +177,7 @@ def test_versions_that_learned_from_it_are_marked_in_tag_card_and_log(done):
         version = find_version(done.root, number, name)
         note = json.loads(version.taken_down)
         assert (note["documents"], note["reason"]) == ([LETTER_SHA], "she asked")
-        assert LETTER_SHA in kept_bytes(store, version, "README.md").decode()
+        assert LETTER_SHA in read_artifact(store, version, "README.md").decode()
         assert LETTER_SHA in store.client.get_model_version(name, number).description
         [event] = [e for e in whole_log(store, name) if e.kind == "taken down"]
         assert (event.version, event.reason) == (number, "she asked")
@@ -206,7 +206,7 @@ def test_the_same_again_marks_nothing_twice(done):
     assert [v.version for v in list_versions(done.root, NAME)] == ["1", "2", "3"]
     events = whole_log(open_store(done.root), NAME)
     assert [e.kind for e in events].count("taken down") == 1
-    card = kept_bytes(open_store(done.root), find_version(done.root, "2", NAME), "README.md")
+    card = read_artifact(open_store(done.root), find_version(done.root, "2", NAME), "README.md")
     assert card.decode().count(BEGIN) == 1
 
 
@@ -295,7 +295,7 @@ def test_what_nobody_ever_saw_is_answered(done, tmp_path):
 
 def test_a_version_whose_index_is_gone_is_not_among_those_that_never_saw_it(changed):
     store, version = open_store(changed.root), find_version(changed.root, "1", NAME)
-    kept_file(store, version, INDEX, changed.root).unlink()
+    find_artifact(store, version, INDEX, changed.root).unlink()
     found = plan(changed.root, NAME, "ab" * 20, BOUNDS)
     said = unseen(found, NAME)
     assert f"no version of {NAME} whose document index is there ever saw {'ab' * 20}" in said
@@ -378,7 +378,7 @@ def test_cut_off_while_it_builds_the_same_again_carries_on_to_the_statement(done
     assert stated.values["now"]["version"] == new.version != since
     assert RAW[5].sha256 not in (new.taken_down or "")
     assert since in [v["version"] for v in stated.values["trained"] if v["name"] == NAME]
-    assert kept_bytes(open_store(done.root), new, f"takedown/{RAW[5].sha256[:12]}.txt")
+    assert read_artifact(open_store(done.root), new, f"takedown/{RAW[5].sha256[:12]}.txt")
 
 
 @pytest.mark.parametrize("grows", [True, False])
@@ -402,7 +402,7 @@ def test_a_file_stays_out_where_its_text_is_cut_elsewhere(done, tmp_path, monkey
 def test_a_mark_names_the_file_that_was_asked_for(changed):
     store, version = open_store(changed.root), find_version(changed.root, "1", NAME)
     holdings = [Holding(version, "train", "letters/a", d * 64, f * 64) for d, f in ("ab", "cd")]
-    mark(store, version, holdings, "asked", files={"b" * 64})
+    revoke(store, version, holdings, "asked", files={"b" * 64})
     noted = json.loads(find_version(changed.root, "1", NAME).taken_down)
     assert (noted["documents"], noted["files"]) == (["a" * 64, "c" * 64], ["b" * 64])
 
@@ -410,7 +410,7 @@ def test_a_mark_names_the_file_that_was_asked_for(changed):
 def test_a_second_reason_is_kept_though_the_first_has_its_words(changed):
     store, version = open_store(changed.root), find_version(changed.root, "1", NAME)
     for digest, reason in (("a" * 64, "they asked politely"), ("b" * 64, "asked")):
-        mark(store, version, [Holding(version, "train", "letters/one", digest)], reason)
+        revoke(store, version, [Holding(version, "train", "letters/one", digest)], reason)
     noted = json.loads(find_version(changed.root, "1", NAME).taken_down)
     assert noted["reason"] == "they asked politely; asked"
 

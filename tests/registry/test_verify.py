@@ -16,7 +16,7 @@ from minigpt.cli.main import app
 from minigpt.errors import RegistryError
 from minigpt.registry.config import RegistryParams, ReleaseConfig
 from minigpt.registry.refs import find_version
-from minigpt.registry.register import sync
+from minigpt.registry.register import register
 from minigpt.registry.verification import rebuild
 from minigpt.registry.verification import verify as proof
 from minigpt.registry.verification.verdict import Outcome, lines, summary
@@ -79,7 +79,7 @@ def make_toy(checkout, root: Path, params):
     )  # fmt: skip
     toy.git("add", "-A")
     toy.git("commit", "-q", "-m", "built")
-    sync(root, params)
+    register(root, params)
     return toy
 
 

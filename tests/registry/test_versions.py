@@ -99,7 +99,7 @@ def test_a_servers_model_is_fetched_anew_to_be_proven(changed, monkeypatch):
     copy = package_of(changed.root, store, version)
     assert copy.is_relative_to(changed.root / ".cache")
     stored.write_bytes(b"spoilt")
-    with artifacts.held_files(changed.root, store, version) as files:
+    with artifacts.version_files(changed.root, store, version) as files:
         assert files.need(weights).read_bytes() == b"spoilt"
     assert (copy / "model.safetensors").read_bytes() != b"spoilt"
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from minigpt.data.document import COLUMNS, Document
 from minigpt.errors import RegistryError
 from minigpt.files import write_bytes
-from minigpt.registry.artifacts import kept_bytes
+from minigpt.registry.artifacts import read_artifact
 from minigpt.registry.versions import Version
 from minigpt.tracking.store import Store
 
@@ -44,7 +44,7 @@ def index_of(store: Store, version: Version) -> list[Document] | None:
     Raises:
         RegistryError: the store cannot be reached, or the index cannot be read.
     """
-    kept = kept_bytes(store, version, INDEX)
+    kept = read_artifact(store, version, INDEX)
     if kept is None:
         return None
     blank = dict.fromkeys(COLUMNS, "")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from minigpt.dvc_lock import LOCK, hashes, stages_of
-from minigpt.registry.artifacts import kept_bytes
+from minigpt.registry.artifacts import read_artifact
 from minigpt.registry.versions import Version, names_in, versions_in
 from minigpt.tracking.mlflow_tracker import newest_run
 from minigpt.tracking.store import Store
@@ -15,7 +15,7 @@ PARENT = "mlflow.parentRunId"
 
 
 @dataclass(frozen=True)
-class Maker:
+class ProducingRun:
     """A run, and what it was run for."""
 
     run: str
@@ -23,7 +23,7 @@ class Maker:
     """The earlier version that it was run for, `minigpt 1`; None: for the one asked about."""
 
 
-class Makers:
+class ProducingRuns:
     """Finds the makers of one version's outputs."""
 
     def __init__(
@@ -35,7 +35,9 @@ class Makers:
         self._versions: list[Version] | None = None
         self._locks: dict[str, dict[str, Any]] = {}
 
-    def of(self, stage: str, output_digest: str | None, outs: Mapping[str, str]) -> Maker | None:
+    def of(
+        self, stage: str, output_digest: str | None, outs: Mapping[str, str]
+    ) -> ProducingRun | None:
         """The newest run that wrote these outputs (path -> md5); None where the store has none.
 
         Raises:
@@ -50,8 +52,8 @@ class Makers:
             began = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
             for version in self._earlier(began):
                 if hashes(self._lock(version).get(stage, {}).get("outs", [])) == outs:
-                    return Maker(run.info.run_id, f"{version.name} {version.version}")
-        return Maker(run.info.run_id, None)
+                    return ProducingRun(run.info.run_id, f"{version.name} {version.version}")
+        return ProducingRun(run.info.run_id, None)
 
     def _earlier(self, since: datetime) -> Iterator[Version]:
         """Versions of any name that were registered after a run began, oldest first."""
@@ -62,5 +64,5 @@ class Makers:
 
     def _lock(self, version: Version) -> dict[str, Any]:
         if version.run_id not in self._locks:
-            self._locks[version.run_id] = stages_of(kept_bytes(self._store, version, LOCK))
+            self._locks[version.run_id] = stages_of(read_artifact(self._store, version, LOCK))
         return self._locks[version.run_id]

@@ -18,10 +18,10 @@ from minigpt.config import Config
 from minigpt.data.document import Document
 from minigpt.digest import text_digest
 from minigpt.dvc_lock import LOCK, hashes, stages_of
-from minigpt.registry.artifacts import json_of, kept_bytes
-from minigpt.registry.checkout import SourceState
+from minigpt.registry.artifacts import json_object, read_artifact
+from minigpt.registry.checkout import CheckoutState
 from minigpt.registry.lineage.index import index_of
-from minigpt.registry.lineage.producing_runs import Makers
+from minigpt.registry.lineage.producing_runs import ProducingRuns
 from minigpt.registry.versions import Version
 from minigpt.tracking.store import Store, shown
 
@@ -98,7 +98,7 @@ def make_record(
     store: Store,
     name: str,
     identity: str,
-    state: SourceState,
+    state: CheckoutState,
     documents: Iterable[Document],
     parent: str | None,
 ) -> Record:
@@ -114,7 +114,7 @@ def make_record(
     return _record(
         read,
         documents,
-        Makers(store, parent),
+        ProducingRuns(store, parent),
         name=name,
         digest=identity,
         commit=state.commit,
@@ -129,9 +129,9 @@ def read_record(store: Store, version: Version) -> Record:
         RegistryError: the store cannot be read.
     """
     return _kept(store, version) or _record(
-        lambda path: kept_bytes(store, version, path),
+        lambda path: read_artifact(store, version, path),
         index_of(store, version) or [],
-        Makers(store, version=version),
+        ProducingRuns(store, version=version),
         name=version.name,
         digest=version.digest,
         commit=version.commit,
@@ -148,12 +148,12 @@ def read_sources(store: Store, version: Version) -> tuple[SourceRecord, ...]:
     if record := _kept(store, version):
         return record.sources
     documents = index_of(store, version) or []
-    return tuple(_sources(lambda path: kept_bytes(store, version, path), documents))
+    return tuple(_sources(lambda path: read_artifact(store, version, path), documents))
 
 
 def _kept(store: Store, version: Version) -> Record | None:
     try:
-        return Record.model_validate_json(kept_bytes(store, version, RECORD) or b"")
+        return Record.model_validate_json(read_artifact(store, version, RECORD) or b"")
     except ValidationError:
         return None  # none, damaged or of a newer format: the files it was made of are still there
 
@@ -161,7 +161,7 @@ def _kept(store: Store, version: Version) -> Record | None:
 def _record(
     read: Read,
     documents: Iterable[Document],
-    makers: Makers,
+    makers: ProducingRuns,
     *,
     name: str,
     digest: str,
@@ -177,7 +177,7 @@ def _record(
         commit=commit,
         dirty=dirty,
         params_sha256=sha256(params).hexdigest() if params is not None else "",
-        machine=json_of(read("metrics/pretrain.json")).get("machine", {}),
+        machine=json_object(read("metrics/pretrain.json")).get("machine", {}),
         sources=tuple(_sources(read, documents)),
         stages=tuple(_stage(stage, lock[stage], files, read, makers) for stage in names),
     )
@@ -185,7 +185,7 @@ def _record(
 
 def _files(read: Read) -> dict[str, str]:
     """Path -> sha256 of every file of every output."""
-    listed = json_of(read("release/files.json")).get("files", [])
+    listed = json_object(read("release/files.json")).get("files", [])
     return {entry["path"]: entry["sha256"] for entry in listed}
 
 
@@ -233,7 +233,11 @@ def _archives(name: str, source: Mapping[str, Any], files: Mapping[str, str]) ->
 
 
 def _stage(
-    name: str, locked: Mapping[str, Any], files: Mapping[str, str], read: Read, makers: Makers
+    name: str,
+    locked: Mapping[str, Any],
+    files: Mapping[str, str],
+    read: Read,
+    makers: ProducingRuns,
 ) -> StageRecord:
     outs = hashes(locked.get("outs", []))
     found = [(out, digest_of(out, files, read)) for out in sorted(outs)]

@@ -44,7 +44,7 @@ class Holding:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TextQuery:
     """What is looked for."""
 
     digests: frozenset[str] = frozenset()
@@ -93,7 +93,7 @@ class Trace:
         return _versions(h for h in self.holdings if h.split in HELD_OUT)
 
 
-def trace(root: Path, name: str, wanted: Wanted) -> Trace:
+def trace(root: Path, name: str, wanted: TextQuery) -> Trace:
     """Look for a text in every version of `name`.
 
     Raises:
@@ -119,7 +119,7 @@ def trace(root: Path, name: str, wanted: Wanted) -> Trace:
     return Trace(tuple(holdings), tuple(namesakes), tuple(never), tuple(unknown), wanted.gone)
 
 
-def trace_everywhere(root: Path, name: str, wanted: Wanted) -> dict[str, Trace]:
+def trace_everywhere(root: Path, name: str, wanted: TextQuery) -> dict[str, Trace]:
     """As `trace` of `name`, then of the other registered names that have it.
 
     Raises:
@@ -134,7 +134,7 @@ def trace_everywhere(root: Path, name: str, wanted: Wanted) -> dict[str, Trace]:
     return found
 
 
-def wanted_by(root: Path, what: str, here: Path | None = None) -> Wanted:
+def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
     """What a person means: a file, a folder of files, or a digest.
 
     Of a file or folder that is gone, and that may have lain in data/, only the path is known.
@@ -145,12 +145,12 @@ def wanted_by(root: Path, what: str, here: Path | None = None) -> Wanted:
     """
     path = ((here or Path.cwd()) / Path(what).expanduser()).absolute()
     if path.is_file():
-        return Wanted(frozenset(_digests(path)), _inside(root, path))
+        return TextQuery(frozenset(_digests(path)), _inside(root, path))
     if path.is_dir():
         found = frozenset(digest for file in files_of(path) for digest in _digests(file))
         if not found:
             raise ParamsError(f"{what}: the folder holds no file")
-        return Wanted(found)
+        return TextQuery(found)
     if DIGEST.fullmatch(what.lower()):
         return by_digest(what)
     gone = _inside(root, path)
@@ -159,10 +159,10 @@ def wanted_by(root: Path, what: str, here: Path | None = None) -> Wanted:
             f"{what}: there is no such file, and it is no sha256 (8 to 64 hex digits). "
             "A file's: sha256sum FILE"
         )
-    return Wanted(path=gone)
+    return TextQuery(path=gone)
 
 
-def by_digest(digest: str) -> Wanted:
+def by_digest(digest: str) -> TextQuery:
     """A digest, or its first digits.
 
     Raises:
@@ -170,7 +170,7 @@ def by_digest(digest: str) -> Wanted:
     """
     if not DIGEST.fullmatch(digest.lower()):
         raise ParamsError(f"{digest!r} is no sha256: give 8 to 64 hex digits")
-    return Wanted(frozenset([digest.lower()]))
+    return TextQuery(frozenset([digest.lower()]))
 
 
 def texts_of(path: Path) -> Iterator[str]:
@@ -202,7 +202,7 @@ def _digests(path: Path) -> Iterator[str]:
 
 
 def _matching(
-    store: Store, version: Version, documents: Iterable[Document], wanted: Wanted
+    store: Store, version: Version, documents: Iterable[Document], wanted: TextQuery
 ) -> Iterator[Document]:
     sources = read_sources(store, version) if wanted.digests else ()
     whole = {s.name for s in sources if any(map(wanted.has, s.archives.values()))}

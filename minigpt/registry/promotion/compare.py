@@ -13,7 +13,12 @@ from minigpt.quantization.config import QuantizeConfig
 from minigpt.registry.artifacts import package_of
 from minigpt.registry.lineage.index import index_of, learned
 from minigpt.registry.promotion.bootstrap import Interval, difference
-from minigpt.registry.promotion.evaluation_set import Frozen, Passages, frozen_set, params_of
+from minigpt.registry.promotion.evaluation_set import (
+    EvaluationSet,
+    Passages,
+    params_of,
+    read_evaluation_set,
+)
 from minigpt.registry.promotion.scores import both_on, metrics_of, run_on
 from minigpt.registry.versions import Version
 from minigpt.tracking.store import Store
@@ -73,7 +78,7 @@ def compare(
     Raises:
         RegistryError: neither kept its evaluation set, or files of one are gone.
     """
-    sets = frozen_set(store, first), frozen_set(store, second)
+    sets = read_evaluation_set(store, first), read_evaluation_set(store, second)
     frozen = sets[0] or sets[1]
     if frozen is None:
         raise RegistryError(
@@ -105,7 +110,7 @@ def compare(
 
 
 def _rounded(
-    root: Path, store: Store, version: Version, frozen: Frozen, package: str
+    root: Path, store: Store, version: Version, frozen: EvaluationSet, package: str
 ) -> Passages | None:
     """What a rounded package needs on the text that quantize measures; None: it has none."""
     if package not in metrics_of(store, version, "quantize"):
@@ -146,7 +151,7 @@ def _lines(
     return lines
 
 
-def _leaked(store: Store, frozen: Frozen, version: Version) -> list[str] | None:
+def _leaked(store: Store, frozen: EvaluationSet, version: Version) -> list[str] | None:
     if (index := index_of(store, version)) is None:
         return None
     trained = learned(index)
@@ -161,7 +166,7 @@ def _samples(
     root: Path,
     store: Store,
     versions: tuple[Version, Version],
-    sets: Sequence[Frozen | None],
+    sets: Sequence[EvaluationSet | None],
     prompts: Sequence[str],
 ) -> list[Pair]:
     """The fine-tuned models on the same prompts with the same seeds."""

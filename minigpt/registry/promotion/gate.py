@@ -11,7 +11,7 @@ from minigpt.registry.promotion.bootstrap import Interval, decimals_for, differe
 
 if TYPE_CHECKING:
     from minigpt.data.document import Document
-    from minigpt.registry.promotion.evaluation_set import Frozen, Passages
+    from minigpt.registry.promotion.evaluation_set import EvaluationSet, Passages
     from minigpt.registry.versions import Version
     from minigpt.tracking.store import Store
 
@@ -223,11 +223,11 @@ def _on_one_set(
 ) -> list[Condition]:
     """The challenger and the champion on one evaluation set that the challenger did not learn."""
     from minigpt.registry.lineage.index import index_of
-    from minigpt.registry.promotion.evaluation_set import frozen_set
+    from minigpt.registry.promotion.evaluation_set import read_evaluation_set
     from minigpt.registry.promotion.scores import both_on
 
-    own = frozen_set(store, challenger)
-    kept = frozen_set(store, champion) if champion else None
+    own = read_evaluation_set(store, challenger)
+    kept = read_evaluation_set(store, champion) if champion else None
     frozen = kept or (own if champion is None or _judged_on(store, champion, own) else None)
     if frozen is None:
         if champion is None:  # it is judged by its own figures only
@@ -245,7 +245,7 @@ def _on_one_set(
     return [*against(ours, theirs, frozen.roles, gate), clean]
 
 
-def _judged_on(store: "Store", champion: "Version", other: "Frozen | None") -> bool:
+def _judged_on(store: "Store", champion: "Version", other: "EvaluationSet | None") -> bool:
     """Whether the test documents of a champion that kept no set are those of `other`."""
     from minigpt.registry.lineage.index import index_of
     from minigpt.registry.promotion.evaluation_set import identities

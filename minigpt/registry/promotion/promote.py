@@ -13,7 +13,7 @@ from minigpt.registry.promotion.audit_log import Event, Kind
 from minigpt.registry.promotion.gate import Condition, decide, refusal
 from minigpt.registry.promotion.history import champions, reconcile, rolled_back, was_champion
 from minigpt.registry.refs import find_version, shortest_ref
-from minigpt.registry.revocation import noted
+from minigpt.registry.revocation import read_revocation
 from minigpt.registry.versions import CHAMPION, Version, champion_of, versions_in
 from minigpt.tracking.store import Store, clear_errors, open_store
 
@@ -198,7 +198,7 @@ def _decided(
 def _taken_down(version: Version) -> tuple[Condition, ...]:
     if version.taken_down is None:
         return ()
-    note, found = noted(version.taken_down), "trained on documents that were taken down"
+    note, found = read_revocation(version.taken_down), "trained on documents that were taken down"
     if count := len(note.documents):
         what = "a document" if count == 1 else f"{count} documents"
         found = f"trained on {what} taken down on {note.at[:10]}: {note.reason}"

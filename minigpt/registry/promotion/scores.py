@@ -12,8 +12,13 @@ from minigpt.data.document import Document
 from minigpt.errors import RegistryError
 from minigpt.evaluation.config import EvaluateConfig
 from minigpt.machine import Machine
-from minigpt.registry.artifacts import kept_bytes, kept_file, package_of
-from minigpt.registry.promotion.evaluation_set import Frozen, Passages, cut_alike, passages_of
+from minigpt.registry.artifacts import find_artifact, package_of, read_artifact
+from minigpt.registry.promotion.evaluation_set import (
+    EvaluationSet,
+    Passages,
+    cut_alike,
+    passages_of,
+)
 from minigpt.registry.versions import MODEL, Version
 from minigpt.tracking.store import Store
 
@@ -29,7 +34,7 @@ def metrics_of(store: Store, version: Version, stage: str) -> dict[str, Any]:
     Raises:
         RegistryError: it is gone, or no JSON.
     """
-    kept = kept_bytes(store, version, f"metrics/{stage}.json")
+    kept = read_artifact(store, version, f"metrics/{stage}.json")
     try:
         if kept is not None:
             return dict(json.loads(kept))
@@ -46,8 +51,8 @@ def passages_on(
     root: Path,
     store: Store,
     version: Version,
-    own: Frozen | None,
-    frozen: Frozen,
+    own: EvaluationSet | None,
+    frozen: EvaluationSet,
     package: str = "finetuned",
 ) -> Passages:
     """What `base` or `finetuned` of `version` needs for each passage of `frozen`.
@@ -68,8 +73,8 @@ def both_on(
     root: Path,
     store: Store,
     versions: tuple[Version, Version],
-    sets: tuple[Frozen | None, Frozen | None],
-    frozen: Frozen,
+    sets: tuple[EvaluationSet | None, EvaluationSet | None],
+    frozen: EvaluationSet,
     package: str = "finetuned",
 ) -> tuple[Passages, Passages]:
     """As `passages_on` of two versions, so that passage i of both is the same text.
@@ -138,7 +143,7 @@ def package_folder(root: Path, store: Store, version: Version, package: str, fol
     if package == "finetuned":
         return package_of(root, store, version)
     path = PACKAGES[package]
-    found = [kept_file(store, version, f"{path}/{name}", folder) for name in PACKAGE_FILES]
+    found = [find_artifact(store, version, f"{path}/{name}", folder) for name in PACKAGE_FILES]
     if found[0] is None or not all(found):
         raise RegistryError(
             f"{version.name} {version.version}: its {path} is gone. "

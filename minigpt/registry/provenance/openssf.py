@@ -6,7 +6,7 @@ from pathlib import Path
 
 from minigpt.errors import RegistryError
 from minigpt.extras import require
-from minigpt.registry.artifacts import keep, package_of
+from minigpt.registry.artifacts import package_of, write_artifact
 from minigpt.registry.provenance.keys import PASSPHRASE, no_key, openssf_path
 from minigpt.registry.refs import find_version
 from minigpt.tracking.store import open_store
@@ -43,5 +43,5 @@ def sign_package(root: Path, ref: str, name: str) -> Path:
             raise RegistryError(f"{key}: {error} (its passphrase is read from {PASSPHRASE})") from (
                 error
             )
-        keep(store, version, SIGNATURE, file.read_bytes())
+        write_artifact(store, version, SIGNATURE, file.read_bytes())
     return package

@@ -17,7 +17,13 @@ from minigpt.digest import file_digest
 from minigpt.errors import MiniGPTError, RegistryError
 from minigpt.files import to_json, write_json
 from minigpt.git import run_git
-from minigpt.registry.artifacts import CHECKED, KEPT, held_files, keep, kept_bytes
+from minigpt.registry.artifacts import (
+    STORED,
+    VALIDATION,
+    read_artifact,
+    version_files,
+    write_artifact,
+)
 from minigpt.registry.lineage.record import Record
 from minigpt.registry.provenance import dsse
 from minigpt.registry.provenance.keys import (
@@ -90,7 +96,7 @@ def statement(folder: Path, record: Record, manifest: Manifest, root: Path) -> d
 
 def products(manifest: Manifest, root: Path) -> list[dict[str, Any]]:
     """The files that a version is: its manifest, the list of every file, every file it keeps."""
-    outputs = [*(path for path in manifest.digests if path.startswith(KEPT)), CHECKED]
+    outputs = [*(path for path in manifest.digests if path.startswith(STORED)), VALIDATION]
     lists = ("release/manifest.json", "release/files.json")
     return [_file(name, root / name) for name in lists] + [
         {"name": entry.path, "digest": {"sha256": entry.sha256}}
@@ -171,7 +177,7 @@ def differences(root: Path, store: Store, version: Version, said: dict[str, Any]
     except (KeyError, TypeError):
         return [f"{ENVELOPE}: its statement is not of the form that minigpt writes"]
     problems = []
-    with held_files(root, store, version) as held:
+    with version_files(root, store, version) as held:
         for name, expected in stated.items():
             path = held.path(name)
             if path is None:
@@ -241,7 +247,7 @@ def sign(root: Path, ref: str, name: str) -> str:
         raise RegistryError(
             f"{version.name} {version.version} was not signed: {'; '.join(problems[:3])}"
         )
-    keep(store, version, ENVELOPE, to_json(dsse.sign(envelope, key)).encode())
+    write_artifact(store, version, ENVELOPE, to_json(dsse.sign(envelope, key)).encode())
     return key_id(key.public_key())
 
 
@@ -251,7 +257,7 @@ def read_envelope(store: Store, version: Version) -> tuple[dict[str, Any], dict[
     Raises:
         RegistryError: the version has none, or it is no envelope.
     """
-    data = kept_bytes(store, version, ENVELOPE)
+    data = read_artifact(store, version, ENVELOPE)
     if data is None:
         raise RegistryError(
             f"{version.name} {version.version} has no {ENVELOPE}: it was registered by an older "

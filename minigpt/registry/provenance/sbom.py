@@ -10,7 +10,7 @@ from minigpt.digest import file_digest
 from minigpt.errors import RegistryError
 from minigpt.extras import require
 from minigpt.files import to_json
-from minigpt.registry.artifacts import held_files, keep
+from minigpt.registry.artifacts import version_files, write_artifact
 from minigpt.registry.lineage.record import Record, read_record
 from minigpt.registry.provenance.provenance import materials, read_envelope
 from minigpt.registry.refs import find_version
@@ -33,10 +33,10 @@ def write_bom(root: Path, ref: str, name: str) -> dict[str, Any]:
     require("cyclonedx_py", extra="sbom")
     version, store = find_version(root, ref, name), open_store(root)
     _refuse_other_locks(root, store, version)
-    with held_files(root, store, version) as held:
+    with version_files(root, store, version) as held:
         weights = file_digest(held.need(WEIGHTS))
     bom = with_model(environment(), read_record(store, version), version, weights)
-    keep(store, version, BOM, to_json(bom).encode())
+    write_artifact(store, version, BOM, to_json(bom).encode())
     return bom
 
 

@@ -14,14 +14,14 @@ from minigpt.registry.lineage.index import file_of
 from minigpt.registry.lineage.trace import (
     HELD_OUT,
     Holding,
+    TextQuery,
     Trace,
-    Wanted,
+    query_for,
     texts_of,
     trace,
-    wanted_by,
 )
 from minigpt.registry.takedown.exclude import excluded
-from minigpt.registry.takedown.near_duplicates import Near, near_duplicates
+from minigpt.registry.takedown.near_duplicates import NearDuplicate, near_duplicates
 from minigpt.registry.versions import Version, names_in
 from minigpt.tracking.store import is_new, open_store
 
@@ -38,7 +38,7 @@ class Takedown:
     """As a person typed it."""
     documents: tuple[Document, ...]
     """The texts to take out, each once; of one that only a version knows the text is empty."""
-    near: tuple[Near, ...]
+    near: tuple[NearDuplicate, ...]
     """Others in data/raw that repeat a large part of one of them; they are not among them."""
     exclude: tuple[str, ...]
     """Digests that params.yaml does not name yet."""
@@ -48,7 +48,7 @@ class Takedown:
     """Versions that only held them out."""
     namesakes: tuple[Holding, ...]
     """Where nothing was found: other texts that lay at the same path."""
-    wanted: Wanted
+    wanted: TextQuery
     """What was looked for, and is looked for once more before anything is changed."""
     unknown: tuple[Version, ...]
     """Versions whose document index is gone."""
@@ -77,7 +77,7 @@ def plan(
         DataError: the file cannot be read.
         RegistryError: the store cannot be read.
     """
-    wanted = wanted_by(root, what)
+    wanted = query_for(root, what)
     raw = read_documents(root / RAW) if (root / RAW / DOCUMENTS).is_file() else []
     found = _in_raw(root, raw, wanted)
     traces = {each: trace(root, each, wanted) for each in _names(root, name)}
@@ -92,7 +92,7 @@ def plan(
     near = near_duplicates(searched, others)
     if include_near:
         known |= {each.document.sha256: each.document for each in near}
-        repeated = Wanted(frozenset(each.document.sha256 for each in near))
+        repeated = TextQuery(frozenset(each.document.sha256 for each in near))
         more = {each: trace(root, each, repeated) for each in traces} if near else {}
         holdings += [h for each in more.values() for h in each.holdings]
         wanted = replace(wanted, digests=wanted.digests | repeated.digests)
@@ -139,7 +139,7 @@ def _names(root: Path, name: str) -> list[str]:
     return [name, *(each for each in names_in(open_store(root)) if each != name)]
 
 
-def _in_raw(root: Path, raw: Iterable[Document], wanted: Wanted) -> list[Document]:
+def _in_raw(root: Path, raw: Iterable[Document], wanted: TextQuery) -> list[Document]:
     try:
         licences = json.loads((root / RAW / LICENCES).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -150,7 +150,7 @@ def _in_raw(root: Path, raw: Iterable[Document], wanted: Wanted) -> list[Documen
     ]
 
 
-def _refuse_gone(what: str, wanted: Wanted, traces: Iterable[Trace]) -> None:
+def _refuse_gone(what: str, wanted: TextQuery, traces: Iterable[Trace]) -> None:
     """Of a file that is gone nobody can say that it was never seen, or that another one was."""
     if not wanted.gone:
         return
@@ -169,7 +169,7 @@ def _refuse_gone(what: str, wanted: Wanted, traces: Iterable[Trace]) -> None:
 
 
 def _refuse_ambiguous(
-    what: str, wanted: Wanted, found: Sequence[Document], holdings: Sequence[Holding]
+    what: str, wanted: TextQuery, found: Sequence[Document], holdings: Sequence[Holding]
 ) -> None:
     """A few digits may be those of two texts, and the wrong one would be taken out."""
     short = [digest for digest in wanted.digests if len(digest) < 64]
@@ -198,7 +198,7 @@ def _unread(holding: Holding, texts: dict[str, str]) -> Document:
     )  # fmt: skip
 
 
-def _missing(root: Path, documents: Collection[Document], wanted: Wanted) -> tuple[str, ...]:
+def _missing(root: Path, documents: Collection[Document], wanted: TextQuery) -> tuple[str, ...]:
     """What params.yaml must exclude, and does not yet.
 
     Each text's own digest, and that of every file that was asked for: it goes on excluding where
@@ -210,7 +210,7 @@ def _missing(root: Path, documents: Collection[Document], wanted: Wanted) -> tup
     return tuple(name for name in names if not any(name.startswith(digest) for digest in kept))
 
 
-def _files(documents: Iterable[Document], wanted: Wanted) -> frozenset[str]:
+def _files(documents: Iterable[Document], wanted: TextQuery) -> frozenset[str]:
     """Where neither text nor file was asked for, the archive of a local folder was: all of it."""
     asked = (d for d in documents if wanted.has(file_of(d)) or not wanted.has(d.sha256))
     return frozenset(map(file_of, asked)) - {""}

@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 
 from minigpt.data.document import Document
 from minigpt.errors import RegistryError
-from minigpt.registry.artifacts import keep, kept_bytes
+from minigpt.registry.artifacts import read_artifact, write_artifact
 from minigpt.registry.card import DESCRIBED
 from minigpt.registry.lineage.index import INDEX, file_of, index_of
 from minigpt.registry.lineage.trace import HELD_OUT, Holding
 from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion import audit_log as log
 from minigpt.registry.promotion.gate import Condition
-from minigpt.registry.revocation import Note, noted
+from minigpt.registry.revocation import Revocation, read_revocation
 from minigpt.registry.versions import TAKEN_DOWN, Version, names_in, versions_in
 from minigpt.tracking.store import Store, clear_errors
 
@@ -22,7 +22,7 @@ AND = "; "  # between two reasons
 NAMED = 20  # documents that the log and the card name one by one
 
 
-def mark(
+def revoke(
     store: Store,
     version: Version,
     holdings: Sequence[Holding],
@@ -39,13 +39,13 @@ def mark(
     """
     with only_changer(store, version.name):
         now = next(v for v in versions_in(store, version.name) if v.version == version.version)
-        before = noted(now.taken_down)
+        before = read_revocation(now.taken_down)
         new = {h.sha256 for h in holdings} - set(before.documents)
         if new:
             fresh = [h for h in holdings if h.sha256 in new]
             _log(store, version, reason, fresh)
         reasons = [*before.reason.split(AND), *([reason] if new else [])]
-        note = Note(
+        note = Revocation(
             documents=tuple(sorted({*before.documents, *new})),
             files=tuple(sorted({*before.files, *(h.file for h in holdings if h.file in files)})),
             reason=AND.join(dict.fromkeys(filter(None, reasons))),
@@ -54,7 +54,7 @@ def mark(
         _set(store, version, note)
 
 
-def mark_inherited(store: Store, name: str, number: str) -> None:
+def revoke_inherited(store: Store, name: str, number: str) -> None:
     """Mark a version that learned from what was taken down before, once; call it under the lock.
 
     A params.yaml from before the takedown, or one that lost its exclusions, builds such a version.
@@ -76,11 +76,13 @@ def mark_inherited(store: Store, name: str, number: str) -> None:
             "MLflow, then: minigpt registry sync"
         )
     trained = [document for document in index if document.split not in HELD_OUT]
-    notes = [n for n in (noted(v.taken_down) for v in marked) if any(map(n.names, trained))]
+    notes = [
+        n for n in (read_revocation(v.taken_down) for v in marked) if any(map(n.names, trained))
+    ]
     if notes:
         found = [d for d in trained if any(n.names(d) for n in notes)]
         reason = AND.join(dict.fromkeys(r for n in notes for r in n.reason.split(AND)))
-        note = Note(
+        note = Revocation(
             documents=tuple(sorted({d.sha256 for d in found})),
             files=tuple(sorted({file_of(d) for d in found} & {f for n in notes for f in n.files})),
             reason=reason,
@@ -90,7 +92,7 @@ def mark_inherited(store: Store, name: str, number: str) -> None:
         _set(store, version, note)
 
 
-def notice(note: Note) -> str:
+def notice(note: Revocation) -> str:
     """What the card says."""
     count = len(note.documents)
     what = "a document that was" if count == 1 else f"{count} documents that were"
@@ -112,7 +114,7 @@ def with_notice(card: str, text: str) -> str:
     return f"{card[:end]}\n{BEGIN}\n{text}\n{END}\n{card[end:]}"
 
 
-def _set(store: Store, version: Version, note: Note) -> None:
+def _set(store: Store, version: Version, note: Revocation) -> None:
     with clear_errors(store.uri):
         store.client.set_model_version_tag(
             version.name, version.version, TAKEN_DOWN, note.model_dump_json(exclude_defaults=True)
@@ -145,8 +147,8 @@ def _named(documents: Iterable[Holding | Document]) -> list[str]:
 
 
 def _note_in_card(store: Store, version: Version, text: str) -> None:
-    if (kept := kept_bytes(store, version, CARD)) is not None:
-        keep(store, version, CARD, with_notice(kept.decode(), text).encode())
+    if (kept := read_artifact(store, version, CARD)) is not None:
+        write_artifact(store, version, CARD, with_notice(kept.decode(), text).encode())
     with clear_errors(store.uri):
         entry = store.client.get_model_version(version.name, version.version)
         described = with_notice(entry.description or "", text)[:DESCRIBED]

@@ -20,7 +20,7 @@ from minigpt.data.shards import open_tokens, read_manifest
 from minigpt.errors import PackageError, RegistryError
 from minigpt.files import rounded, to_json
 from minigpt.machine import Machine
-from minigpt.registry.artifacts import keep, kept_bytes, package_of
+from minigpt.registry.artifacts import package_of, read_artifact, write_artifact
 from minigpt.registry.lineage.index import INDEX, file_of, index_of, learned
 from minigpt.registry.promotion import audit_log as log
 from minigpt.registry.takedown.plan import Takedown
@@ -129,7 +129,7 @@ def in_words(values: Mapping[str, Any]) -> str:
 
 def _index_lacks(store: Store, new: Version, takedown: Takedown) -> dict[str, Any]:
     digests, files = {d.sha256 for d in takedown.documents}, takedown.files
-    documents, file = index_of(store, new), kept_bytes(store, new, INDEX)
+    documents, file = index_of(store, new), read_artifact(store, new, INDEX)
     if documents is None or file is None:
         raise RegistryError(f"{new.name} {new.version}: its {INDEX} is gone; nothing can be stated")
     if holds := [d.doc_id for d in documents if d.sha256 in digests or file_of(d) in files]:
@@ -215,8 +215,8 @@ def _bits(package: Path, documents: Sequence[Document]) -> float:
 def _keep(store: Store, new: Version, values: Mapping[str, Any]) -> None:
     """Under the first digits of its first text's sha256: a second takedown is another file."""
     name = values["documents"][0]["sha256"][:12]
-    keep(store, new, f"{FOLDER}/{name}.json", to_json(values).encode())
-    keep(store, new, f"{FOLDER}/{name}.txt", f"{in_words(values)}\n".encode())
+    write_artifact(store, new, f"{FOLDER}/{name}.json", to_json(values).encode())
+    write_artifact(store, new, f"{FOLDER}/{name}.txt", f"{in_words(values)}\n".encode())
 
 
 def _version(version: Version, documents: Sequence[str] = ()) -> dict[str, Any]:

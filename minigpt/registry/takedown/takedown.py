@@ -13,7 +13,7 @@ from minigpt.errors import StageError
 from minigpt.process import tied, workspace_lock
 from minigpt.registry.takedown.exclude import exclude
 from minigpt.registry.takedown.plan import Takedown, plan_again
-from minigpt.registry.takedown.revoke import mark
+from minigpt.registry.takedown.revoke import revoke
 from minigpt.registry.takedown.statement import Statement, state
 from minigpt.registry.versions import Version, champion_of, list_versions
 from minigpt.release.manifest import manifest_digest
@@ -51,7 +51,7 @@ def carry_out(
         if store is not None:
             before = _before(store, name, takedown)
             for version, holdings in takedown.trained:
-                mark(store, version, holdings, reason, takedown.files)
+                revoke(store, version, holdings, reason, takedown.files)
         code = (build or release)(root, wait)
         if code:
             raise StageError(

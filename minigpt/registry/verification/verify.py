@@ -20,13 +20,13 @@ from minigpt.dvc_lock import LOCK, outputs_of, stages_of
 from minigpt.errors import RegistryError
 from minigpt.graph import read_graph
 from minigpt.machine import Machine
-from minigpt.registry.artifacts import Held, held_files
+from minigpt.registry.artifacts import VersionFiles, version_files
 from minigpt.registry.lineage.record import read_record
 from minigpt.registry.refs import find_version, shortest_ref
 from minigpt.registry.verification.compare_files import compare, trained_on
 from minigpt.registry.verification.integrity import (
     check_cache,
-    check_held,
+    check_stored,
     combine,
     refuse_other_list,
 )
@@ -39,7 +39,7 @@ from minigpt.registry.verification.rebuild import (
     refuse_other_code,
     use_own_cache,
 )
-from minigpt.registry.verification.reference_files import Originals, cache_folder
+from minigpt.registry.verification.reference_files import ReferenceFiles, cache_folder
 from minigpt.registry.verification.verdict import Report
 from minigpt.registry.versions import VERIFIED, Version
 from minigpt.tracking.store import Store, clear_errors, open_store
@@ -57,11 +57,11 @@ def verify_from_cache(root: Path, ref: str, name: str) -> Report:
     """
     started = time.monotonic()
     version = find_version(root, ref, name)
-    with held_files(root, open_store(root), version) as held:
+    with version_files(root, open_store(root), version) as held:
         refuse_other_list(held)
         cache = cache_folder(root)
-        originals = Originals(held, root, cache)
-        verdicts = combine(held, check_held(held, originals), check_cache(held, cache, originals))
+        originals = ReferenceFiles(held, root, cache)
+        verdicts = combine(held, check_stored(held, originals), check_cache(held, cache, originals))
     return Report(
         version=version.version,
         name=version.name,
@@ -82,7 +82,7 @@ def verify(root: Path, ref: str, name: str, tell: Tell) -> Report:
     """
     started = time.monotonic()
     version, store = find_version(root, ref, name), open_store(root)
-    with held_files(root, store, version) as held, clean_folder(root) as folder:
+    with version_files(root, store, version) as held, clean_folder(root) as folder:
         refuse_other_list(held)
         tree = check_out(root, held, folder)
         tell(
@@ -102,7 +102,7 @@ def verify(root: Path, ref: str, name: str, tell: Tell) -> Report:
 
 def _rebuilt(
     root: Path,
-    held: Held,
+    held: VersionFiles,
     ref: str,
     folder: Path,
     tree: Path,
@@ -127,9 +127,9 @@ def _rebuilt(
         rebuild(tree, env, tell)
     except RegistryError as error:
         raise explained(error, sources) from error
-    originals = Originals(held, root, cache, tree)
+    originals = ReferenceFiles(held, root, cache, tree)
     built = compare(held, tree, originals, same_machine=not other)
-    spoilt = [verdict for verdict in check_held(held, originals) if verdict.outcome.bad]
+    spoilt = [verdict for verdict in check_stored(held, originals) if verdict.outcome.bad]
     return Report(
         version=held.version.version,
         name=held.version.name,
@@ -145,7 +145,7 @@ def _rebuilt(
 
 
 def _bring(
-    root: Path, held: Held, folder: Path, tree: Path, cache: Path, env: Mapping[str, str]
+    root: Path, held: VersionFiles, folder: Path, tree: Path, cache: Path, env: Mapping[str, str]
 ) -> dict[str, str]:
     """Put the sources where the tree's download looks; see `materials.bring`."""
     places = Places(root, Machine.load().cache, cache, held)
@@ -189,7 +189,7 @@ def expected_time(store: Store, version: Version) -> str:
     return f" (about {max(1, round(seconds / 60))} min)"
 
 
-def machines_of(held: Held) -> list[dict[str, Any]]:
+def machines_of(held: VersionFiles) -> list[dict[str, Any]]:
     """The platform fingerprints that a version's trainings recorded, pretraining's last."""
     metrics = sorted(name for name in held.listed if name.startswith("metrics/"))
     return [machine for name in metrics if (machine := trained_on(held, name))]
@@ -229,7 +229,7 @@ def other_packages(tree: Path) -> list[str]:
     ]
 
 
-def other_inputs(held: Held, tree: Path) -> list[str]:
+def other_inputs(held: VersionFiles, tree: Path) -> list[str]:
     """Inputs that were others when the version was built than when it was registered."""
     then, now = held.lock, stages_of((tree / LOCK).read_bytes()) if (tree / LOCK).is_file() else {}
     made = outputs_of(now).keys()

@@ -14,7 +14,7 @@ from minigpt.digest import text_digest
 from minigpt.errors import RegistryError
 from minigpt.registry.config import RegistryParams, ReleaseConfig
 from minigpt.registry.lineage.index import INDEX
-from minigpt.registry.register import sync
+from minigpt.registry.register import register
 from minigpt.registry.versions import TAKEN_DOWN, list_versions
 from minigpt.tracking import open_parent
 from minigpt.tracking.store import local_path, open_store
@@ -49,14 +49,14 @@ def artifacts(store, version):
 
 def test_what_is_held_is_not_registered_again(changed):
     [before] = list_versions(changed.root, NAME)
-    assert sync(changed.root, PARAMS) == before
+    assert register(changed.root, PARAMS) == before
     assert list_versions(changed.root, NAME) == [before]
     assert (before.version, before.aliases) == ("1", ("challenger",))
 
 
 def test_another_manifest_is_another_version(changed):
     changed.build(tuned=1.7)
-    found = sync(changed.root, PARAMS)
+    found = register(changed.root, PARAMS)
     assert (found.version, found.aliases, found.bits_per_byte) == ("2", ("challenger",), 1.7)
     assert [v.aliases for v in list_versions(changed.root, NAME)] == [(), ("challenger",)]
 
@@ -67,11 +67,11 @@ def test_a_version_that_learned_from_what_was_taken_down_before_is_marked(change
     client = open_store(changed.root).client
     client.set_model_version_tag(NAME, "1", TAKEN_DOWN, json.dumps(tag))
     changed.build(tuned=1.7)
-    marked = json.loads(sync(changed.root, PARAMS).taken_down)
+    marked = json.loads(register(changed.root, PARAMS).taken_down)
     assert marked == tag | {"documents": texts[:1]}
     client.delete_model_version_tag(NAME, "2", TAKEN_DOWN)  # as if cut off before it was marked
-    assert json.loads(sync(changed.root, PARAMS).taken_down) == marked
-    assert json.loads(sync(changed.root, PARAMS).taken_down) == marked
+    assert json.loads(register(changed.root, PARAMS).taken_down) == marked
+    assert json.loads(register(changed.root, PARAMS).taken_down) == marked
     [event] = [e for e in whole_log(open_store(changed.root), NAME) if e.kind == "taken down"]
     assert (event.version, event.reason) == ("2", "inherited: they asked; twice")
     assert {condition.found for condition in event.conditions} == {
@@ -91,19 +91,19 @@ def test_a_version_inherits_the_mark_of_a_file_whose_text_is_cut_elsewhere(chang
     documents = in_order([*documents, part, held])
     write_documents(changed.root / "data/documents/documents.parquet", documents)
     changed.build(tuned=1.7)
-    marked = json.loads(sync(changed.root, PARAMS).taken_down)
+    marked = json.loads(register(changed.root, PARAMS).taken_down)
     assert marked == tag | {"documents": [part.sha256]}
 
 
 def test_where_nobody_can_tell_whether_a_mark_is_inherited_that_is_an_error(changed):
     changed.build(tuned=1.7)
-    store, version = open_store(changed.root), sync(changed.root, PARAMS)
+    store, version = open_store(changed.root), register(changed.root, PARAMS)
     (artifacts(store, version) / INDEX).unlink()
-    assert sync(changed.root, PARAMS) == version  # nothing was taken down
+    assert register(changed.root, PARAMS) == version  # nothing was taken down
     tag = {"documents": ["f" * 64], "reason": "asked", "at": "2026-01-02T03:04:05+00:00"}
     store.client.set_model_version_tag(NAME, "1", TAKEN_DOWN, json.dumps(tag))
     with pytest.raises(RegistryError, match=r"minigpt-test 2: its data/documents\.parquet is gone"):
-        sync(changed.root, PARAMS)
+        register(changed.root, PARAMS)
 
 
 def test_a_version_holds_what_it_is_made_of(registered, store):
@@ -162,7 +162,7 @@ def test_a_tree_that_differs_is_kept_as_a_patch(changed):
     (changed.root / "stages" / "new.py").write_text("# new\n")
     (changed.root / "notes.txt").write_text("no input of any stage")
     changed.build(tuned=1.6)
-    version = sync(changed.root, PARAMS)
+    version = register(changed.root, PARAMS)
     store = open_store(changed.root)
     patch = (artifacts(store, version) / "source.patch").read_text()
     assert version.dirty
@@ -179,13 +179,13 @@ def test_a_tree_that_differs_is_kept_as_a_patch(changed):
 def test_results_alone_leave_a_tree_clean(changed):
     changed.build(tuned=1.5)
     (changed.root / "dvc.lock").write_text("changed: true")
-    assert not sync(changed.root, PARAMS).dirty
+    assert not register(changed.root, PARAMS).dirty
 
 
 def test_a_version_lies_under_the_run_that_asked(changed):
     parent = open_parent(changed.root, "release")
     changed.build(tuned=1.4)
-    version = sync(changed.root, PARAMS, parent)
+    version = register(changed.root, PARAMS, parent)
     run = open_store(changed.root).client.get_run(version.run_id)
     assert run.data.tags["mlflow.parentRunId"] == parent
     assert run.data.metrics["evaluate.finetuned.speeches.bits_per_byte"] == 1.4
@@ -195,25 +195,25 @@ def test_a_version_lies_under_the_run_that_asked(changed):
 def test_an_output_that_changed_since_is_refused(changed):
     (changed.root / "models" / "base" / "model.json").write_text("{}")
     with pytest.raises(RegistryError, match=r"models/base is not what .* Run: dvc repro"):
-        sync(changed.root, PARAMS)
+        register(changed.root, PARAMS)
 
 
 def test_a_lock_file_that_is_gone_is_said_and_nothing_registered(changed):
     changed.build(tuned=1.3)
     (changed.root / "dvc.lock").unlink()
     with pytest.raises(RegistryError, match=r"dvc\.lock is gone.* Run: dvc repro"):
-        sync(changed.root, PARAMS)
+        register(changed.root, PARAMS)
     assert len(list_versions(changed.root, NAME)) == 1
 
 
 def test_nothing_built_is_said(tmp_path):
     with pytest.raises(RegistryError, match=r"manifest\.json is not there"):
-        sync(tmp_path, PARAMS)
+        register(tmp_path, PARAMS)
 
 
 def test_a_folder_without_git_is_refused_and_nothing_registered(changed):
     changed.build(tuned=1.3)
     (changed.root / ".git").rename(changed.root / "elsewhere")
     with pytest.raises(RegistryError, match="git init"):
-        sync(changed.root, PARAMS)
+        register(changed.root, PARAMS)
     assert len(list_versions(changed.root, NAME)) == 1
