@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minigpt.cli.shared import Json, model_name, project_root, show_json, show_table, talk
+from minigpt.cli.shared import Json, project_registry, show_json, show_table, talk
 
 if TYPE_CHECKING:
     from minigpt.registry.promotion.compare import Comparison, Line
@@ -35,18 +35,17 @@ def compare(
     """
     from minigpt.registry.promotion.compare import compare as hold_against
     from minigpt.registry.refs import find_version
-    from minigpt.tracking.store import open_store
 
-    root, name = project_root(), model_name()
-    one, other = (find_version(root, reference, name) for reference in (first, second))
+    registry = project_registry()
+    one, other = (find_version(registry, reference) for reference in (first, second))
     if (one.name, one.version) == (other.name, other.version) and not as_json:
         talk(f"{first} and {second} are both {one.name} {one.version}. See: minigpt registry list")
         return
-    found = hold_against(root, open_store(root), one, other, tuple(prompt or ()))
+    found = hold_against(registry, one, other, tuple(prompt or ()))
     if as_json:
         show_json(facts(found))
     else:
-        show(found, name)
+        show(found, registry.name)
 
 
 def show(found: "Comparison", name: str) -> None:

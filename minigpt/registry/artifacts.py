@@ -11,9 +11,10 @@ from typing import Any
 from minigpt.dvc_lock import LOCK, outputs_of, stages_of
 from minigpt.errors import RegistryError
 from minigpt.files import new_folder, write_bytes
+from minigpt.registry.registry import Registry
 from minigpt.registry.versions import MODEL, Version
 from minigpt.release.manifest import FileEntry, load_files
-from minigpt.tracking.store import Store, clear_errors, local_path
+from minigpt.tracking.store import clear_errors, local_path
 
 STORED = ("models/", "exports/", "metrics/")
 """How the outputs begin that a version holds."""
@@ -22,18 +23,18 @@ VALIDATION = "data/validation.json"
 FILES, MANIFEST, PATCH = "release/files.json", "release/manifest.json", "source.patch"
 
 
-def read_artifact(store: Store, version: Version, path: str) -> bytes | None:
+def read_artifact(registry: Registry, version: Version, path: str) -> bytes | None:
     """One file of a version; None where it was never kept or is gone.
 
     Raises:
         RegistryError: the store cannot be read: that is not the same as a file that is gone.
     """
     with TemporaryDirectory() as folder:
-        found = find_artifact(store, version, path, Path(folder))
+        found = find_artifact(registry, version, path, Path(folder))
         return None if found is None else found.read_bytes()
 
 
-def find_artifact(store: Store, version: Version, path: str, folder: Path) -> Path | None:
+def find_artifact(registry: Registry, version: Version, path: str, folder: Path) -> Path | None:
     """Where one file of a version lies; a server's is fetched into `folder`. Else as `kept_bytes`.
 
     Raises:
@@ -41,11 +42,11 @@ def find_artifact(store: Store, version: Version, path: str, folder: Path) -> Pa
     """
     if not version.run_id:
         return None
-    with clear_errors(store.uri):
+    with clear_errors(registry.store.uri):
         from mlflow.exceptions import MlflowException
 
         try:
-            base = local_path(store.client.get_run(version.run_id).info.artifact_uri)
+            base = local_path(registry.store.client.get_run(version.run_id).info.artifact_uri)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
@@ -54,20 +55,20 @@ def find_artifact(store: Store, version: Version, path: str, folder: Path) -> Pa
             return base / path if (base / path).is_file() else None
         # What a download raises does not tell a file that is gone from a server that fails.
         parent = path.rpartition("/")[0] or None
-        listed = store.client.list_artifacts(version.run_id, parent)
+        listed = registry.store.client.list_artifacts(version.run_id, parent)
         if not any(entry.path == path and not entry.is_dir for entry in listed):
             return None
-        return Path(store.client.download_artifacts(version.run_id, path, str(folder)))
+        return Path(registry.store.client.download_artifacts(version.run_id, path, str(folder)))
 
 
-def write_artifact(store: Store, version: Version, path: str, data: bytes) -> None:
+def write_artifact(registry: Registry, version: Version, path: str, data: bytes) -> None:
     """Put a file among those of a version, under its path in the checkout.
 
     Raises:
         RegistryError: it cannot be written.
     """
-    with clear_errors(store.uri):
-        base = local_path(store.client.get_run(version.run_id).info.artifact_uri)
+    with clear_errors(registry.store.uri):
+        base = local_path(registry.store.client.get_run(version.run_id).info.artifact_uri)
         if base is not None:  # whole or not at all, and where the store says now: MLflow caches
             write_bytes(base / path, data)
             return
@@ -76,7 +77,7 @@ def write_artifact(store: Store, version: Version, path: str, data: bytes) -> No
             file.write_bytes(data)
             parent = Path(path).parent
             place = None if parent == Path() else parent.as_posix()
-            store.client.log_artifact(version.run_id, str(file), place)
+            registry.store.client.log_artifact(version.run_id, str(file), place)
 
 
 class VersionFiles:
@@ -127,31 +128,33 @@ class VersionFiles:
 
 
 @contextlib.contextmanager
-def version_files(root: Path, store: Store, version: Version) -> Iterator[VersionFiles]:
+def version_files(registry: Registry, version: Version) -> Iterator[VersionFiles]:
     """The files of a version for the length of the block; a server's are fetched for it.
 
     Raises:
         RegistryError: the store cannot be read.
     """
     with contextlib.ExitStack() as stack:
-        with clear_errors(store.uri):
-            uri = store.client.get_run(version.run_id).info.artifact_uri
+        with clear_errors(registry.store.uri):
+            uri = registry.store.client.get_run(version.run_id).info.artifact_uri
             artifacts = local_path(uri)
             temporary = TemporaryDirectory(prefix="minigpt-files-")
             folder = Path(stack.enter_context(temporary))
             if artifacts is None:
                 (folder / "run").mkdir()
-                fetched = store.client.download_artifacts(version.run_id, "", str(folder / "run"))
+                fetched = registry.store.client.download_artifacts(
+                    version.run_id, "", str(folder / "run")
+                )
                 artifacts = Path(fetched)
         model: Path | None
         try:  # not the copy in .cache: what the server holds now is to be proven
-            model = package_of(root, store, version, copied_to=folder / "model")
+            model = package_of(registry, version, copied_to=folder / "model")
         except RegistryError:
             model = None
         yield VersionFiles(version, artifacts, model)
 
 
-def package_of(root: Path, store: Store, version: Version, copied_to: Path | None = None) -> Path:
+def package_of(registry: Registry, version: Version, copied_to: Path | None = None) -> Path:
     """The package folder of a version; a copy of it where a server keeps the files.
 
     The copy is kept in the checkout for the next time; with `copied_to` it is made anew there.
@@ -159,12 +162,14 @@ def package_of(root: Path, store: Store, version: Version, copied_to: Path | Non
     Raises:
         RegistryError: its files are gone.
     """
-    with clear_errors(store.uri):
-        location = store.client.get_model_version_download_uri(version.name, version.version)
+    with clear_errors(registry.store.uri):
+        location = registry.store.client.get_model_version_download_uri(
+            version.name, version.version
+        )
         folder = local_path(location)
         if folder is None:
-            copied_to = copied_to or root / ".cache" / "registry" / version.digest
-            folder = _fetched(store, location, copied_to)
+            copied_to = copied_to or registry.root / ".cache" / "registry" / version.digest
+            folder = _fetched(registry, location, copied_to)
     package = folder / "artifacts" / Path(MODEL).name
     if not (package / "model.json").is_file():
         raise RegistryError(
@@ -174,13 +179,15 @@ def package_of(root: Path, store: Store, version: Version, copied_to: Path | Non
     return package
 
 
-def _fetched(store: Store, location: str, folder: Path) -> Path:
+def _fetched(registry: Registry, location: str, folder: Path) -> Path:
     """A copy of files that a server keeps, fetched once."""
     from mlflow.artifacts import download_artifacts
 
     if not folder.is_dir():
         with new_folder(folder) as new:
-            download_artifacts(artifact_uri=location, dst_path=str(new), tracking_uri=store.uri)
+            download_artifacts(
+                artifact_uri=location, dst_path=str(new), tracking_uri=registry.store.uri
+            )
     return folder / location.rstrip("/").rpartition("/")[2]
 
 

@@ -7,34 +7,37 @@ from pathlib import Path
 from minigpt.digest import digest
 from minigpt.errors import PackageError, RegistryError
 from minigpt.registry.artifacts import json_object, package_of, read_artifact
-from minigpt.registry.versions import CHALLENGER, CHAMPION, Version, list_versions, versions_in
-from minigpt.tracking.store import is_new, open_store, shown, tracking_uri
+from minigpt.registry.registry import Registry
+from minigpt.registry.versions import CHALLENGER, CHAMPION, Version, list_versions
+from minigpt.tracking.store import shown, tracking_uri
 
 REF = re.compile(r"(?:models:/)?(?:(?P<name>[^/@\s]+)[/@])?(?P<what>[^/@\s]+)")
 
 
-def find_version(root: Path, ref: str, name: str) -> Version:
+def find_version(registry: Registry, ref: str) -> Version:
     """The version that `ref` names: `3`, `champion`, `minigpt@champion` or `models:/minigpt/3`.
 
-    It may also be a package folder: then the newest version of `name` that holds that package.
+    It may also be a package folder: then the newest version of the project's model with
+    that package.
 
     Raises:
         RegistryError: there is no such version, or the store cannot be read.
     """
     folder = Path(os.path.expanduser(ref))  # noqa: PTH111 (Path's raises where there is no home)
     if not ref.isdecimal() and (folder / "model.json").is_file():  # ./3 is the folder, 3 is not
-        return _holder_of(root, folder, ref, name)
-    match = REF.fullmatch(ref)
+        return _holder_of(registry, folder, ref)
+    own, match = registry.name, REF.fullmatch(ref)
     if match is None or _is_path(ref, match["what"]):
         raise RegistryError(
-            f"{ref!r} names no version; write 3, champion, {name}@champion, models:/{name}/3 or "
+            f"{ref!r} names no version; write 3, champion, {own}@champion, models:/{own}/3 or "
             "the folder of a package (model.json is in it)"
         )
-    own, name, what = name, match["name"] or name, match["what"]
-    versions = list_versions(root, name)
+    name, what = match["name"] or own, match["what"]
+    versions = list_versions(registry, name)
     if not versions:
         raise RegistryError(
-            f"no version of {name} is registered in {shown(tracking_uri(root))} yet. Run: make run"
+            f"no version of {name} is registered in {shown(tracking_uri(registry.root))} yet. "
+            "Run: make run"
         )
     for version in versions:
         if what == version.version or what in version.aliases:
@@ -65,22 +68,20 @@ def _is_path(ref: str, what: str) -> bool:
     return "/" in ref or os.sep in ref or Path(ref).is_dir()
 
 
-def _holder_of(root: Path, folder: Path, ref: str, name: str) -> Version:
-    """The newest version of `name` that holds the package in `folder`."""
-    found = digest(folder)
-    if not is_new(root):
-        store = open_store(root)
-        for version in reversed(versions_in(store, name)):
-            manifest = json_object(read_artifact(store, version, "release/manifest.json"))
-            if found in manifest.get("digests", {}).values():
-                return version
+def _holder_of(registry: Registry, folder: Path, ref: str) -> Version:
+    """The newest version of the project's model that holds the package in `folder`."""
+    package = digest(folder)
+    for version in reversed(list_versions(registry)):
+        manifest = json_object(read_artifact(registry, version, "release/manifest.json"))
+        if package in manifest.get("digests", {}).values():
+            return version
     raise RegistryError(
-        f"{ref}: no version of {name} holds this package (digest {found[:12]}). "
+        f"{ref}: no version of {registry.name} holds this package (digest {package[:12]}). "
         "To register what was built here: minigpt registry sync"
     )
 
 
-def resolve(ref: str, root: Path, name: str) -> Path:
+def resolve(registry: Registry, ref: str) -> Path:
     """The package folder that `ref` names: a folder, or a version as `find_version` takes it.
 
     Raises:
@@ -92,5 +93,4 @@ def resolve(ref: str, root: Path, name: str) -> Path:
         return path
     if path.is_dir() or (not ref.startswith("models:/") and os.sep in ref):
         raise PackageError(f"{ref}: no package is there (model.json is missing)")
-    version = find_version(root, ref, name)
-    return package_of(root, open_store(root), version)
+    return package_of(registry, find_version(registry, ref))

@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from minigpt.registry import mutex
+from minigpt.registry.registry import Registry
 from minigpt.tracking.store import (
-    Store,
     clear_errors,
-    is_new,
-    open_store,
 )
 
 CHAMPION = "champion"
@@ -50,52 +47,52 @@ class Version:
     """JSON: when it was last rebuilt with no difference, and the verdict."""
 
 
-def list_versions(root: Path, name: str) -> list[Version]:
-    """The versions of `name`, oldest first; none if there is no store yet.
+def list_versions(registry: Registry, name: str | None = None) -> list[Version]:
+    """The versions of `name` (else of the project's model), oldest first; none without a store.
 
     Raises:
         RegistryError: the store cannot be read.
     """
-    return [] if is_new(root) else versions_in(open_store(root), name)
-
-
-def versions_in(store: Store, name: str) -> list[Version]:
-    """As `list_versions`, of an open store."""
-    with clear_errors(store.uri):
-        found = store.client.search_model_versions(f"name = '{name}'")
+    if registry.is_new:
+        return []
+    name = name or registry.name
+    with clear_errors(registry.store.uri):
+        found = registry.store.client.search_model_versions(f"name = '{name}'")
         if not found:
             return []
         # A version from a search comes without its aliases.
-        aliases = aliases_in(store, name)
+        aliases = aliases_in(registry, name)
     versions = [_version(entry, aliases) for entry in found]
     return sorted(versions, key=lambda version: int(version.version))
 
 
-def names_in(store: Store) -> list[str]:
-    """Every registered name of a store, sorted.
+def names_in(registry: Registry) -> list[str]:
+    """Every registered name of the store, sorted.
 
     Raises:
         RegistryError: the store cannot be read.
     """
+    if registry.is_new:
+        return []
     names: set[str] = set()
     token: str | None = ""
-    with clear_errors(store.uri):
+    with clear_errors(registry.store.uri):
         while token is not None:
-            page = store.client.search_registered_models(page_token=token or None)
+            page = registry.store.client.search_registered_models(page_token=token or None)
             names |= {str(model.name) for model in page}
             token = page.token or None
     return sorted(name for name in names if not name.startswith(mutex.PREFIX))
 
 
-def champion_of(store: Store, name: str) -> Version | None:
-    """The version that is champion, if there is one."""
-    return next((v for v in versions_in(store, name) if CHAMPION in v.aliases), None)
+def champion_of(registry: Registry, name: str | None = None) -> Version | None:
+    """The version of `name` (else of the project's model) that is champion, if there is one."""
+    return next((v for v in list_versions(registry, name) if CHAMPION in v.aliases), None)
 
 
-def aliases_in(store: Store, name: str) -> dict[str, str]:
+def aliases_in(registry: Registry, name: str) -> dict[str, str]:
     """Alias to version number of a registered model."""
-    with clear_errors(store.uri):
-        aliases = store.client.get_registered_model(name).aliases
+    with clear_errors(registry.store.uri):
+        aliases = registry.store.client.get_registered_model(name).aliases
     return {alias: str(number) for alias, number in aliases.items()}
 
 

@@ -16,14 +16,13 @@ from minigpt.files import write_json
 from minigpt.model.build import build_model
 from minigpt.model.config import ModelConfig
 from minigpt.package import save_package
-from minigpt.registry.config import RegistryParams, ReleaseConfig
 from minigpt.registry.register import register
+from minigpt.registry.registry import Registry
 from minigpt.release.manifest import manifest
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tokenizer.config import TokenizerConfig
 
 NAME = "minigpt-test"
-PARAMS = RegistryParams(release=ReleaseConfig(name=NAME))
 TEXT = "To be, or not to be, that is the question: whether 'tis nobler in the mind to suffer. " * 20
 DVC = {
     "stages": {
@@ -83,6 +82,10 @@ def passages(figures):
 @dataclass(frozen=True)
 class Checkout:
     root: Path
+
+    @property
+    def registry(self):
+        return Registry(self.root, NAME)
 
     def git(self, *arguments):
         identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
@@ -169,7 +172,7 @@ def registered(checkout, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("MINIGPT_KEY", "none")
-        register(root, PARAMS)
+        register(Registry(root, NAME))
     return Checkout(root)
 
 
@@ -189,15 +192,15 @@ def add_version(request):
     """A function that adds a version with version 1's files and this figure; sync takes longer."""
     from minigpt.registry.refs import find_version
     from minigpt.registry.versions import BITS, DIGEST, names_in
-    from minigpt.tracking.store import open_store
 
     def add(bits: float, root: Path | None = None, name: str = NAME) -> str:
         root = root or request.getfixturevalue("changed").root
-        client, first = open_store(root).client, find_version(root, "1", NAME)
+        registry = Registry(root, NAME)
+        client, first = registry.store.client, find_version(registry, "1")
         source = client.get_model_version_download_uri(NAME, "1")
         model = source.split("/")[-2]  # …/models/ID/artifacts
         tags = {DIGEST: text_digest([str(bits)]), BITS: str(bits)}
-        if name not in names_in(open_store(root)):
+        if name not in names_in(registry):
             client.create_registered_model(name)
         made = client.create_model_version(name, source, first.run_id, tags=tags, model_id=model)
         return str(made.version)

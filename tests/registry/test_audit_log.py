@@ -15,9 +15,10 @@ from minigpt.registry.promotion.audit_event import digest_of, joined, pieces
 from minigpt.registry.promotion.gate import Condition
 from minigpt.registry.promotion.history import champions, log_of
 from minigpt.registry.refs import find_version
+from minigpt.registry.registry import Registry
 from minigpt.tracking import store as stores
 from minigpt.tracking.relocate import relocate
-from minigpt.tracking.store import local_path, open_store
+from minigpt.tracking.store import local_path
 from tests.registry.logs import whole_log
 
 NAME = "minigpt-test"
@@ -25,88 +26,92 @@ LONG = "She wrote “no”, twice.\n" * 1000  # four parameters
 
 
 @pytest.fixture
-def store(changed):
+def registry(changed):
     """A store whose log holds three events."""
-    store, version = open_store(changed.root), find_version(changed.root, "1", NAME)
-    with only_changer(store, NAME):
-        log.append(store, NAME, "refused", version=version, conditions=[Condition("a", "2", False)])
-        log.append(store, NAME, "promoted", version=version, forced=True, reason=LONG)
-        log.append(store, NAME, "taken down", version=version, before="1", reason="asked")
-    return store
+    registry, version = changed.registry, find_version(changed.registry, "1")
+    with only_changer(registry, NAME):
+        log.append(
+            registry, NAME, "refused", version=version, conditions=[Condition("a", "2", False)]
+        )
+        log.append(registry, NAME, "promoted", version=version, forced=True, reason=LONG)
+        log.append(registry, NAME, "taken down", version=version, before="1", reason="asked")
+    return registry
 
 
-def change(store, statement, *values):
+def change(registry, statement, *values):
     """What MLflow does not do, and whoever has the file can."""
     with (
-        contextlib.closing(sqlite3.connect(stores.database_of(store.uri))) as connection,
+        contextlib.closing(sqlite3.connect(stores.database_of(registry.store.uri))) as connection,
         connection,
     ):
         assert connection.execute(statement, values).rowcount == 1
 
 
-def forget(store, event):
+def forget(registry, event):
     """As `mlflow gc` does."""
     with (
-        contextlib.closing(sqlite3.connect(stores.database_of(store.uri))) as connection,
+        contextlib.closing(sqlite3.connect(stores.database_of(registry.store.uri))) as connection,
         connection,
     ):
         for table in ("params", "tags", "runs"):
             connection.execute(f"delete from {table} where run_uuid = ?", [event.run_id])
 
 
-def problems(store):
-    found = "; ".join(log.read_all(store, NAME)[1])
+def problems(registry):
+    found = "; ".join(log.read_all(registry, NAME)[1])
     assert found
     assert "\n" not in found
     return found
 
 
-def test_events_are_read_back_whole_and_in_order(store):
-    first, second, third = whole_log(store, NAME)
+def test_events_are_read_back_whole_and_in_order(registry):
+    first, second, third = whole_log(registry)
     assert (first.kind, first.conditions) == ("refused", (Condition("a", "2", False),))
     assert (second.kind, second.forced, second.reason) == ("promoted", True, LONG)
     assert (third.number, third.before, third.previous) == (3, "1", second.digest)
-    assert whole_log(store, "another") == []
+    assert whole_log(registry, "another") == []
 
 
-def test_a_changed_event_is_named(store):
-    event = whole_log(store, NAME)[1]
+def test_a_changed_event_is_named(registry):
+    event = whole_log(registry)[1]
     change(
-        store,
+        registry,
         "update params set value = 'mallory' where run_uuid = ? and key = 'by'",
         event.run_id,
     )
-    assert f"event 2 was changed (run {event.run_id})" in problems(store)
+    assert f"event 2 was changed (run {event.run_id})" in problems(registry)
 
 
-def test_an_event_rewritten_with_its_digest_breaks_the_chain_behind_it(store):
-    event = whole_log(store, NAME)[1]
-    params = store.client.get_run(event.run_id).data.params | {"by": "mallory"}
+def test_an_event_rewritten_with_its_digest_breaks_the_chain_behind_it(registry):
+    event = whole_log(registry)[1]
+    params = registry.store.client.get_run(event.run_id).data.params | {"by": "mallory"}
     for key, value in (("by", "mallory"), ("digest", digest_of(joined(params)))):
         change(
-            store,
+            registry,
             "update params set value = ? where run_uuid = ? and key = ?",
             value,
             event.run_id,
             key,
         )
-    assert "event 3 does not follow event 2" in problems(store)
+    assert "event 3 does not follow event 2" in problems(registry)
 
 
-def test_an_addition_to_an_event_is_a_change(store):
-    event = whole_log(store, NAME)[2]
+def test_an_addition_to_an_event_is_a_change(registry):
+    event = whole_log(registry)[2]
     with pytest.raises(Exception, match="not allowed"):
-        store.client.log_param(event.run_id, "reason", "another")
-    store.client.log_param(event.run_id, "reason.2", " and agreed")
-    assert "event 3 was changed" in problems(store)
+        registry.store.client.log_param(event.run_id, "reason", "another")
+    registry.store.client.log_param(event.run_id, "reason.2", " and agreed")
+    assert "event 3 was changed" in problems(registry)
 
 
-def test_an_event_deleted_in_mlflow_is_named_with_the_way_to_restore_it(store):
-    event = whole_log(store, NAME)[0]
-    store.client.delete_run(event.run_id)
-    assert f"event 1 was deleted (mlflow runs restore --run-id {event.run_id})" in problems(store)
-    store.client.restore_run(event.run_id)
-    assert len(whole_log(store, NAME)) == 3
+def test_an_event_deleted_in_mlflow_is_named_with_the_way_to_restore_it(registry):
+    event = whole_log(registry)[0]
+    registry.store.client.delete_run(event.run_id)
+    assert f"event 1 was deleted (mlflow runs restore --run-id {event.run_id})" in problems(
+        registry
+    )
+    registry.store.client.restore_run(event.run_id)
+    assert len(whole_log(registry)) == 3
 
 
 @pytest.mark.parametrize(
@@ -118,64 +123,64 @@ def test_an_event_deleted_in_mlflow_is_named_with_the_way_to_restore_it(store):
         ([1, 2, 3], "it is gone"),
     ],
 )
-def test_a_missing_event_is_named(store, gone, said):
-    events = whole_log(store, NAME)
+def test_a_missing_event_is_named(registry, gone, said):
+    events = whole_log(registry)
     for number in gone:
-        forget(store, events[number - 1])
-    assert said in problems(store)
+        forget(registry, events[number - 1])
+    assert said in problems(registry)
 
 
-def test_a_broken_log_goes_on_and_stays_broken(store, changed):
-    forget(store, whole_log(store, NAME)[1])
-    with only_changer(store, NAME):
-        version = find_version(changed.root, "1", NAME)
-        assert log.append(store, NAME, "promoted", version=version).number == 4
-    assert "event 2 is missing" in problems(store)
+def test_a_broken_log_goes_on_and_stays_broken(registry, changed):
+    forget(registry, whole_log(registry)[1])
+    with only_changer(registry, NAME):
+        version = find_version(changed.registry, "1")
+        assert log.append(registry, NAME, "promoted", version=version).number == 4
+    assert "event 2 is missing" in problems(registry)
 
 
-def test_an_append_that_was_cut_off_is_no_event(store, changed):
-    version = find_version(changed.root, "1", NAME)
-    [experiment] = [store.client.get_experiment_by_name(log.LOG)]
-    store.client.create_run(experiment.experiment_id)  # killed before its parameters
-    assert len(whole_log(store, NAME)) == 3
-    with only_changer(store, NAME):
-        log.append(store, NAME, "promoted", version=version)
-        event = whole_log(store, NAME)[-1]
+def test_an_append_that_was_cut_off_is_no_event(registry, changed):
+    version = find_version(changed.registry, "1")
+    [experiment] = [registry.store.client.get_experiment_by_name(log.LOG)]
+    registry.store.client.create_run(experiment.experiment_id)  # killed before its parameters
+    assert len(whole_log(registry)) == 3
+    with only_changer(registry, NAME):
+        log.append(registry, NAME, "promoted", version=version)
+        event = whole_log(registry)[-1]
         # Killed before the registered model named the newest:
-        store.client.set_registered_model_tag(NAME, log.HEAD, event.previous)
-        assert len(whole_log(store, NAME)) == 4
-        log.append(store, NAME, "promoted", version=version)
-    assert len(whole_log(store, NAME)) == 5
+        registry.store.client.set_registered_model_tag(NAME, log.HEAD, event.previous)
+        assert len(whole_log(registry)) == 4
+        log.append(registry, NAME, "promoted", version=version)
+    assert len(whole_log(registry)) == 5
 
 
-def test_the_log_moves_with_its_checkout(store, changed, tmp_path):
-    before = whole_log(store, NAME)
+def test_the_log_moves_with_its_checkout(registry, changed, tmp_path):
+    before = whole_log(registry)
     moved = tmp_path / "moved"
     shutil.move(changed.root, moved)
     with pytest.raises(RegistryError, match="minigpt registry relocate"):
-        log_of(moved, NAME)
+        log_of(Registry(moved, NAME))
     relocate(moved)
-    client = open_store(moved).client
-    assert list(log_of(moved, NAME).events) == before
+    client = Registry(moved, NAME).store.client
+    assert list(log_of(Registry(moved, NAME)).events) == before
     places = [e.artifact_location for e in client.search_experiments() if e.name != "Default"]
     places += [client.get_run(event.run_id).info.artifact_uri for event in before]
     assert len(places) == 5
     assert all(local_path(place).is_relative_to(moved / "mlruns") for place in places)
 
 
-def test_a_log_whose_experiment_was_deleted_says_how_to_restore_it(store, changed):
-    experiment = store.client.get_experiment_by_name(log.LOG)
-    store.client.delete_experiment(experiment.experiment_id)
-    version = find_version(changed.root, "1", NAME)
+def test_a_log_whose_experiment_was_deleted_says_how_to_restore_it(registry, changed):
+    experiment = registry.store.client.get_experiment_by_name(log.LOG)
+    registry.store.client.delete_experiment(experiment.experiment_id)
+    version = find_version(changed.registry, "1")
     with (
         pytest.raises(RegistryError, match="mlflow experiments restore"),
-        only_changer(store, NAME),
+        only_changer(registry, NAME),
     ):
-        log.append(store, NAME, "promoted", version=version)
+        log.append(registry, NAME, "promoted", version=version)
 
 
 def test_a_folder_without_a_store_has_an_empty_log(checkout):
-    assert log_of(checkout.root, NAME).events == ()
+    assert log_of(checkout.registry).events == ()
     assert champions([]) == []
 
 

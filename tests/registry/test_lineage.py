@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import pytest
 from typer.testing import CliRunner
@@ -23,10 +24,11 @@ from minigpt.registry.overview import overview, runs_at
 from minigpt.registry.promotion.audit_log import append
 from minigpt.registry.refs import find_version
 from minigpt.registry.register import register
+from minigpt.registry.registry import Registry
 from minigpt.registry.versions import BITS, TAKEN_DOWN, VERIFIED, list_versions
 from minigpt.tracking.relocate import relocate
-from minigpt.tracking.store import Store, local_path, open_store
-from tests.registry.conftest import NAME, PARAMS, Checkout
+from minigpt.tracking.store import Store, local_path
+from tests.registry.conftest import NAME, Checkout
 from tests.registry.story import LETTERS, MACHINE, ran, tell
 
 RUNNER = CliRunner()
@@ -37,19 +39,22 @@ class Story:
     """Version 1 has no letters; 2 learned from three and held one out; 3 no longer has one."""
 
     checkout: Checkout
-    store: Store
     runs: dict[str, str]
 
     @property
     def root(self):
         return self.checkout.root
 
+    @property
+    def registry(self):
+        return self.checkout.registry
+
     def record(self, number):
-        return read_record(self.store, find_version(self.root, str(number), NAME))
+        return read_record(self.registry, find_version(self.registry, str(number)))
 
     def artifacts(self, number):
-        run_id = find_version(self.root, str(number), NAME).run_id
-        return local_path(self.store.client.get_run(run_id).info.artifact_uri)
+        run_id = find_version(self.registry, str(number)).run_id
+        return local_path(self.registry.store.client.get_run(run_id).info.artifact_uri)
 
 
 @pytest.fixture(scope="module")
@@ -62,16 +67,16 @@ def story(registered, tmp_path_factory):
         # DVC did not write its dvc.lock: nothing was built from the code that it names.
         patch.setattr("minigpt.registry.register.refuse_other_inputs", lambda root: None)
         relocate(root)
-        checkout, store = Checkout(root), open_store(root)
+        checkout = Checkout(root)
         tell(root)
         runs = ran(root, "download", "pretrain")
-        register(root, PARAMS)
+        register(checkout.registry)
         tell(root, leave_out="1862-09.txt")
         runs |= {f"again {stage}": run for stage, run in ran(root, "download").items()}
         checkout.git("add", "-A")
         checkout.git("commit", "-q", "-m", "one letter less")
-        register(root, PARAMS)
-    return Story(checkout, store, runs)
+        register(checkout.registry)
+    return Story(checkout, runs)
 
 
 @pytest.fixture
@@ -80,7 +85,7 @@ def own(story, tmp_path):
     root = tmp_path / "copy"
     shutil.copytree(story.root, root)
     relocate(root)
-    return Story(Checkout(root), open_store(root), story.runs)
+    return Story(Checkout(root), story.runs)
 
 
 def test_a_version_keeps_where_it_comes_from(story):
@@ -88,7 +93,7 @@ def test_a_version_keeps_where_it_comes_from(story):
     assert json.loads((story.artifacts(2) / RECORD).read_text()) == record.model_dump(mode="json")
     assert record.machine == MACHINE
     assert (record.name, record.dirty) == (NAME, True)
-    assert record.digest == find_version(story.root, "2", NAME).digest
+    assert record.digest == find_version(story.registry, "2").digest
     letters, plays = record.sources
     assert (plays.kind, plays.place, plays.licence, plays.role, plays.lang) == (
         "package", "plays 0.6", "public domain", "pretrain", "en",
@@ -137,12 +142,12 @@ def test_a_record_that_cannot_be_read_is_put_together_anew(own):
 
 
 def test_of_a_version_whose_files_are_gone_only_its_tags_are_known(own):
-    version = find_version(own.root, "3", NAME)
+    version = find_version(own.registry, "3")
     shutil.rmtree(own.artifacts(3))
     record = own.record(3)
     assert (record.digest, record.commit) == (version.digest, version.commit)
     assert (record.sources, record.stages, record.machine) == ((), (), {})
-    found = trace(own.root, NAME, query_for(own.root, "data/local/letters/held.txt", own.root))
+    found = trace(own.registry, query_for(own.root, "data/local/letters/held.txt", own.root))
     assert ([v.version for v in found.held_out], [v.version for v in found.unknown]) == (
         ["2"],
         ["3"],
@@ -152,7 +157,7 @@ def test_of_a_version_whose_files_are_gone_only_its_tags_are_known(own):
 def test_a_new_store_gets_the_same_record_but_for_its_runs(story, tmp_path, monkeypatch):
     before = story.record(3)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{(tmp_path / 'mlflow.db').as_posix()}")
-    state, new = checkout_state(story.root), open_store(story.root)
+    state, new = checkout_state(story.root), story.registry
     no_run = {"run": None, "outcome": "restored", "version": None}
     expected = before.replace(stages=[stage.replace(**no_run) for stage in before.stages])
     documents = read_documents(story.root / "data/documents", FACTS)
@@ -162,7 +167,7 @@ def test_a_new_store_gets_the_same_record_but_for_its_runs(story, tmp_path, monk
 
 def seen(story, what):
     """(trained, held out, never) versions of what a person names."""
-    found = trace(story.root, NAME, query_for(story.root, str(what), story.root))
+    found = trace(story.registry, query_for(story.root, str(what), story.root))
     return tuple(
         "".join(v.version for v in vs) for vs in (found.trained, found.held_out, found.never)
     )
@@ -172,7 +177,7 @@ def test_a_text_is_found_however_it_is_given(story, tmp_path):
     letter = tmp_path / "anything.txt"  # its name does not matter, nor do its line ends
     letter.write_text("The harvest is in.\n")
     assert seen(story, letter) == ("2", "", "13")
-    [found] = trace(story.root, NAME, by_digest(file_digest(letter)[:8])).holdings
+    [found] = trace(story.registry, by_digest(file_digest(letter)[:8])).holdings
     assert (found.doc_id, found.split) == ("letters/1862-09.txt", "train")
     assert seen(story, found.sha256) == seen(story, found.sha256[:8].upper()) == ("2", "", "13")
     # Of a package: cleaned as its source cleans it.
@@ -190,7 +195,7 @@ def test_a_held_out_text_is_told_from_one_that_was_learned(story):
 def test_a_record_of_a_jsonl_is_found_by_itself(story, tmp_path):
     (tmp_path / "one.jsonl").write_text('{"text": "another note", "work": "of another name"}\n')
     [first, second] = trace(
-        story.root, NAME, query_for(story.root, str(tmp_path / "one.jsonl"))
+        story.registry, query_for(story.root, str(tmp_path / "one.jsonl"))
     ).holdings
     assert (first.doc_id, second.version.version) == ("letters/notes.jsonl#2", "3")
 
@@ -215,17 +220,17 @@ def test_the_parts_of_a_text_that_was_cut_are_found(own):
 
 def test_a_file_that_is_gone_or_was_changed_is_known_by_its_path(own):
     gone = query_for(own.root, "data/local/letters/1862-09.txt", own.root)
-    found = trace(own.root, NAME, gone)
+    found = trace(own.registry, gone)
     assert (found.trained, [h.version.version for h in found.namesakes]) == ((), ["2"])
     assert (found.gone, found.never) == (True, ())  # it may be the very text that version 2 had
     (own.root / "data/local/letters/notes.jsonl").write_text('{"text": "rewritten"}\n')
-    found = trace(own.root, NAME, query_for(own.root, "data/local/letters/notes.jsonl", own.root))
+    found = trace(own.registry, query_for(own.root, "data/local/letters/notes.jsonl", own.root))
     assert (found.trained, {h.doc_id for h in found.namesakes}) == (
         (), {"letters/notes.jsonl#1", "letters/notes.jsonl#2"},
     )  # fmt: skip
     assert (found.gone, [v.version for v in found.never]) == (False, ["1", "2", "3"])
     shutil.rmtree(own.root / "data/local/letters")
-    found = trace(own.root, NAME, query_for(own.root, "data/local/letters", own.root))
+    found = trace(own.registry, query_for(own.root, "data/local/letters", own.root))
     assert {h.version.version for h in found.namesakes} == {"2", "3"}
 
 
@@ -236,8 +241,8 @@ def test_what_is_neither_a_file_nor_a_digest_is_refused(story, what):
 
 
 def test_a_store_that_is_not_there_is_answered(checkout):
-    assert trace_everywhere(checkout.root, NAME, query_for(checkout.root, "0" * 64)) == {
-        NAME: trace(checkout.root, NAME, query_for(checkout.root, "0" * 64))
+    assert trace_everywhere(checkout.registry, query_for(checkout.root, "0" * 64)) == {
+        NAME: trace(checkout.registry, query_for(checkout.root, "0" * 64))
     }
     assert not (checkout.root / "mlflow.db").exists()
 
@@ -253,10 +258,10 @@ def invoke(story, monkeypatch, *arguments):
 
 def test_the_command_tells_a_version_on_one_screen(own, monkeypatch):
     at = json.dumps({"at": "2026-11-24T21:04:00+00:00", "verdict": "identical"})
-    own.store.client.set_model_version_tag(NAME, "3", VERIFIED, at)
+    own.registry.store.client.set_model_version_tag(NAME, "3", VERIFIED, at)
     done = invoke(own, monkeypatch, "3", "--stages")
     screen, table, archives = done.stdout.split("\n\n")
-    version = find_version(own.root, "3", NAME)
+    version = find_version(own.registry, "3")
     lines = screen.splitlines()
     assert lines[0] == f"{NAME} version 3 · challenger · sha256 {version.digest[:12]}…"
     assert lines[1].startswith(f"  code      commit {version.commit[:12]} (clean) · params.yaml ")
@@ -301,8 +306,10 @@ def test_the_command_tells_by_what_the_tree_differed_from_the_commit(own, monkey
 
 
 def test_a_run_on_a_server_is_given_as_a_link(own, monkeypatch):
-    found = overview(own.root, "3", NAME)
-    at = runs_at(Store("http://me:secret@host:5000/", own.store.client, "7"))
+    found = overview(own.registry, "3")
+    at = runs_at(
+        SimpleNamespace(store=Store("http://me:secret@host:5000/", own.registry.store.client, "7"))
+    )
     assert at == "http://host:5000/#/experiments/7/runs/"
     places = run_places(replace(found, runs_at=at))
     assert places["pretrain"] == f"{at}{own.runs['pretrain']}"
@@ -310,15 +317,15 @@ def test_a_run_on_a_server_is_given_as_a_link(own, monkeypatch):
 
 
 def test_of_another_model_the_next_commands_name_it(own, monkeypatch):
-    monkeypatch.setattr("minigpt.cli.lineage.model_name", lambda: "minigpt")
+    monkeypatch.setattr("minigpt.cli.shared.model_name", lambda: "minigpt")
     said = invoke(own, monkeypatch, f"models:/{NAME}/3").stderr
     assert f"minigpt verify models:/{NAME}/3 · minigpt lineage models:/{NAME}/3 --stages" in said
 
 
 def test_the_command_tells_who_was_beaten_and_what_should_not_have_been_learned(own, monkeypatch):
-    client = own.store.client
+    client = own.registry.store.client
     client.set_model_version_tag(NAME, "2", BITS, "1.86")
-    append(own.store, NAME, "promoted", version=find_version(own.root, "3", NAME), before="2")
+    append(own.registry, NAME, "promoted", version=find_version(own.registry, "3"), before="2")
     client.set_registered_model_alias(NAME, "champion", "3")
     down = {"documents": ["f" * 64], "reason": "the sister asked", "at": "2026-11-25T01:00:00"}
     client.set_model_version_tag(NAME, "3", TAKEN_DOWN, json.dumps(down))
@@ -351,7 +358,7 @@ def test_of_a_file_that_is_gone_nobody_says_that_it_was_never_seen(own, tmp_path
     gone = "data/local/letters/1862-09.txt"
     (tmp_path / "it").write_bytes(LETTERS["1862-09.txt"].encode())
     file = file_digest(tmp_path / "it")
-    [holding] = trace(own.root, NAME, by_digest(file)).holdings
+    [holding] = trace(own.registry, by_digest(file)).holdings
     had = f"letters/1862-09.txt (train, sha256 {holding.sha256})"
     done = invoke(own, monkeypatch, "--data", gone)
     assert done.stdout == (
@@ -391,8 +398,8 @@ def test_lineage_holds_after_the_checkout_was_moved(own, tmp_path):
     before = own.record(3)
     shutil.move(own.root, tmp_path / "elsewhere")
     with pytest.raises(RegistryError, match="minigpt registry relocate"):
-        list_versions(tmp_path / "elsewhere", NAME)
+        list_versions(Registry(tmp_path / "elsewhere", NAME))
     relocate(tmp_path / "elsewhere")
-    moved = Story(Checkout(tmp_path / "elsewhere"), open_store(tmp_path / "elsewhere"), own.runs)
+    moved = Story(Checkout(tmp_path / "elsewhere"), own.runs)
     assert moved.record(3) == before
     assert seen(moved, "data/local/letters/held.txt") == ("", "23", "1")

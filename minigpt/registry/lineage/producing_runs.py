@@ -7,9 +7,9 @@ from typing import Any
 
 from minigpt.dvc_lock import LOCK, hashes, stages_of
 from minigpt.registry.artifacts import read_artifact
-from minigpt.registry.versions import Version, names_in, versions_in
+from minigpt.registry.registry import Registry
+from minigpt.registry.versions import Version, list_versions, names_in
 from minigpt.tracking.mlflow_tracker import newest_run
-from minigpt.tracking.store import Store
 
 PARENT = "mlflow.parentRunId"
 
@@ -27,10 +27,10 @@ class ProducingRuns:
     """Finds the makers of one version's outputs."""
 
     def __init__(
-        self, store: Store, parent: str | None = None, version: Version | None = None
+        self, registry: Registry, parent: str | None = None, version: Version | None = None
     ) -> None:
         """`parent` is the flow's run, while it registers; `version` the one that is registered."""
-        self._store, self._parent = store, parent
+        self._registry, self._parent = registry, parent
         self._until = version.created if version else datetime.now(UTC)
         self._versions: list[Version] | None = None
         self._locks: dict[str, dict[str, Any]] = {}
@@ -45,7 +45,7 @@ class ProducingRuns:
         """
         if output_digest is None:
             return None
-        run = newest_run(self._store, stage, output_digest, self._until)
+        run = newest_run(self._registry.store, stage, output_digest, self._until)
         if run is None:
             return None
         if self._parent is None or run.data.tags.get(PARENT) != self._parent:
@@ -58,11 +58,13 @@ class ProducingRuns:
     def _earlier(self, since: datetime) -> Iterator[Version]:
         """Versions of any name that were registered after a run began, oldest first."""
         if self._versions is None:
-            found = [v for name in names_in(self._store) for v in versions_in(self._store, name)]
+            found = [
+                v for name in names_in(self._registry) for v in list_versions(self._registry, name)
+            ]
             self._versions = sorted(found, key=lambda version: version.created)
         return (v for v in self._versions if since <= v.created < self._until)
 
     def _lock(self, version: Version) -> dict[str, Any]:
         if version.run_id not in self._locks:
-            self._locks[version.run_id] = stages_of(read_artifact(self._store, version, LOCK))
+            self._locks[version.run_id] = stages_of(read_artifact(self._registry, version, LOCK))
         return self._locks[version.run_id]

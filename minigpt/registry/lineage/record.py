@@ -8,7 +8,6 @@ from the same files, as far as the version still has them.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -22,8 +21,9 @@ from minigpt.registry.artifacts import json_object, read_artifact
 from minigpt.registry.checkout import CheckoutState
 from minigpt.registry.lineage.index import index_of
 from minigpt.registry.lineage.producing_runs import ProducingRuns
+from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
-from minigpt.tracking.store import Store, shown
+from minigpt.tracking.store import shown
 
 RECORD = "lineage.json"
 ARCHIVES = "data/archives/"
@@ -94,44 +94,43 @@ class Record(Config):
 
 
 def make_record(
-    root: Path,
-    store: Store,
-    name: str,
+    registry: Registry,
     identity: str,
     state: CheckoutState,
     documents: Iterable[Document],
     parent: str | None,
 ) -> Record:
-    """The record of what was built in `root`. `parent` is the run of the flow that registers it.
+    """The record of what was built here. `parent` is the run of the flow that registers it.
 
     Raises:
         RegistryError: the store cannot be read.
     """
 
     def read(path: str) -> bytes | None:
-        return (root / path).read_bytes() if (root / path).is_file() else None
+        file = registry.root / path
+        return file.read_bytes() if file.is_file() else None
 
     return _record(
         read,
         documents,
-        ProducingRuns(store, parent),
-        name=name,
+        ProducingRuns(registry, parent),
+        name=registry.name,
         digest=identity,
         commit=state.commit,
         dirty=bool(state.patch),
     )
 
 
-def read_record(store: Store, version: Version) -> Record:
+def read_record(registry: Registry, version: Version) -> Record:
     """The record of a version; put together anew where it holds none that can be read.
 
     Raises:
         RegistryError: the store cannot be read.
     """
-    return _kept(store, version) or _record(
-        lambda path: read_artifact(store, version, path),
-        index_of(store, version) or [],
-        ProducingRuns(store, version=version),
+    return _kept(registry, version) or _record(
+        lambda path: read_artifact(registry, version, path),
+        index_of(registry, version) or [],
+        ProducingRuns(registry, version=version),
         name=version.name,
         digest=version.digest,
         commit=version.commit,
@@ -139,21 +138,21 @@ def read_record(store: Store, version: Version) -> Record:
     )
 
 
-def read_sources(store: Store, version: Version) -> tuple[SourceRecord, ...]:
+def read_sources(registry: Registry, version: Version) -> tuple[SourceRecord, ...]:
     """The sources of a version, as in its record, without asking which run made what.
 
     Raises:
         RegistryError: the store cannot be read.
     """
-    if record := _kept(store, version):
+    if record := _kept(registry, version):
         return record.sources
-    documents = index_of(store, version) or []
-    return tuple(_sources(lambda path: read_artifact(store, version, path), documents))
+    documents = index_of(registry, version) or []
+    return tuple(_sources(lambda path: read_artifact(registry, version, path), documents))
 
 
-def _kept(store: Store, version: Version) -> Record | None:
+def _kept(registry: Registry, version: Version) -> Record | None:
     try:
-        return Record.model_validate_json(read_artifact(store, version, RECORD) or b"")
+        return Record.model_validate_json(read_artifact(registry, version, RECORD) or b"")
     except ValidationError:
         return None  # none, damaged or of a newer format: the files it was made of are still there
 

@@ -17,8 +17,8 @@ from minigpt.digest import file_digest, files_of
 from minigpt.errors import DataError, ParamsError
 from minigpt.registry.lineage.index import file_of, index_of
 from minigpt.registry.lineage.record import SourceRecord, read_sources
+from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version, list_versions, names_in
-from minigpt.tracking.store import Store, is_new, open_store
 
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
 HELD_OUT = ("val", "test")
@@ -93,45 +93,44 @@ class Trace:
         return _versions(h for h in self.holdings if h.split in HELD_OUT)
 
 
-def trace(root: Path, name: str, wanted: TextQuery) -> Trace:
-    """Look for a text in every version of `name`.
+def trace(registry: Registry, wanted: TextQuery, name: str | None = None) -> Trace:
+    """Look for a text in every version of `name`, else of the project's model.
 
     Raises:
         RegistryError: the store or the index of a version cannot be read.
     """
-    versions = list_versions(root, name)
-    store = open_store(root) if versions else None
     holdings, namesakes, never, unknown = [], [], [], []
-    for version in versions:
-        documents = index_of(store, version) if store else None
-        if store is None or documents is None:
+    for version in list_versions(registry, name):
+        documents = index_of(registry, version)
+        if documents is None:
             unknown.append(version)
             continue
-        found = [_holding(version, d) for d in _matching(store, version, documents, wanted)]
+        found = [_holding(version, d) for d in _matching(registry, version, documents, wanted)]
         if found:
             holdings += found
             continue
         if not wanted.gone:
             never.append(version)
         if wanted.path:
-            sources = read_sources(store, version)
+            sources = read_sources(registry, version)
             namesakes += [_holding(version, d) for d in _at(documents, sources, wanted.path)]
     return Trace(tuple(holdings), tuple(namesakes), tuple(never), tuple(unknown), wanted.gone)
 
 
-def trace_everywhere(root: Path, name: str, wanted: TextQuery) -> dict[str, Trace]:
-    """As `trace` of `name`, then of the other registered names that have it.
+def trace_everywhere(registry: Registry, wanted: TextQuery) -> dict[str, Trace]:
+    """As `trace` of the project's model, then of the other registered names that have it.
 
     Raises:
         RegistryError: the store or the index of a version cannot be read.
     """
-    found = {name: trace(root, name, wanted)}
-    others = [] if is_new(root) else names_in(open_store(root))
-    for other in (each for each in others if each != name):
-        elsewhere = trace(root, other, wanted)
+    traces = {registry.name: trace(registry, wanted)}
+    for name in names_in(registry):
+        if name == registry.name:
+            continue
+        elsewhere = trace(registry, wanted, name)
         if elsewhere.holdings or elsewhere.namesakes:
-            found[other] = elsewhere
-    return found
+            traces[name] = elsewhere
+    return traces
 
 
 def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
@@ -202,9 +201,9 @@ def _digests(path: Path) -> Iterator[str]:
 
 
 def _matching(
-    store: Store, version: Version, documents: Iterable[Document], wanted: TextQuery
+    registry: Registry, version: Version, documents: Iterable[Document], wanted: TextQuery
 ) -> Iterator[Document]:
-    sources = read_sources(store, version) if wanted.digests else ()
+    sources = read_sources(registry, version) if wanted.digests else ()
     whole = {s.name for s in sources if any(map(wanted.has, s.archives.values()))}
     return (
         d for d in documents if d.source in whole or wanted.has(d.sha256) or wanted.has(file_of(d))

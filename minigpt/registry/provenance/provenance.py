@@ -35,9 +35,10 @@ from minigpt.registry.provenance.keys import (
     signing_key,
 )
 from minigpt.registry.refs import find_version
+from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
 from minigpt.release.manifest import Manifest, load_files
-from minigpt.tracking.store import Store, open_store, shown
+from minigpt.tracking.store import shown
 
 ENVELOPE = "release/provenance.dsse.json"
 SLSA = "https://slsa.dev/provenance/v1"
@@ -132,7 +133,7 @@ def uri_of(kind: str, place: str) -> dict[str, str]:
     return {"uri": place} if "://" in place and kind != "local" else {}
 
 
-def check(root: Path, store: Store, version: Version, key: Path | None = None) -> list[str]:
+def check(registry: Registry, version: Version, key: Path | None = None) -> list[str]:
     """What does not hold, a line each; nothing: the signature is `key`'s and every file is as told.
 
     Without `key`, the user's own public key is expected.
@@ -143,7 +144,7 @@ def check(root: Path, store: Store, version: Version, key: Path | None = None) -
     """
     expected = public_key(key)
     try:
-        envelope, said = read_envelope(store, version)
+        envelope, said = read_envelope(registry, version)
     except RegistryError as error:
         return [str(error)]
     problems = []
@@ -167,17 +168,17 @@ def check(root: Path, store: Store, version: Version, key: Path | None = None) -
             else f"{ENVELOPE}: signed by key {', '.join(made_by)}, expected was {ours}; the "
             "signer's public key goes into --key FILE.pub"
         )
-    return problems + differences(root, store, version, said)
+    return problems + differences(registry, version, said)
 
 
-def differences(root: Path, store: Store, version: Version, said: dict[str, Any]) -> list[str]:
+def differences(registry: Registry, version: Version, said: dict[str, Any]) -> list[str]:
     """Every file of the version that is not what its statement says, a line each."""
     try:
         stated = stated_files(said)
     except (KeyError, TypeError):
         return [f"{ENVELOPE}: its statement is not of the form that minigpt writes"]
     problems = []
-    with version_files(root, store, version) as held:
+    with version_files(registry, version) as held:
         for name, expected in stated.items():
             path = held.path(name)
             if path is None:
@@ -211,13 +212,13 @@ def materials(said: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def signer(store: Store, version: Version) -> str | None:
+def signer(registry: Registry, version: Version) -> str | None:
     """Who signed the statement of a version, for people; None if nobody did.
 
     `your key` when the user's own key made a signature that holds; else the key's id.
     """
     try:
-        envelope, _ = read_envelope(store, version)
+        envelope, _ = read_envelope(registry, version)
     except MiniGPTError:
         return None
     if not envelope["signatures"]:
@@ -231,7 +232,7 @@ def signer(store: Store, version: Version) -> str | None:
     return f"key {str(envelope['signatures'][0].get('keyid', '?'))[:12]}, not checked"
 
 
-def sign(root: Path, ref: str, name: str) -> str:
+def sign(registry: Registry, ref: str) -> str:
     """Add the user's signature to the statement of a version; returns the key's id.
 
     Raises:
@@ -240,24 +241,23 @@ def sign(root: Path, ref: str, name: str) -> str:
     key = signing_key()
     if key is None:
         raise no_key(key_path())
-    version = find_version(root, ref, name)
-    store = open_store(root)
-    envelope, said = read_envelope(store, version)
-    if problems := differences(root, store, version, said):
+    version = find_version(registry, ref)
+    envelope, said = read_envelope(registry, version)
+    if problems := differences(registry, version, said):
         raise RegistryError(
             f"{version.name} {version.version} was not signed: {'; '.join(problems[:3])}"
         )
-    write_artifact(store, version, ENVELOPE, to_json(dsse.sign(envelope, key)).encode())
+    write_artifact(registry, version, ENVELOPE, to_json(dsse.sign(envelope, key)).encode())
     return key_id(key.public_key())
 
 
-def read_envelope(store: Store, version: Version) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_envelope(registry: Registry, version: Version) -> tuple[dict[str, Any], dict[str, Any]]:
     """The envelope of a version and the statement in it.
 
     Raises:
         RegistryError: the version has none, or it is no envelope.
     """
-    data = read_artifact(store, version, ENVELOPE)
+    data = read_artifact(registry, version, ENVELOPE)
     if data is None:
         raise RegistryError(
             f"{version.name} {version.version} has no {ENVELOPE}: it was registered by an older "

@@ -20,10 +20,10 @@ from minigpt.registry.lineage.trace import (
     texts_of,
     trace,
 )
+from minigpt.registry.registry import Registry
 from minigpt.registry.takedown.exclude import excluded
 from minigpt.registry.takedown.near_duplicates import NearDuplicate, near_duplicates
 from minigpt.registry.versions import Version, names_in
-from minigpt.tracking.store import is_new, open_store
 
 RAW = Path("data/raw")
 
@@ -67,7 +67,7 @@ class Takedown:
 
 
 def plan(
-    root: Path, name: str, what: str, validation: Validation, include_near: bool = False
+    registry: Registry, what: str, validation: Validation, include_near: bool = False
 ) -> Takedown:
     """What taking out `what` (a file, a folder or a digest) concerns; changes nothing.
 
@@ -77,10 +77,11 @@ def plan(
         DataError: the file cannot be read.
         RegistryError: the store cannot be read.
     """
+    root = registry.root
     wanted = query_for(root, what)
     raw = read_documents(root / RAW) if (root / RAW / DOCUMENTS).is_file() else []
     found = _in_raw(root, raw, wanted)
-    traces = {each: trace(root, each, wanted) for each in _names(root, name)}
+    traces = {name: trace(registry, wanted, name) for name in _names(registry)}
     holdings = [h for each in traces.values() for h in each.holdings]
     _refuse_gone(what, wanted, traces.values())
     _refuse_ambiguous(what, wanted, found, holdings)
@@ -93,7 +94,7 @@ def plan(
     if include_near:
         known |= {each.document.sha256: each.document for each in near}
         repeated = TextQuery(frozenset(each.document.sha256 for each in near))
-        more = {each: trace(root, each, repeated) for each in traces} if near else {}
+        more = {name: trace(registry, repeated, name) for name in traces} if near else {}
         holdings += [h for each in more.values() for h in each.holdings]
         wanted = replace(wanted, digests=wanted.digests | repeated.digests)
     missing = _missing(root, known.values(), wanted)
@@ -113,30 +114,29 @@ def plan(
     )
 
 
-def plan_again(root: Path, name: str, takedown: Takedown) -> Takedown:
+def plan_again(registry: Registry, takedown: Takedown) -> Takedown:
     """The same with the versions that the store holds now.
 
     Raises:
         RegistryError: the store cannot be read.
     """
-    traces = [trace(root, each, takedown.wanted) for each in _names(root, name)]
+    traces = [trace(registry, takedown.wanted, name) for name in _names(registry)]
     holdings = [h for each in traces for h in each.holdings]
     known = {d.sha256: d for d in [*(_unread(h, {}) for h in holdings), *takedown.documents]}
     return replace(
         takedown,
         documents=tuple(sorted(known.values(), key=lambda d: d.doc_id)),
-        exclude=_missing(root, known.values(), takedown.wanted),
+        exclude=_missing(registry.root, known.values(), takedown.wanted),
         trained=_by_version(h for h in holdings if h.split not in HELD_OUT),
         held_out=_held_out(holdings),
         unknown=tuple(v for each in traces for v in each.unknown),
     )
 
 
-def _names(root: Path, name: str) -> list[str]:
+def _names(registry: Registry) -> list[str]:
     """This project's registered name, and every other that the store holds."""
-    if is_new(root):
-        return [name]
-    return [name, *(each for each in names_in(open_store(root)) if each != name)]
+    own = registry.name
+    return [own, *(name for name in names_in(registry) if name != own)]
 
 
 def _in_raw(root: Path, raw: Iterable[Document], wanted: TextQuery) -> list[Document]:

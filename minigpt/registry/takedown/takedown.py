@@ -11,21 +11,21 @@ from pathlib import Path
 
 from minigpt.errors import StageError
 from minigpt.process import tied, workspace_lock
+from minigpt.registry.registry import Registry
 from minigpt.registry.takedown.exclude import exclude
 from minigpt.registry.takedown.plan import Takedown, plan_again
 from minigpt.registry.takedown.revoke import revoke
 from minigpt.registry.takedown.statement import Statement, state
 from minigpt.registry.versions import Version, champion_of, list_versions
 from minigpt.release.manifest import manifest_digest
-from minigpt.tracking.store import Store, is_new, open_store, refuse_unwritable
+from minigpt.tracking.store import refuse_unwritable
 
 MANIFEST = Path("release/manifest.json")
 FLOW = "pipelines.release"
 
 
 def carry_out(
-    root: Path,
-    name: str,
+    registry: Registry,
     takedown: Takedown,
     reason: str,
     wait: bool = False,
@@ -41,17 +41,16 @@ def carry_out(
         RegistryError: the store cannot be written.
         BusyError: another process works in this checkout, and `wait` is False.
     """
+    root, name = registry.root, registry.name
     with workspace_lock(root, wait=wait):
-        store = None if is_new(root) else open_store(root)
-        if store is not None:
-            refuse_unwritable(store)
-            takedown = plan_again(root, name, takedown)
-        exclude(root, takedown.exclude)
         before = None
-        if store is not None:
-            before = _before(store, name, takedown)
-            for version, holdings in takedown.trained:
-                revoke(store, version, holdings, reason, takedown.files)
+        if not registry.is_new:
+            refuse_unwritable(registry.store)
+            takedown = plan_again(registry, takedown)
+            before = _before(registry, takedown)
+        exclude(root, takedown.exclude)
+        for version, holdings in takedown.trained:
+            revoke(registry, version, holdings, reason, takedown.files)
         code = (build or release)(root, wait)
         if code:
             raise StageError(
@@ -60,8 +59,8 @@ def carry_out(
                 "no version has it replaced. Mend that, then run the same command"
             )
         identity = manifest_digest(root / MANIFEST)
-        new = next(v for v in list_versions(root, name) if v.digest == identity)
-        return state(root, open_store(root), new, before, takedown, reason)
+        new = next(v for v in list_versions(registry) if v.digest == identity)
+        return state(registry, new, before, takedown, reason)
 
 
 def release(root: Path, wait: bool = False) -> int:
@@ -71,9 +70,9 @@ def release(root: Path, wait: bool = False) -> int:
         return process.wait()
 
 
-def _before(store: Store, name: str, takedown: Takedown) -> Version | None:
+def _before(registry: Registry, takedown: Takedown) -> Version | None:
     """The version to hold the new one against: champion if it learned from it, else the newest."""
-    found = [version for version, _ in takedown.trained if version.name == name]
-    champion = champion_of(store, name)
+    found = [version for version, _ in takedown.trained if version.name == registry.name]
+    champion = champion_of(registry)
     best = next((v for v in found if champion and v.version == champion.version), None)
     return best or (found[-1] if found else None)

@@ -23,6 +23,7 @@ from minigpt.machine import Machine
 from minigpt.registry.artifacts import VersionFiles, version_files
 from minigpt.registry.lineage.record import read_record
 from minigpt.registry.refs import find_version, shortest_ref
+from minigpt.registry.registry import Registry
 from minigpt.registry.verification.compare_files import compare, trained_on
 from minigpt.registry.verification.integrity import (
     check_cache,
@@ -42,22 +43,22 @@ from minigpt.registry.verification.rebuild import (
 from minigpt.registry.verification.reference_files import ReferenceFiles, cache_folder
 from minigpt.registry.verification.verdict import Report
 from minigpt.registry.versions import VERIFIED, Version
-from minigpt.tracking.store import Store, clear_errors, open_store
+from minigpt.tracking.store import clear_errors
 
 LOCKS = ("requirements/base.txt", "requirements/torch-cpu.txt")
 PIN = re.compile(r"(?m)^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([^\s;\\]+)")
 Tell = Callable[[str], None]
 
 
-def verify_from_cache(root: Path, ref: str, name: str) -> Report:
+def verify_from_cache(registry: Registry, ref: str) -> Report:
     """Hash again what the registry and DVC's cache hold of a version.
 
     Raises:
         RegistryError: there is no such version, or its list of files is gone or was changed.
     """
     started = time.monotonic()
-    version = find_version(root, ref, name)
-    with version_files(root, open_store(root), version) as held:
+    version, root = find_version(registry, ref), registry.root
+    with version_files(registry, version) as held:
         refuse_other_list(held)
         cache = cache_folder(root)
         originals = ReferenceFiles(held, root, cache)
@@ -65,7 +66,7 @@ def verify_from_cache(root: Path, ref: str, name: str) -> Report:
     return Report(
         version=version.version,
         name=version.name,
-        ref=shortest_ref(version.name, version.version, name),
+        ref=shortest_ref(version.name, version.version, registry.name),
         commit=version.commit,
         mode="from-cache",
         verdicts=verdicts,
@@ -73,7 +74,7 @@ def verify_from_cache(root: Path, ref: str, name: str) -> Report:
     )
 
 
-def verify(root: Path, ref: str, name: str, tell: Tell) -> Report:
+def verify(registry: Registry, ref: str, tell: Tell) -> Report:
     """Build a version again from its sources and compare every file; `tell` gets lines for people.
 
     Raises:
@@ -81,20 +82,20 @@ def verify(root: Path, ref: str, name: str, tell: Tell) -> Report:
             gone; or a stage failed.
     """
     started = time.monotonic()
-    version, store = find_version(root, ref, name), open_store(root)
-    with version_files(root, store, version) as held, clean_folder(root) as folder:
+    version, root = find_version(registry, ref), registry.root
+    with version_files(registry, version) as held, clean_folder(root) as folder:
         refuse_other_list(held)
         tree = check_out(root, held, folder)
         tell(
             f"checking out {version.commit[:7]}{' with its patch' if version.dirty else ''} · "
             f"rebuilding {len(read_graph(tree))} stages from their sources in a clean folder"
-            f"{expected_time(store, version)}"
+            f"{expected_time(registry, version)}"
         )
         cache, machines = cache_folder(root), machines_of(held)
         with own_environment(root, folder, tree, machines[-1] if machines else {}) as env:
-            ref = shortest_ref(version.name, version.version, name)
+            ref = shortest_ref(version.name, version.version, registry.name)
             report = _rebuilt(root, held, ref, folder, tree, cache, machines, env, tell)
-    report = _noted(store, version, replace(report, seconds=time.monotonic() - started))
+    report = _noted(registry, version, replace(report, seconds=time.monotonic() - started))
     for line in report.notes:
         tell(f"note: {line}")
     return report
@@ -174,15 +175,15 @@ def explained(error: RegistryError, sources: Mapping[str, str]) -> RegistryError
     )
 
 
-def expected_time(store: Store, version: Version) -> str:
+def expected_time(registry: Registry, version: Version) -> str:
     """How long the stages took when they ran, in words; nothing where the store does not know."""
-    stages = read_record(store, version).stages
+    stages = read_record(registry, version).stages
     runs = [stage.run for stage in stages if stage.run]
     if not runs or len(runs) < len(stages):
         return ""
     try:
-        with clear_errors(store.uri):
-            infos = [store.client.get_run(run).info for run in runs]
+        with clear_errors(registry.store.uri):
+            infos = [registry.store.client.get_run(run).info for run in runs]
     except RegistryError:  # the runs are in another store
         return ""
     seconds = sum((info.end_time or info.start_time) - info.start_time for info in infos) / 1000
@@ -248,16 +249,20 @@ def other_inputs(held: VersionFiles, tree: Path) -> list[str]:
     ]
 
 
-def _noted(store: Store, version: Version, report: Report) -> Report:
+def _noted(registry: Registry, version: Version, report: Report) -> Report:
     """Tag the version with the proof, or take an earlier one back."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
     try:
-        with clear_errors(store.uri):
+        with clear_errors(registry.store.uri):
             if report.holds:
                 value = json.dumps({"at": at, "verdict": report.verdict})
-                store.client.set_model_version_tag(version.name, version.version, VERIFIED, value)
+                registry.store.client.set_model_version_tag(
+                    version.name, version.version, VERIFIED, value
+                )
             elif version.verified is not None:
-                store.client.delete_model_version_tag(version.name, version.version, VERIFIED)
+                registry.store.client.delete_model_version_tag(
+                    version.name, version.version, VERIFIED
+                )
     except RegistryError as error:
         return replace(report, notes=[*report.notes, f"not noted: {error}"])
     return report
