@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from hashlib import sha256
 from types import SimpleNamespace
 
 import pytest
@@ -12,15 +11,13 @@ from typer.testing import CliRunner
 from minigpt.cli.main import app
 from minigpt.cli.takedown import unseen
 from minigpt.data.checks import drop
-from minigpt.data.config import Bounds, Validation
-from minigpt.data.document import Document, write_documents
-from minigpt.data.shards import ShardWriter
+from minigpt.data.config import Bounds
+from minigpt.data.document import write_documents
 from minigpt.data.splits import cut_document
 from minigpt.digest import file_digest
 from minigpt.errors import GateRefusedError, ParamsError, RegistryError, StageError
 from minigpt.registry.artifacts import find_artifact, read_artifact
 from minigpt.registry.lineage.index import INDEX, index_of
-from minigpt.registry.lineage.trace import Holding
 from minigpt.registry.promotion.promote import rollback
 from minigpt.registry.refs import find_version
 from minigpt.registry.register import register
@@ -29,77 +26,22 @@ from minigpt.registry.takedown import plan as planning
 from minigpt.registry.takedown import takedown
 from minigpt.registry.takedown.exclude import excluded
 from minigpt.registry.takedown.plan import plan
-from minigpt.registry.takedown.revoke import BEGIN, revoke, with_notice
+from minigpt.registry.takedown.revoke import BEGIN
 from minigpt.registry.takedown.takedown import carry_out
 from minigpt.registry.versions import CHAMPION, list_versions
-from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tracking.relocate import relocate
+from tests.registry.letters import (
+    BOUNDS,
+    LETTER,
+    LETTER_SHA,
+    NAME,
+    RAW,
+    build,
+    document,
+)
 from tests.registry.logs import whole_log
 
 RUNNER = CliRunner()
-NAME = "minigpt-test"
-BOUNDS = Validation(
-    pretrain_bytes=Bounds(min=0, max=10**6), finetune_bytes=Bounds(min=0, max=10**6)
-)
-
-LETTER = " ".join(f"of the {n} letters that he sent to his sister" for n in range(30)) + "\n"
-COPY = "printed in 1901 with a foreword\n" + LETTER
-HELD = " ".join(f"the speech number {n} that was held out" for n in range(30)) + "\n"
-
-
-def document(doc_id, text, role="finetune", split="train", origin="0" * 64):
-    source = doc_id.partition("/")[0]
-    return Document(
-        doc_id, text, source, role, doc_id, "en", "public domain", split,
-        sha256(text.encode()).hexdigest(), f"{origin}:{doc_id}",
-    )  # fmt: skip
-
-
-RAW = [
-    document(f"plays/{split}", f"a play of the {split} split\n", "pretrain", split)
-    for split in ("train", "val", "test")
-] + [
-    document("speeches/letter.txt", LETTER),
-    document("speeches/copy.txt", COPY),
-    document("speeches/other.txt", "another speech that stays in the training\n", origin="1" * 64),
-    document("speeches/val.txt", "a speech of the validation\n", split="val"),
-    document("speeches/test.txt", HELD, split="test"),
-    document("speeches/test2.txt", "a second speech that was held out\n", split="test"),
-]
-LETTER_SHA = RAW[3].sha256
-
-
-def build(checkout, tuned=1.7, champion=False):
-    """A function that does what the pipeline does where something was excluded."""
-
-    def run(root, _wait):
-        kept, _ = drop(RAW, replace_exclude(root))
-        write_documents(root / "data/documents/documents.parquet", kept)
-        tokenizer = Tokenizer.load(root / "models/tokenizer")
-        for role in ("pretrain", "finetune"):
-            folder = root / "data/tokens" / role
-            for file in folder.glob("*"):
-                file.unlink()
-            writer = ShardWriter(
-                folder, vocab_size=tokenizer.vocab_size, eot_id=tokenizer.eot_id,
-                tokenizer=tokenizer.digest, shard_tokens=10**6,
-            )  # fmt: skip
-            for each in (each for each in kept if each.role == role):
-                ids = tokenizer.encode_array(each.text)
-                writer.add(each.split, each.source, ids, each.n_bytes)
-            writer.close()
-        checkout.build(tuned=tuned)
-        version = register(Registry(root, NAME))
-        if champion:
-            client = Registry(root, NAME).store.client
-            client.set_registered_model_alias(version.name, CHAMPION, version.version)
-        return 0
-
-    return run
-
-
-def replace_exclude(root):
-    return BOUNDS.replace(exclude=excluded(root))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -133,7 +75,9 @@ def done(registered, tmp_path_factory):
         found = plan(checkout.registry, LETTER_SHA[:12], BOUNDS)
         assert (root / "params.yaml").read_text() == before
         stated = carry_out(checkout.registry, found, "she asked", build=build(checkout))
-    return SimpleNamespace(checkout=checkout, root=root, plan=found, stated=stated)
+    return SimpleNamespace(
+        checkout=checkout, root=root, registry=checkout.registry, plan=found, stated=stated
+    )
 
 
 def test_the_plan_names_versions_of_every_name_and_what_repeats_the_text(done):
@@ -394,26 +338,3 @@ def test_a_file_stays_out_where_its_text_is_cut_elsewhere(done, tmp_path, monkey
     # Asked for by a text alone, another text of that file stays.
     found = plan(done.registry, before[0].sha256, BOUNDS)
     assert (found.files, found.exclude) == (frozenset(), (before[0].sha256,))
-
-
-def test_a_mark_names_the_file_that_was_asked_for(changed):
-    registry, version = changed.registry, find_version(changed.registry, "1")
-    holdings = [Holding(version, "train", "letters/a", d * 64, f * 64) for d, f in ("ab", "cd")]
-    revoke(registry, version, holdings, "asked", files={"b" * 64})
-    noted = json.loads(find_version(changed.registry, "1").taken_down)
-    assert (noted["documents"], noted["files"]) == (["a" * 64, "c" * 64], ["b" * 64])
-
-
-def test_a_second_reason_is_kept_though_the_first_has_its_words(changed):
-    registry, version = changed.registry, find_version(changed.registry, "1")
-    for digest, reason in (("a" * 64, "they asked politely"), ("b" * 64, "asked")):
-        revoke(registry, version, [Holding(version, "train", "letters/one", digest)], reason)
-    noted = json.loads(find_version(changed.registry, "1").taken_down)
-    assert noted["reason"] == "they asked politely; asked"
-
-
-def test_a_second_notice_takes_the_place_of_the_first():
-    card = "---\nlicense: other\n---\n# Title\n"
-    once = with_notice(card, "> one")
-    assert once.startswith("---\nlicense: other\n---\n")
-    assert with_notice(once, "> two") == once.replace("> one", "> two")
