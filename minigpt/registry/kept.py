@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 
 from minigpt.files import write_bytes
 from minigpt.registry.versions import Version
-from minigpt.tracking.store import Store, clear_errors, local_path
+from minigpt.tracking.store import Store, clear_errors, local_path, mlflow_errors
 
 KEPT = ("models/", "exports/", "metrics/")
 """How the outputs begin that a version holds."""
@@ -33,11 +33,9 @@ def kept_file(store: Store, version: Version, path: str, folder: Path) -> Path |
     if not version.run_id:
         return None
     with clear_errors(store.uri):
-        from mlflow.exceptions import MlflowException
-
         try:
             base = local_path(store.client.get_run(version.run_id).info.artifact_uri)
-        except MlflowException as error:
+        except mlflow_errors() as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return None
