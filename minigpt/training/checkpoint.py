@@ -75,6 +75,13 @@ class Checkpoints:
         self._alive.touch()
         return time.monotonic() - self._saved >= self.every_seconds
 
+    def not_finite(self) -> str | None:
+        """The first tensor with a number in it that is none, if there is one."""
+        for name, tensor in self.tensors.items():
+            if not tensor.isfinite().all():
+                return name
+        return None
+
     def save(self, step: int) -> None:
         """Write a checkpoint now."""
         rng = {f"rng.{name}": value for name, value in seeding.capture().items()}

@@ -57,9 +57,7 @@ def test_one_that_cannot_be_read_just_now_is_kept(tmp_path, monkeypatch):
         raise OSError(errno.EIO, "Input/output error", str(path))
 
     monkeypatch.setattr(checkpoint, "file_digest", failing_disk)
-    with pytest.raises(
-        CheckpointError, match=r"00000002/tensors\S+: Input/output error"
-    ):
+    with pytest.raises(CheckpointError, match=r"00000002/tensors\S+: Input/output error"):
         load_newest(tmp_path, pytest.fail)
     monkeypatch.undo()
     assert load_newest(tmp_path, pytest.fail)[1]["step"] == 2
