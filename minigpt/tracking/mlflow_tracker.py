@@ -15,6 +15,7 @@ import yaml
 from minigpt.errors import RegistryError
 from minigpt.log import say
 from minigpt.tracking.owner import has_died, this_process
+from minigpt.tracking.paging import every_page
 from minigpt.tracking.store import Store, clear_errors, open_store
 from minigpt.tracking.tracker import Status, flatten
 
@@ -128,8 +129,10 @@ def create_run(store: Store, name: str, tags: Mapping[str, str], parent: str | N
 
 def end_abandoned(store: Store) -> None:
     """End as KILLED the runs whose process is gone: SIGKILL leaves a run open for ever."""
-    running = store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
-    for run in running:
+    running = every_page(
+        store.client.search_runs, [store.experiment_id], "attributes.status = 'RUNNING'"
+    )
+    for run in list(running):  # whoever is ended is gone from the pages that follow
         tags = {k.removeprefix(OWNER): v for k, v in run.data.tags.items() if k.startswith(OWNER)}
         if has_died(tags):
             store.client.set_terminated(run.info.run_id, "KILLED")
