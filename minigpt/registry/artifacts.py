@@ -44,7 +44,7 @@ def find_artifact(registry: Registry, version: Version, path: str, folder: Path)
         return None
     with clear_errors(registry.store.uri):
         try:
-            base = local_path(registry.store.client.get_run(version.run_id).info.artifact_uri)
+            base = local_path(registry.artifacts_uri(version.run_id))
         except mlflow_errors() as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
@@ -66,7 +66,7 @@ def write_artifact(registry: Registry, version: Version, path: str, data: bytes)
         RegistryError: it cannot be written.
     """
     with clear_errors(registry.store.uri):
-        base = local_path(registry.store.client.get_run(version.run_id).info.artifact_uri)
+        base = local_path(registry.artifacts_uri(version.run_id))
         if base is not None:  # whole or not at all, and where the store says now: MLflow caches
             write_bytes(base / path, data)
             return
@@ -134,8 +134,7 @@ def version_files(registry: Registry, version: Version) -> Iterator[VersionFiles
     """
     with contextlib.ExitStack() as stack:
         with clear_errors(registry.store.uri):
-            uri = registry.store.client.get_run(version.run_id).info.artifact_uri
-            artifacts = local_path(uri)
+            artifacts = local_path(registry.artifacts_uri(version.run_id))
             temporary = TemporaryDirectory(prefix="minigpt-files-")
             folder = Path(stack.enter_context(temporary))
             if artifacts is None:

@@ -1,6 +1,6 @@
 """An open registry: what every room of this package is handed."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -16,6 +16,8 @@ class Registry:
     name: str
     """The registered model of the project: `3` or `champion` alone is a version of this one."""
 
+    _artifacts: dict[str, str] = field(default_factory=dict, init=False, compare=False, repr=False)
+
     @property
     def is_new(self) -> bool:
         """Whether the store has yet to be made, so that nothing is registered."""
@@ -29,3 +31,9 @@ class Registry:
             RegistryError: it cannot be opened, another process keeps it locked, or it was moved.
         """
         return open_store(self.root)
+
+    def artifacts_uri(self, run_id: str) -> str:
+        """Where the artifacts of a run lie; asked once a run."""
+        if run_id not in self._artifacts:
+            self._artifacts[run_id] = self.store.client.get_run(run_id).info.artifact_uri
+        return self._artifacts[run_id]

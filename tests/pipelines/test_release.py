@@ -16,7 +16,7 @@ from prefect.settings import (
 from minigpt.errors import MiniGPTError
 from minigpt.process import workspace_lock
 from minigpt.registry.config import RegistryParams
-from minigpt.registry.promotion.gate import Condition
+from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.promotion.promote import Promotion
 from pipelines import release, server, sweep
 from pipelines.release import main, promote

@@ -74,7 +74,7 @@ def add_version(request):
 def gate_by_figure(monkeypatch):
     """A gate that wants a lower figure than the champion's, and below 2."""
     from minigpt.registry.promotion import promote as promotions
-    from minigpt.registry.promotion.gate import Condition
+    from minigpt.registry.promotion.condition import Condition
 
     def decide(registry, challenger, champion, gate):
         limit = champion.bits_per_byte if champion else 2.0

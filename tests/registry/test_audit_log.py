@@ -12,7 +12,7 @@ from minigpt.errors import RegistryError
 from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion import audit_log as log
 from minigpt.registry.promotion.audit_event import digest_of, joined, pieces
-from minigpt.registry.promotion.gate import Condition
+from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.promotion.history import champions, log_of
 from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
@@ -30,11 +30,10 @@ def registry(changed):
     """A store whose log holds three events."""
     registry, version = changed.registry, find_version(changed.registry, "1")
     with only_changer(registry, NAME):
-        log.append(
-            registry, NAME, "refused", version=version, conditions=[Condition("a", "2", False)]
-        )
-        log.append(registry, NAME, "promoted", version=version, forced=True, reason=LONG)
-        log.append(registry, NAME, "taken down", version=version, before="1", reason="asked")
+        audit = log.AuditLog(registry, NAME)
+        audit.append("refused", version=version, conditions=[Condition("a", "2", False)])
+        audit.append("promoted", version=version, forced=True, reason=LONG)
+        audit.append("taken down", version=version, before="1", reason="asked")
     return registry
 
 
@@ -134,7 +133,7 @@ def test_a_broken_log_goes_on_and_stays_broken(registry, changed):
     forget(registry, whole_log(registry)[1])
     with only_changer(registry, NAME):
         version = find_version(changed.registry, "1")
-        assert log.append(registry, NAME, "promoted", version=version).number == 4
+        assert log.AuditLog(registry, NAME).append("promoted", version=version).number == 4
     assert "event 2 is missing" in problems(registry)
 
 
@@ -144,12 +143,12 @@ def test_an_append_that_was_cut_off_is_no_event(registry, changed):
     registry.store.client.create_run(experiment.experiment_id)  # killed before its parameters
     assert len(whole_log(registry)) == 3
     with only_changer(registry, NAME):
-        log.append(registry, NAME, "promoted", version=version)
+        log.AuditLog(registry, NAME).append("promoted", version=version)
         event = whole_log(registry)[-1]
         # Killed before the registered model named the newest:
         registry.store.client.set_registered_model_tag(NAME, log.HEAD, event.previous)
         assert len(whole_log(registry)) == 4
-        log.append(registry, NAME, "promoted", version=version)
+        log.AuditLog(registry, NAME).append("promoted", version=version)
     assert len(whole_log(registry)) == 5
 
 
@@ -176,7 +175,7 @@ def test_a_log_whose_experiment_was_deleted_says_how_to_restore_it(registry, cha
         pytest.raises(RegistryError, match="mlflow experiments restore"),
         only_changer(registry, NAME),
     ):
-        log.append(registry, NAME, "promoted", version=version)
+        log.AuditLog(registry, NAME).append("promoted", version=version)
 
 
 def test_a_folder_without_a_store_has_an_empty_log(checkout):

@@ -10,7 +10,7 @@ from minigpt.cli.main import app
 from minigpt.errors import BusyError, GateRefusedError, RegistryError
 from minigpt.process import take_lock
 from minigpt.registry.promotion import promote as promotions
-from minigpt.registry.promotion.gate import Condition
+from minigpt.registry.promotion.condition import Condition
 
 RUNNER = CliRunner()
 

@@ -16,7 +16,7 @@ from minigpt.errors import ParamsError, RegistryError
 from minigpt.registry.lineage.record import Record
 from minigpt.registry.lineage.trace import by_digest, trace
 from minigpt.registry.overview import overview, runs_at
-from minigpt.registry.promotion.audit_log import append
+from minigpt.registry.promotion.audit_log import AuditLog
 from minigpt.registry.refs import find_version
 from minigpt.registry.versions import BITS, TAKEN_DOWN, VERIFIED
 from minigpt.tracking.store import Store
@@ -108,12 +108,8 @@ def test_the_command_tells_who_was_beaten_and_what_should_not_have_been_learned(
 ):
     client = own_story.registry.store.client
     client.set_model_version_tag(NAME, "2", BITS, "1.86")
-    append(
-        own_story.registry,
-        NAME,
-        "promoted",
-        version=find_version(own_story.registry, "3"),
-        before="2",
+    AuditLog(own_story.registry, NAME).append(
+        "promoted", version=find_version(own_story.registry, "3"), before="2"
     )
     client.set_registered_model_alias(NAME, "champion", "3")
     down = {"documents": ["f" * 64], "reason": "the sister asked", "at": "2026-11-25T01:00:00"}

@@ -75,9 +75,9 @@ def test_champion_is_asked_for_by_its_alias_not_looked_for(changed, add_version,
 
 def test_the_log_and_abandoned_runs_do_not_end_with_a_page(two_a_page, monkeypatch):
     registry = two_a_page.registry
+    audit = audit_log.AuditLog(registry, NAME)
     for n in range(5):
-        version = champion_of(registry)
-        audit_log.append(registry, NAME, "refused", version=version, reason=str(n))
+        audit.append("refused", version=None, reason=str(n))
     assert [event.reason for event in whole_log(registry)] == ["0", "1", "2", "3", "4"]
     monkeypatch.setattr("minigpt.tracking.mlflow_tracker.has_died", lambda owner: True)
     for n in range(5):

@@ -6,7 +6,7 @@ import pytest
 
 from minigpt.errors import GateRefusedError, ParamsError, RegistryError
 from minigpt.registry.promotion import promote as promotions
-from minigpt.registry.promotion.gate import Condition
+from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.promotion.promote import promote, rollback
 from minigpt.registry.refs import resolve
 from minigpt.registry.versions import list_versions

@@ -18,7 +18,7 @@ from minigpt.errors import DataError, ParamsError
 from minigpt.registry.lineage.index import file_of, index_of
 from minigpt.registry.lineage.record import SourceRecord, read_sources
 from minigpt.registry.registry import Registry
-from minigpt.registry.versions import Version, list_versions, names_in
+from minigpt.registry.versions import Version, list_everything, list_versions
 
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
 HELD_OUT = ("val", "test")
@@ -93,14 +93,16 @@ class Trace:
         return _versions(h for h in self.holdings if h.split in HELD_OUT)
 
 
-def trace(registry: Registry, wanted: TextQuery, name: str | None = None) -> Trace:
-    """Look for a text in every version of `name`, else of the project's model.
+def trace(
+    registry: Registry, wanted: TextQuery, versions: Iterable[Version] | None = None
+) -> Trace:
+    """Look for a text in these versions, else in every one of the project's model.
 
     Raises:
         RegistryError: the store or the index of a version cannot be read.
     """
     holdings, namesakes, never, unknown = [], [], [], []
-    for version in list_versions(registry, name):
+    for version in list_versions(registry) if versions is None else versions:
         documents = index_of(registry, version)
         if documents is None:
             unknown.append(version)
@@ -123,11 +125,10 @@ def trace_everywhere(registry: Registry, wanted: TextQuery) -> dict[str, Trace]:
     Raises:
         RegistryError: the store or the index of a version cannot be read.
     """
-    traces = {registry.name: trace(registry, wanted)}
-    for name in names_in(registry):
-        if name == registry.name:
-            continue
-        elsewhere = trace(registry, wanted, name)
+    versions = list_everything(registry)
+    traces = {registry.name: trace(registry, wanted, versions.pop(registry.name, []))}
+    for name in versions:
+        elsewhere = trace(registry, wanted, versions[name])
         if elsewhere.holdings or elsewhere.namesakes:
             traces[name] = elsewhere
     return traces

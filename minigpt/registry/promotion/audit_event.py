@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from minigpt.digest import text_digest
-from minigpt.registry.promotion.gate import Condition
+from minigpt.registry.promotion.condition import Condition
 
 PIECE = 5000  # characters: MLflow cuts a parameter at 6,000 with no more than a warning
 FORMAT = "1"

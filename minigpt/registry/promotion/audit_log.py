@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from minigpt.errors import RegistryError
@@ -23,65 +24,80 @@ from minigpt.registry.promotion.audit_event import (
     joined,
     pieces,
 )
-from minigpt.registry.promotion.gate import Condition
+from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
 from minigpt.tracking.entities import ViewType
 from minigpt.tracking.mlflow_tracker import create_run, end_abandoned
 from minigpt.tracking.paging import every_page
-from minigpt.tracking.store import artifacts_of, clear_errors, database_of, mlflow_errors
+from minigpt.tracking.store import Store, artifacts_of, clear_errors, database_of, mlflow_errors
 
 LOG = "minigpt-log"  # the experiment
 HEAD = "minigpt.log_head"  # tag of the registered model: digest of its newest event
 
-__all__ = ["Event", "Kind", "append", "read_all", "user"]
+__all__ = ["AuditLog", "Event", "Kind", "read_all", "user"]
 
 
-def append(
-    registry: Registry,
-    name: str,
-    kind: Kind,
-    *,
-    version: Version | None,
-    before: str | None = None,
-    forced: bool = False,
-    reason: str | None = None,
-    conditions: Sequence[Condition] = (),
-) -> Event:
-    """Write an event behind the newest one. Call it while holding `only_changer` of `name`.
+class AuditLog:
+    """The log of a name, read once, for whoever holds `only_changer` of it and adds to it."""
 
-    Raises:
-        RegistryError: the store does not take it; the log is as it was.
-    """
-    newest = max(read_all(registry, name)[0], key=lambda event: event.number, default=None)
-    event = Event(
-        number=newest.number + 1 if newest else 1,
-        name=name,
-        kind=kind,
-        version=version.version if version else None,
-        manifest=version.digest if version else "",
-        before=before,
-        at=datetime.now(UTC).isoformat(timespec="seconds"),
-        by=user(),
-        forced=forced,
-        reason=reason or None,
-        conditions=tuple(conditions),
-        previous=newest.digest if newest else "",
-    )
-    fields = fields_of(event)
-    digest = digest_of(fields)
-    with clear_errors(registry.store.uri):
-        from mlflow.entities import Param
+    def __init__(self, registry: Registry, name: str) -> None:
+        """Raises RegistryError where the store cannot be read."""
+        self._registry, self._name = registry, name
+        self.events, self.problems = read_all(registry, name)
 
-        log = replace(registry.store, experiment_id=_experiment(registry))
+    def append(
+        self,
+        kind: Kind,
+        *,
+        version: Version | None,
+        before: str | None = None,
+        forced: bool = False,
+        reason: str | None = None,
+        conditions: Sequence[Condition] = (),
+    ) -> Event:
+        """Write an event behind the newest one.
+
+        Raises:
+            RegistryError: the store does not take it; the log is as it was.
+        """
+        newest = self.events[-1] if self.events else None
+        event = Event(
+            number=newest.number + 1 if newest else 1,
+            name=self._name,
+            kind=kind,
+            version=version.version if version else None,
+            manifest=version.digest if version else "",
+            before=before,
+            at=datetime.now(UTC).isoformat(timespec="seconds"),
+            by=user(),
+            forced=forced,
+            reason=reason or None,
+            conditions=tuple(conditions),
+            previous=newest.digest if newest else "",
+        )
+        fields = fields_of(event)
+        digest = digest_of(fields)
+        with clear_errors(self._registry.store.uri):
+            from mlflow.entities import Param
+
+            client, title = self._registry.store.client, f"{kind}: {self._name}"
+            run_id = create_run(self._runs, f"{event.number} {title} {event.version or '-'}", {})
+            # One call is one transaction: a kill leaves a run without parameters: no event.
+            params = [Param(key, text) for key, text in pieces(fields | {"digest": digest}).items()]
+            client.log_batch(run_id, params=params)
+            client.set_terminated(run_id)
+            client.set_registered_model_tag(self._name, HEAD, digest)
+        event = replace(event, digest=digest, run_id=run_id)
+        self.events.append(event)
+        return event
+
+    @cached_property
+    def _runs(self) -> Store:
+        """The store at the log's experiment; what killed processes left open there is ended."""
+        log = replace(self._registry.store, experiment_id=_experiment(self._registry))
         end_abandoned(log)
-        run_id = create_run(log, f"{event.number} {kind}: {name} {event.version or '-'}", {})
-        # One call is one transaction: a kill leaves a run without parameters, which is no event.
-        params = [Param(key, text) for key, text in pieces(fields | {"digest": digest}).items()]
-        registry.store.client.log_batch(run_id, params=params)
-        registry.store.client.set_terminated(run_id)
-        registry.store.client.set_registered_model_tag(name, HEAD, digest)
-    return replace(event, digest=digest, run_id=run_id)
+        return log
 
 
 def read_all(registry: Registry, name: str) -> tuple[list[Event], list[str]]:

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from minigpt.registry.config import GateConfig
 from minigpt.registry.promotion.bootstrap import Interval, decimals_for, difference
+from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.registry import Registry
 
 if TYPE_CHECKING:
@@ -15,16 +15,6 @@ if TYPE_CHECKING:
     from minigpt.registry.versions import Version
 
 SET = "evaluation set"
-
-
-@dataclass(frozen=True)
-class Condition:
-    """One condition, with the figures it was decided by."""
-
-    about: str
-    """What it is about: a source or a format."""
-    found: str
-    holds: bool
 
 
 def decide(

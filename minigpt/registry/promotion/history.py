@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from minigpt.registry.promotion.audit_event import Event
-from minigpt.registry.promotion.audit_log import append, read_all
+from minigpt.registry.promotion.audit_log import AuditLog, read_all
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version, champion_of
 
@@ -80,19 +80,15 @@ def rolled_back(events: Sequence[Event], version: Version) -> Event | None:
     return None
 
 
-def reconcile(registry: Registry, name: str, champion: Version | None) -> list[Event]:
-    """The log, where champion is noted if it said otherwise. Call it holding `only_changer`."""
-    events = read_all(registry, name)[0]
-    reason = difference(champion, events)
+def reconcile(audit: AuditLog, champion: Version | None) -> None:
+    """Note where champion is, if the log says otherwise. Call it holding `only_changer`."""
+    reason = difference(champion, audit.events)
     if reason is None:
-        return events
-    known = champions(events)[-1:]
+        return
+    known = champions(audit.events)[-1:]
     before = known[0][0] if known else None
-    reason = reason if events else "champion before the log began"
-    return [
-        *events,
-        append(registry, name, "found", version=champion, before=before, reason=reason),
-    ]
+    reason = reason if audit.events else "champion before the log began"
+    audit.append("found", version=champion, before=before, reason=reason)
 
 
 def difference(champion: Version | None, events: Sequence[Event]) -> str | None:

@@ -9,12 +9,13 @@ from minigpt.registry.config import GateConfig
 from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion import audit_log as log
 from minigpt.registry.promotion.audit_log import Event, Kind
-from minigpt.registry.promotion.gate import Condition, decide, refusal
+from minigpt.registry.promotion.condition import Condition
+from minigpt.registry.promotion.gate import decide, refusal
 from minigpt.registry.promotion.history import champions, reconcile, rolled_back, was_champion
 from minigpt.registry.refs import find_version, shortest_ref
 from minigpt.registry.registry import Registry
 from minigpt.registry.revocation import read_revocation
-from minigpt.registry.versions import CHAMPION, Version, champion_of, list_versions
+from minigpt.registry.versions import CHAMPION, Version, aliases_in, champion_of, version_of
 from minigpt.tracking.store import clear_errors
 
 
@@ -129,14 +130,12 @@ def _change(
         )
     before = champion.version if champion else None
     with only_changer(registry, version.name):
-        found = {v.version: v for v in list_versions(registry, version.name)}
-        _refuse_overtaken(found, version, before)
-        events = reconcile(registry, version.name, champion)
+        _refuse_overtaken(registry, version, before)
+        audit = log.AuditLog(registry, version.name)
+        reconcile(audit, champion)
         done: Kind = kind if refused is None or forced else "refused"
-        if done != "refused" or not _said_already(events, version, before, conditions):
-            log.append(
-                registry,
-                version.name,
+        if done != "refused" or not _said_already(audit.events, version, before, conditions):
+            audit.append(
                 done,
                 version=version,
                 before=before,
@@ -150,21 +149,20 @@ def _change(
             registry.store.client.set_registered_model_alias(
                 version.name, CHAMPION, version.version
             )
-        moved = next(
-            v for v in list_versions(registry, version.name) if v.version == version.version
-        )
-    return Promotion(moved, before, True, forced, tuple(conditions))
+        moved = version_of(registry, version.name, version.version)
+    return Promotion(moved or version, before, True, forced, tuple(conditions))
 
 
-def _refuse_overtaken(found: dict[str, Version], version: Version, before: str | None) -> None:
+def _refuse_overtaken(registry: Registry, version: Version, before: str | None) -> None:
     """What was decided holds for the champion and the version as they were then."""
-    now = next((v.version for v in found.values() if CHAMPION in v.aliases), None)
+    aliases = aliases_in(registry, version.name)
+    now, present = aliases.get(CHAMPION), version_of(registry, version.name, version.version)
     what = None
     if now != before:
         what = f"version {now} was made champion" if now else "champion was taken away"
-    elif version.version not in found:
+    elif present is None:
         what = f"version {version.version} was deleted"
-    elif found[version.version].taken_down != version.taken_down:
+    elif present.taken_down != version.taken_down:
         what = f"version {version.version} was taken down"
     if what:
         raise RegistryError(
@@ -237,9 +235,9 @@ def _before(
             f"no version of {champion.name} was champion before version {champion.version}, by the "
             "log. See: minigpt registry log; to name one: minigpt registry rollback --to N"
         )
-    for version in list_versions(registry, champion.name):
-        if (version.version, version.digest) == known[-1]:
-            return version
+    version = version_of(registry, champion.name, known[-1][0])
+    if version is not None and version.digest == known[-1][1]:
+        return version
     raise RegistryError(
         f"{champion.name} {known[-1][0]} was champion before, and is no longer registered. "
         "Name another: minigpt registry rollback --to N (see: minigpt registry log)"

@@ -23,7 +23,7 @@ from minigpt.registry.lineage.trace import (
 from minigpt.registry.registry import Registry
 from minigpt.registry.takedown.exclude import excluded
 from minigpt.registry.takedown.near_duplicates import NearDuplicate, near_duplicates
-from minigpt.registry.versions import Version, names_in
+from minigpt.registry.versions import Version, list_everything
 
 RAW = Path("data/raw")
 
@@ -80,22 +80,23 @@ def plan(
     root = registry.root
     wanted = query_for(root, what)
     raw = read_documents(root / RAW) if (root / RAW / DOCUMENTS).is_file() else []
-    found = _in_raw(root, raw, wanted)
-    traces = {name: trace(registry, wanted, name) for name in _names(registry)}
-    holdings = [h for each in traces.values() for h in each.holdings]
-    _refuse_gone(what, wanted, traces.values())
-    _refuse_ambiguous(what, wanted, found, holdings)
+    in_raw = _in_raw(root, raw, wanted)
+    versions = _versions(registry)
+    traces = [trace(registry, wanted, named) for named in versions]
+    holdings = [h for found in traces for h in found.holdings]
+    _refuse_gone(what, wanted, traces)
+    _refuse_ambiguous(what, wanted, in_raw, holdings)
 
-    texts = {d.sha256: d.text for d in found} | _texts_of_file(what)
-    known = {d.sha256: d for d in [*(_unread(h, texts) for h in holdings), *found]}
+    texts = {d.sha256: d.text for d in in_raw} | _texts_of_file(what)
+    known = {d.sha256: d for d in [*(_unread(h, texts) for h in holdings), *in_raw]}
     others = [d for d in raw if d.sha256 not in known]
     searched = [d.text for d in known.values() if d.text] or list(texts.values())
     near = near_duplicates(searched, others)
     if include_near:
         known |= {each.document.sha256: each.document for each in near}
         repeated = TextQuery(frozenset(each.document.sha256 for each in near))
-        more = {name: trace(registry, repeated, name) for name in traces} if near else {}
-        holdings += [h for each in more.values() for h in each.holdings]
+        more = [trace(registry, repeated, named) for named in versions] if near else []
+        holdings += [h for found in more for h in found.holdings]
         wanted = replace(wanted, digests=wanted.digests | repeated.digests)
     missing = _missing(root, known.values(), wanted)
     if missing and raw:
@@ -107,9 +108,9 @@ def plan(
         exclude=missing,
         trained=_by_version(h for h in holdings if h.split not in HELD_OUT),
         held_out=_held_out(holdings),
-        namesakes=tuple(h for each in traces.values() for h in each.namesakes),
+        namesakes=tuple(h for found in traces for h in found.namesakes),
         wanted=wanted,
-        unknown=tuple(v for each in traces.values() for v in each.unknown),
+        unknown=tuple(v for found in traces for v in found.unknown),
         looked=bool(raw),
     )
 
@@ -120,8 +121,8 @@ def plan_again(registry: Registry, takedown: Takedown) -> Takedown:
     Raises:
         RegistryError: the store cannot be read.
     """
-    traces = [trace(registry, takedown.wanted, name) for name in _names(registry)]
-    holdings = [h for each in traces for h in each.holdings]
+    traces = [trace(registry, takedown.wanted, named) for named in _versions(registry)]
+    holdings = [h for found in traces for h in found.holdings]
     known = {d.sha256: d for d in [*(_unread(h, {}) for h in holdings), *takedown.documents]}
     return replace(
         takedown,
@@ -129,14 +130,14 @@ def plan_again(registry: Registry, takedown: Takedown) -> Takedown:
         exclude=_missing(registry.root, known.values(), takedown.wanted),
         trained=_by_version(h for h in holdings if h.split not in HELD_OUT),
         held_out=_held_out(holdings),
-        unknown=tuple(v for each in traces for v in each.unknown),
+        unknown=tuple(v for found in traces for v in found.unknown),
     )
 
 
-def _names(registry: Registry) -> list[str]:
-    """This project's registered name, and every other that the store holds."""
-    own = registry.name
-    return [own, *(name for name in names_in(registry) if name != own)]
+def _versions(registry: Registry) -> list[list[Version]]:
+    """Those of this project's name, and of every other that the store holds."""
+    versions = list_everything(registry)
+    return [versions.pop(registry.name, []), *versions.values()]
 
 
 def _in_raw(root: Path, raw: Iterable[Document], wanted: TextQuery) -> list[Document]:

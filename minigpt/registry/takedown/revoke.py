@@ -11,10 +11,10 @@ from minigpt.registry.lineage.index import INDEX, file_of, index_of
 from minigpt.registry.lineage.trace import HELD_OUT, Holding
 from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion import audit_log as log
-from minigpt.registry.promotion.gate import Condition
+from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.registry import Registry
 from minigpt.registry.revocation import Revocation, read_revocation
-from minigpt.registry.versions import TAKEN_DOWN, Version, list_versions, names_in
+from minigpt.registry.versions import TAKEN_DOWN, Version, list_everything, list_versions
 from minigpt.tracking.store import clear_errors
 
 CARD = "README.md"
@@ -25,34 +25,49 @@ NAMED = 20  # documents that the log and the card name one by one
 
 def revoke(
     registry: Registry,
-    version: Version,
-    holdings: Sequence[Holding],
+    trained: Iterable[tuple[Version, Sequence[Holding]]],
     reason: str,
     files: Collection[str] = (),
 ) -> None:
-    """Mark a version; what it was marked for before stays. The same again changes nothing.
+    """Mark versions; what they were marked for before stays. The same again changes nothing.
 
     `files` are the digests of files or archives that were asked for as a whole. The log is written
     first: a mark that nobody can explain is worse than a line without its mark.
 
     Raises:
-        RegistryError: the store cannot be written, or another process changes this name.
+        RegistryError: the store cannot be written.
     """
-    with only_changer(registry, version.name):
-        now = next(v for v in list_versions(registry, version.name) if v.version == version.version)
-        before = read_revocation(now.taken_down)
-        new = {h.sha256 for h in holdings} - set(before.documents)
-        if new:
-            fresh = [h for h in holdings if h.sha256 in new]
-            _log(registry, version, reason, fresh)
-        reasons = [*before.reason.split(AND), *([reason] if new else [])]
-        note = Revocation(
-            documents=tuple(sorted({*before.documents, *new})),
-            files=tuple(sorted({*before.files, *(h.file for h in holdings if h.file in files)})),
-            reason=AND.join(dict.fromkeys(filter(None, reasons))),
-            at=datetime.now(UTC).isoformat(timespec="seconds") if new else before.at,
-        )
-        _set(registry, version, note)
+    by_name: dict[str, dict[str, Sequence[Holding]]] = {}
+    for version, holdings in trained:
+        by_name.setdefault(version.name, {})[version.version] = holdings
+    for name, holdings_of in by_name.items():
+        with only_changer(registry, name):
+            audit = log.AuditLog(registry, name)
+            for version in list_versions(registry, name):
+                if version.version in holdings_of:
+                    _revoke(registry, audit, version, holdings_of[version.version], reason, files)
+
+
+def _revoke(
+    registry: Registry,
+    audit: log.AuditLog,
+    version: Version,
+    holdings: Sequence[Holding],
+    reason: str,
+    files: Collection[str],
+) -> None:
+    before = read_revocation(version.taken_down)
+    new = {h.sha256 for h in holdings} - set(before.documents)
+    if new:
+        _log(audit, version, reason, [h for h in holdings if h.sha256 in new])
+    reasons = [*before.reason.split(AND), *([reason] if new else [])]
+    note = Revocation(
+        documents=tuple(sorted({*before.documents, *new})),
+        files=tuple(sorted({*before.files, *(h.file for h in holdings if h.file in files)})),
+        reason=AND.join(dict.fromkeys(filter(None, reasons))),
+        at=datetime.now(UTC).isoformat(timespec="seconds") if new else before.at,
+    )
+    _set(registry, version, note)
 
 
 def revoke_inherited(registry: Registry, number: str) -> None:
@@ -64,12 +79,11 @@ def revoke_inherited(registry: Registry, number: str) -> None:
         RegistryError: its index is gone, so that nobody can tell, or the store cannot be written.
     """
     name = registry.name
-    version = next(v for v in list_versions(registry) if v.version == number)
+    versions = list_everything(registry)
+    version = next(v for v in versions[name] if v.version == number)
     if version.taken_down is not None:
         return
-    marked = [
-        v for each in names_in(registry) for v in list_versions(registry, each) if v.taken_down
-    ]
+    marked = [v for named in versions.values() for v in named if v.taken_down]
     if not marked:
         return
     index = index_of(registry, version)
@@ -84,15 +98,18 @@ def revoke_inherited(registry: Registry, number: str) -> None:
         n for n in (read_revocation(v.taken_down) for v in marked) if any(map(n.names, trained))
     ]
     if notes:
-        found = [d for d in trained if any(n.names(d) for n in notes)]
+        documents = [d for d in trained if any(n.names(d) for n in notes)]
         reason = AND.join(dict.fromkeys(r for n in notes for r in n.reason.split(AND)))
         note = Revocation(
-            documents=tuple(sorted({d.sha256 for d in found})),
-            files=tuple(sorted({file_of(d) for d in found} & {f for n in notes for f in n.files})),
+            documents=tuple(sorted({d.sha256 for d in documents})),
+            files=tuple(
+                sorted({file_of(d) for d in documents} & {f for n in notes for f in n.files})
+            ),
             reason=reason,
             at=max(n.at for n in notes),
         )
-        _log(registry, version, f"inherited: {reason}", found)
+        audit = log.AuditLog(registry, name)
+        _log(audit, version, f"inherited: {reason}", documents)
         _set(registry, version, note)
 
 
@@ -127,7 +144,7 @@ def _set(registry: Registry, version: Version, note: Revocation) -> None:
 
 
 def _log(
-    registry: Registry, version: Version, reason: str, documents: Iterable[Holding | Document]
+    audit: log.AuditLog, version: Version, reason: str, documents: Iterable[Holding | Document]
 ) -> None:
     """Once: a mark that was cut off behind its line finds that line there."""
     said = (version.version, version.digest, reason)
@@ -136,12 +153,10 @@ def _log(
         event.kind == "taken down"
         and (event.version, event.manifest, event.reason) == said
         and event.conditions == conditions
-        for event in log.read_all(registry, version.name)[0]
+        for event in audit.events
     ):
         return
-    log.append(
-        registry, version.name, "taken down", version=version, reason=reason, conditions=conditions
-    )
+    audit.append("taken down", version=version, reason=reason, conditions=conditions)
 
 
 def _named(documents: Iterable[Holding | Document]) -> list[str]:
@@ -154,6 +169,5 @@ def _note_in_card(registry: Registry, version: Version, text: str) -> None:
     if (kept := read_artifact(registry, version, CARD)) is not None:
         write_artifact(registry, version, CARD, with_notice(kept.decode(), text).encode())
     with clear_errors(registry.store.uri):
-        entry = registry.store.client.get_model_version(version.name, version.version)
-        described = with_notice(entry.description or "", text)[:DESCRIBED]
+        described = with_notice(version.description, text)[:DESCRIBED]
         registry.store.client.update_model_version(version.name, version.version, described)

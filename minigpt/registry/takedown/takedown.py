@@ -49,8 +49,7 @@ def carry_out(
             takedown = plan_again(registry, takedown)
             before = _before(registry, takedown)
         exclude(root, takedown.exclude)
-        for version, holdings in takedown.trained:
-            revoke(registry, version, holdings, reason, takedown.files)
+        revoke(registry, takedown.trained, reason, takedown.files)
         code = (build or release)(root, wait)
         if code:
             raise StageError(
