@@ -15,13 +15,11 @@ import time
 import pytest
 
 from minigpt.errors import GateRefusedError, RegistryError
-from minigpt.registry import mutex
 from minigpt.registry.promotion import audit_log as log
 from minigpt.registry.promotion.history import log_of
 from minigpt.registry.promotion.promote import promote, rollback
 from minigpt.registry.register import register
 from minigpt.registry.registry import Registry
-from minigpt.tracking import owner
 from minigpt.tracking import store as stores
 from tests.registry.logs import whole_log
 from tests.registry.promotions import GATE, NAME, champion, history
@@ -31,13 +29,13 @@ LONG = "She wrote “no”, twice.\n" * 1000
 
 
 def killed_once_it_is_logged(root, act):
-    append = log.append
+    append = log.AuditLog.append
 
     def append_and_die(*arguments, **more):
         append(*arguments, **more)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    log.append = append_and_die
+    log.AuditLog.append = append_and_die
     registry = Registry(root, NAME)
     promote(registry, "2", GATE) if act == "promote" else rollback(registry)
 
@@ -194,15 +192,3 @@ def test_on_a_server_one_of_two_promotions_wins_and_the_log_is_whole(served, add
     assert rollback(served.registry, reason=LONG).version.version == champion(served) == winner
     event = whole_log(served.registry)[-1]
     assert (event.kind, event.version, event.reason) == ("rolled back", winner, LONG)
-
-
-def test_a_lock_whose_holder_died_is_broken_and_one_that_lives_is_named(changed, monkeypatch):
-    client = changed.registry.store.client
-    lock = f"lock.{NAME}.champion"
-    dead = owner.this_process() | {"pid": str(2**22 + 1), "started": "1.0"}
-    client.create_registered_model(lock, tags=dead)
-    assert promote(changed.registry, "1", GATE).moved
-    client.create_registered_model(lock, tags={"host": "another", "pid": "7", "since": "noon"})
-    monkeypatch.setattr(mutex, "WAIT_SECONDS", 0.1)
-    with pytest.raises(RegistryError, match=r"process 7 on another since noon.*lock\."):
-        register(changed.registry)

@@ -129,7 +129,7 @@ def _change(
             "(it is logged)"
         )
     before = champion.version if champion else None
-    with only_changer(registry, version.name):
+    with only_changer(registry, version.name) as lease:
         _refuse_overtaken(registry, version, before)
         audit = log.AuditLog(registry, version.name)
         reconcile(audit, champion)
@@ -145,6 +145,7 @@ def _change(
             )
         if done == "refused":
             raise GateRefusedError(refused)
+        lease.refuse_lost()
         with clear_errors(registry.store.uri):
             registry.store.client.set_registered_model_alias(
                 version.name, CHAMPION, version.version
