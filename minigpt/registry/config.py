@@ -31,9 +31,10 @@ class GateConfig(Config):
     min_passages: PositiveInt = 200
     """Passages of each source, at least, that challenger and champion are compared on."""
     max_worse: Bits = 0.0
-    """Bits per byte by which the fine-tuned model may be worse, on a fine-tuning source."""
+    """Bits per byte by which the fine-tuned model may be worse than any champion was, on a
+    fine-tuning source."""
     max_forgetting: Bits = 0.05
-    """The same on a pretraining source: how much more it may have forgotten."""
+    """The same on a pretraining source: how much more than any champion it may have forgotten."""
     max_quantization_loss: QuantizationLossConfig = QuantizationLossConfig()
     """What rounding may cost, on the source where it costs most."""
     max_megabytes: PositiveFloat | None = None

@@ -44,7 +44,7 @@ OUTPUTS = [
 ]
 
 
-def evaluation(base=2.0, tuned=1.8):
+def evaluation(base=2.0, tuned=1.8, kept=2.2):
     """metrics/evaluate.json of a model that meets the conditions."""
 
     def bits(value):
@@ -53,7 +53,7 @@ def evaluation(base=2.0, tuned=1.8):
     return {
         "test": {"plays": {"role": "pretrain"}, "speeches": {"role": "finetune"}},
         "base": {"plays": bits(base), "speeches": bits(2.6)},
-        "finetuned": {"plays": bits(2.2), "speeches": bits(tuned)},
+        "finetuned": {"plays": bits(kept), "speeches": bits(tuned)},
         "baselines": {
             "unigram": {"plays": bits(4.8), "speeches": bits(4.5)},
             "ngram": {"plays": bits(2.47) | {"order": 5}, "speeches": bits(2.3)},

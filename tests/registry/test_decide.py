@@ -18,7 +18,7 @@ from minigpt.package import load_package
 from minigpt.registry import artifacts
 from minigpt.registry.artifacts import find_artifact
 from minigpt.registry.config import GateConfig
-from minigpt.registry.lineage.index import INDEX, write_index
+from minigpt.registry.lineage.index import INDEX
 from minigpt.registry.promotion.compare import compare
 from minigpt.registry.promotion.evaluation_set import (
     read_evaluation_set,
@@ -26,9 +26,9 @@ from minigpt.registry.promotion.evaluation_set import (
 )
 from minigpt.registry.promotion.gate import decide
 from minigpt.registry.refs import find_version
-from minigpt.registry.versions import DIGEST
 from minigpt.release.manifest import FileEntry, FileList
 from minigpt.tracking.relocate import relocate
+from tests.registry.promotions import add_files
 
 NAME = "minigpt-test"
 GATE = GateConfig(min_passages=20)
@@ -57,29 +57,9 @@ def add(world, tmp_path):
         type(world)(root).build(**figures)
         if documents:
             write_documents(root / "data/documents/documents.parquet", documents)
-        return register(world, root, tmp_path / "kept", keeps)
+        return add_files(world, root, tmp_path / "kept", keeps)
 
     return add
-
-
-def register(world, root, made, keeps=True):
-    """As `sync`, without the model: it is version 1's."""
-    shutil.rmtree(made, ignore_errors=True)
-    registry = world.registry
-    for name in ("metrics", "release", "models"):
-        shutil.copytree(root / name, made / name)
-    write_index(made, read_documents(root / "data/documents"))
-    if keeps:
-        write_evaluation_set(root, made)
-    run = registry.store.client.create_run(registry.store.experiment_id).info.run_id
-    registry.store.client.log_artifacts(run, str(made))
-    first = find_version(world.registry, "1")
-    source = registry.store.client.get_model_version_download_uri(NAME, "1")
-    model = source.split("/")[-2]
-    entry = registry.store.client.create_model_version(
-        NAME, source, run, tags={DIGEST: first.digest}, model_id=model
-    )
-    return find_version(world.registry, str(entry.version))
 
 
 def text_document(split, text, source="speeches", name=None):

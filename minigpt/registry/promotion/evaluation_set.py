@@ -8,7 +8,7 @@ import io
 import json
 import tempfile
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,14 @@ class EvaluationSet:
     def passages(self, measure: str) -> Passages:
         """What `base`, `finetuned` or a baseline needed, passage by passage."""
         return passages_of(row for row in self.rows if row["measure"] == measure)
+
+    def of(self, source: str) -> "EvaluationSet":
+        """What belongs to one source."""
+        return replace(
+            self,
+            documents=[document for document in self.documents if document.source == source],
+            rows=[row for row in self.rows if row["source"] == source],
+        )
 
     @property
     def roles(self) -> dict[str, str]:

@@ -12,6 +12,7 @@ from minigpt.registry.registry import Registry
 if TYPE_CHECKING:
     from minigpt.data.document import Document
     from minigpt.registry.promotion.evaluation_set import EvaluationSet, Passages
+    from minigpt.registry.promotion.standard import Best
     from minigpt.registry.versions import Version
 
 SET = "evaluation set"
@@ -116,12 +117,17 @@ def leaked(frozen: Iterable["Document"], index: Iterable["Document"]) -> Conditi
 
 
 def against(
-    ours: "Passages", theirs: "Passages", roles: Mapping[str, str], gate: GateConfig
+    ours: "Passages",
+    theirs: "Passages",
+    roles: Mapping[str, str],
+    gate: GateConfig,
+    best: "Mapping[str, Best] | None" = None,
 ) -> list[Condition]:
     """The challenger's fine-tuned model against the champion's, over the same passages.
 
-    The difference itself must not exceed what is allowed; its interval is shown. Fine-tuning
-    sources come first: they are what a version is for.
+    One that is worse must lie within what is allowed of the best that champions reached, so that
+    small losses in a row do not add up. The difference itself decides; its interval is shown.
+    Fine-tuning sources come first: they are what a version is for.
     """
     conditions = []
     for source in sorted(roles, key=lambda each: (roles[each] != "finetune", each)):
@@ -138,11 +144,24 @@ def against(
         worse = difference(mine, other, sizes)
         allowed = gate.max_worse if roles[source] == "finetune" else gate.max_forgetting
         before = sum(other) / sum(sizes)
-        text = compared(before, worse)
+        text, gap = compared(before, worse), worse.point
+        earlier = (best or {}).get(source)
+        if earlier and earlier.bits_per_byte < before:
+            gap = before + worse.point - earlier.bits_per_byte
         if not worse.point <= 0:
+            text += beside(earlier, gap) if earlier and gap > worse.point else ""
             text += f"; allowed: {allowed:.2f}"
-        conditions.append(Condition(source, text, worse.point <= allowed))
+        conditions.append(Condition(source, text, worse.point <= 0 or gap <= allowed))
     return conditions
+
+
+def beside(best: "Best", gap: float) -> str:
+    """The figure of the best champion before, and by how much that is missed."""
+    decimals = decimals_for(gap, best.bits_per_byte)
+    return (
+        f"; the best champion, version {best.version}, had {best.bits_per_byte:.{decimals}f}: "
+        f"worse by {gap:.{decimals}f}"
+    )
 
 
 def compared(before: float, worse: Interval) -> str:
@@ -212,6 +231,7 @@ def _on_one_set(
     from minigpt.registry.lineage.index import index_of
     from minigpt.registry.promotion.evaluation_set import read_evaluation_set
     from minigpt.registry.promotion.scores import both_on
+    from minigpt.registry.promotion.standard import standard
 
     own = read_evaluation_set(registry, challenger)
     kept = read_evaluation_set(registry, champion) if champion else None
@@ -229,7 +249,11 @@ def _on_one_set(
     if champion is None or not clean.holds:
         return [clean]
     ours, theirs = both_on(registry, (challenger, champion), (own, kept), frozen)
-    return [*against(ours, theirs, frozen.roles, gate), clean]
+    earlier = standard(registry, champion, frozen)
+    lost = ", ".join(earlier.unknown)
+    text = f"version {lost} was champion too; its figures are gone, so they set no bound"
+    gone = [Condition(SET, text, True)] if lost else []
+    return [*against(ours, theirs, frozen.roles, gate, earlier.best), clean, *gone]
 
 
 def _judged_on(registry: Registry, champion: "Version", other: "EvaluationSet | None") -> bool:

@@ -1,0 +1,95 @@
+"""The best that champions of a name reached on a text, so that small losses do not add up."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from minigpt.errors import RegistryError
+from minigpt.registry.lineage.index import index_of, learned
+from minigpt.registry.promotion.audit_event import Event
+from minigpt.registry.promotion.audit_log import read_all
+from minigpt.registry.promotion.evaluation_set import EvaluationSet, read_evaluation_set
+from minigpt.registry.promotion.history import MOVES
+from minigpt.registry.promotion.scores import passages_on
+from minigpt.registry.registry import Registry
+from minigpt.registry.versions import Version, version_of
+
+
+@dataclass(frozen=True)
+class Best:
+    """The least that a champion needed for one source."""
+
+    version: str
+    bits_per_byte: float
+
+
+@dataclass(frozen=True)
+class Standard:
+    """What a version is held against, beside the champion of the day."""
+
+    best: Mapping[str, Best]
+    """By source; of champions before the present one."""
+    unknown: tuple[str, ...] = ()
+    """Versions that were champion and whose figures nobody can tell: their files are gone."""
+
+
+def standard(registry: Registry, champion: Version, frozen: EvaluationSet) -> Standard:
+    """The best of the champions before `champion`, by the log, on each source of `frozen`.
+
+    Where a champion was judged on the same text its stored figures count, else it is run on it. One
+    that learned from that text sets no standard.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    best: dict[str, Best] = {}
+    unknown = []
+    for number, manifest in standing(read_all(registry, champion.name)[0]):
+        if (number, manifest) == (champion.version, champion.digest):
+            continue
+        version = version_of(registry, champion.name, number)
+        try:
+            if version is None or version.digest != manifest:
+                raise RegistryError(f"{champion.name} {number} is no longer registered")
+            figures = _figures(registry, version, frozen)
+        except RegistryError:
+            unknown.append(number)
+            continue
+        for source, figure in figures.items():
+            if source not in best or figure < best[source].bits_per_byte:
+                best[source] = Best(number, figure)
+    return Standard(best, tuple(unknown))
+
+
+def standing(events: Iterable[Event]) -> list[tuple[str, str]]:
+    """(number, manifest) of every champion, oldest first, but those that a person took back.
+
+    Taken back are those after the one that a rollback restored, and those that were taken down:
+    what they reached need not be reached again.
+    """
+    entries: list[tuple[str, str]] = []
+    taken_down = set()
+    for event in events:
+        entry = (event.version or "", event.manifest)
+        if event.kind == "taken down":
+            taken_down.add(entry)
+        elif event.kind == "rolled back" and entry in entries:
+            del entries[entries.index(entry) + 1 :]
+        elif event.kind in MOVES and event.version and entry not in entries:
+            entries.append(entry)
+    return [entry for entry in entries if entry not in taken_down]
+
+
+def _figures(registry: Registry, version: Version, frozen: EvaluationSet) -> dict[str, float]:
+    """Bits per byte of a version on each source of `frozen` that it did not learn from."""
+    own, index = read_evaluation_set(registry, version), index_of(registry, version)
+    if index is None:
+        raise RegistryError(f"{version.name} {version.version}: its document index is gone")
+    trained, figures = learned(index), {}
+    for source in frozen.roles:
+        text = frozen.of(source)
+        if any(document.sha256 in trained for document in text.documents):
+            continue
+        passages = passages_on(registry, version, own and own.of(source), text)
+        size = sum(size for size, _ in passages.values())
+        figures[source] = sum(bits for _, bits in passages.values()) / size
+    return figures

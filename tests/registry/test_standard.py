@@ -1,0 +1,96 @@
+"""Small losses in a row do not add up: the bound is the best that a champion reached."""
+
+import json
+
+import pytest
+
+from minigpt.errors import GateRefusedError
+from minigpt.registry.config import GateConfig
+from minigpt.registry.promotion.audit_log import AuditLog
+from minigpt.registry.promotion.gate import decide
+from minigpt.registry.promotion.promote import promote, rollback
+from minigpt.registry.refs import find_version
+from tests.registry.promotions import NAME, add_files, champion
+
+GATE = GateConfig(min_passages=20, max_worse=0.05)
+
+
+@pytest.fixture
+def add(changed, tmp_path):
+    """A function: register a version with these figures."""
+
+    def add(**figures):
+        changed.build(**figures)
+        return add_files(changed, changed.root, tmp_path / "kept")
+
+    return add
+
+
+def plays(checkout, version):
+    """What the gate says about the pretraining source."""
+    found = decide(checkout.registry, version, find_version(checkout.registry, "champion"), GATE)
+    return next(c for c in found if c.about == "plays" and "95 %" in c.found)
+
+
+def chain(checkout, add, figure, values):
+    """How many of versions with these values of a figure were promoted, one after the other."""
+    promote(checkout.registry, add(**{figure: values[0]}).version, GATE)
+    for n, value in enumerate(values[1:], 1):
+        try:
+            promote(checkout.registry, add(**{figure: value}).version, GATE)
+        except GateRefusedError as refusal:
+            return n, str(refusal)
+    return len(values), ""
+
+
+def test_many_small_losses_end_at_the_bound(changed, add):
+    promoted, told = chain(changed, add, "kept", [2.2 + 0.02 * n for n in range(20)])
+    assert promoted == 3  # 0.00, 0.02, 0.04 above the best
+    assert "2.26 against 2.24 bits per byte: worse by 0.02" in told
+    assert "the best champion, version 2, had 2.20: worse by 0.06; allowed: 0.05" in told
+
+
+def test_so_do_those_on_what_the_version_is_for(changed, add):
+    promoted, told = chain(changed, add, "tuned", [1.7 + 0.04 * n for n in range(5)])
+    assert promoted == 2
+    assert "had 1.70: worse by 0.08; allowed: 0.05" in told
+
+
+def test_whoever_is_better_than_champion_is_not_held_against_an_older_one(changed, add):
+    promote(changed.registry, add(kept=2.2).version, GATE)
+    worse = add(kept=2.6)
+    promote(changed.registry, worse.version, GATE, force=True, reason="another task")
+    assert promote(changed.registry, add(kept=2.5).version, GATE).moved
+    assert not plays(changed, add(kept=2.53)).holds
+
+
+def test_a_champion_that_was_taken_back_sets_no_bound(changed, add):
+    promote(changed.registry, add(kept=2.2).version, GATE)
+    promote(changed.registry, add(kept=2.0).version, GATE)
+    rollback(changed.registry, reason="it answers in verse")
+    assert champion(changed) == "2"
+    assert plays(changed, add(kept=2.22)).holds
+
+
+def test_one_that_was_taken_down_sets_none_either_and_the_mark_is_the_logs(changed, add):
+    registry = changed.registry
+    first, second, third = add(kept=2.2), add(kept=2.24), add(kept=2.26)
+    promote(registry, first.version, GATE)
+    promote(registry, second.version, GATE)
+    assert not plays(changed, third).holds
+    registry.store.client.set_model_version_tag(NAME, first.version, "minigpt.taken_down", "{}")
+    assert not plays(changed, third).holds  # whoever can set a tag does not move the bound
+    AuditLog(registry, NAME).append("taken down", version=first, reason="she asked")
+    assert plays(changed, third).holds
+
+
+def test_a_champion_whose_files_are_gone_is_named(changed, add):
+    registry = changed.registry
+    first, second = add(kept=2.2), add(kept=2.24)
+    promote(registry, first.version, GATE)
+    promote(registry, second.version, GATE)
+    registry.store.client.delete_model_version(NAME, first.version)
+    found = decide(registry, add(kept=2.28), second, GATE)
+    assert all(c.holds for c in found), json.dumps([c.found for c in found])
+    assert any(f"version {first.version} was champion too; its figures are gone" in c.found
+               for c in found)  # fmt: skip
