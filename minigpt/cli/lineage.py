@@ -86,6 +86,7 @@ def show_patch(reference: str) -> None:
 def show_text(what: str, as_json: bool) -> None:
     """Which versions learned from a text: of this project's model, then of others in the store."""
     from minigpt.registry.lineage.trace import query_for, trace_everywhere
+    from minigpt.registry.pruned import pruned_in
 
     registry = project_registry()
     found = trace_everywhere(registry, query_for(registry.root, what))
@@ -96,6 +97,9 @@ def show_text(what: str, as_json: bool) -> None:
         typer.echo(trace_text(trace) if each == registry.name else f"{each}: {trace_text(trace)}")
         for line in namesakes(trace):
             typer.echo(line)
+    pruned = {} if registry.is_new else pruned_in(registry, registry.name)
+    if pruned:
+        talk(f"not known of {', '.join(sorted(pruned, key=int))}: pruned, with their indices")
     gone = {h.asked_by for trace in found.values() if trace.gone for h in trace.namesakes}
     trained = any(trace.trained for trace in found.values())
     asked = sorted(gone)[:SHOWN] or ([what] if trained else [])

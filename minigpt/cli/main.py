@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from minigpt import __version__, log
-from minigpt.cli import compare, key, lineage, look, takedown, use, verify, versions
+from minigpt.cli import compare, key, lineage, look, prune, takedown, use, verify, versions
 from minigpt.errors import MiniGPTError
 from minigpt.process import quiet_environment
 
@@ -21,7 +21,7 @@ app = typer.Typer(
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (use, look, lineage, verify, compare, takedown, key):
+for group in (use, look, lineage, verify, compare, takedown, key, prune):
     group.add_to(app)
 app.add_typer(versions.app, name="registry")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from minigpt.digest import digest
 from minigpt.errors import PackageError, RegistryError
 from minigpt.registry.artifacts import json_object, package_of, read_artifact
+from minigpt.registry.pruned import pruned_in
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import CHALLENGER, CHAMPION, Version, list_versions
 from minigpt.tracking.store import shown, tracking_uri
@@ -43,6 +44,11 @@ def find_version(registry: Registry, ref: str) -> Version:
         if what == version.version or what in version.aliases:
             return version
     if what.isdecimal():
+        if pruned := pruned_in(registry, name).get(what):
+            raise RegistryError(
+                f"{name} {what} was pruned on {pruned.at[:10]} by {pruned.by}: it and its files "
+                "were removed. See: minigpt registry log"
+            )
         known = " to ".join(dict.fromkeys((versions[0].version, versions[-1].version)))
         raise RegistryError(
             f"{name} has no version {what} (it has {known}). See: minigpt registry list"

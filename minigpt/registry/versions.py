@@ -45,6 +45,8 @@ class Version:
     """JSON: the digests of its training documents that were taken down, why and when."""
     verified: str | None = None
     """JSON: when it was last rebuilt with no difference, and the verdict."""
+    source: str = ""
+    """Where its model lies."""
     description: str = ""
     """What MLflow's page shows: the first lines of its card."""
 
@@ -172,5 +174,6 @@ def _version(entry: Any, aliases: Mapping[str, str]) -> Version:
         run_id=entry.run_id or "",
         taken_down=tags.get(TAKEN_DOWN),
         verified=tags.get(VERIFIED),
+        source=entry.source or "",
         description=entry.description or "",
     )

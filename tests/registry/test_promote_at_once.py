@@ -18,8 +18,10 @@ from minigpt.errors import GateRefusedError, RegistryError
 from minigpt.registry.promotion import audit_log as log
 from minigpt.registry.promotion.history import log_of
 from minigpt.registry.promotion.promote import promote, rollback
+from minigpt.registry.prune import prune
 from minigpt.registry.register import register
 from minigpt.registry.registry import Registry
+from minigpt.registry.versions import list_versions
 from minigpt.tracking import store as stores
 from tests.registry.logs import whole_log
 from tests.registry.promotions import GATE, NAME, champion, history
@@ -192,3 +194,10 @@ def test_on_a_server_one_of_two_promotions_wins_and_the_log_is_whole(served, add
     assert rollback(served.registry, reason=LONG).version.version == champion(served) == winner
     event = whole_log(served.registry)[-1]
     assert (event.kind, event.version, event.reason) == ("rolled back", winner, LONG)
+    add_version(1.6, served.root)
+    add_version(1.5, served.root)
+    [removed] = prune(served.registry, 1).remove
+    assert removed.version.version == "4"
+    assert [v.version for v in list_versions(served.registry)] == ["1", "2", "3", "5"]
+    event = whole_log(served.registry)[-1]
+    assert (event.kind, event.version) == ("pruned", "4")

@@ -11,7 +11,7 @@ from minigpt.registry.promotion.condition import Condition
 PIECE = 5000  # characters: MLflow cuts a parameter at 6,000 with no more than a warning
 FORMAT = "1"
 
-Kind = Literal["promoted", "refused", "rolled back", "taken down", "found"]
+Kind = Literal["promoted", "refused", "rolled back", "taken down", "found", "pruned"]
 
 
 @dataclass(frozen=True)
