@@ -72,11 +72,16 @@ class Lease:
         finally:
             if not alone:
                 self._remove(self.entry)
-        if alone:
-            self._renewal.start()
+        if not alone:
+            return False
+        self._renewal.start()
+        try:
             for other in others:
                 self._remove(other)
-        return alone
+        except BaseException:
+            self.release()
+            raise
+        return True
 
     def release(self) -> None:
         """Let others in."""
@@ -129,8 +134,9 @@ def only_changer(registry: Registry, name: str) -> Iterator[Lease]:
         RegistryError: the store cannot be written.
     """
     refuse_unwritable(registry.store)
-    lease, watch, tell = Lease(registry, name), Watch(), every(SAY_SECONDS, say)
+    watch, tell = Watch(), every(SAY_SECONDS, say)
     while True:
+        lease = Lease(registry, name)  # a name that was taken back would look as old as it is
         entries = _entries(registry, name)
         dead = watch.dead(entries)
         living = [tags for entry, tags in entries.items() if entry not in dead]

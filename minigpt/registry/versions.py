@@ -83,15 +83,6 @@ def list_everything(registry: Registry) -> dict[str, list[Version]]:
     return versions
 
 
-def names_in(registry: Registry) -> list[str]:
-    """Every registered name of the store, sorted.
-
-    Raises:
-        RegistryError: the store cannot be read.
-    """
-    return [] if registry.is_new else sorted(str(model.name) for model in _models(registry))
-
-
 def champion_of(registry: Registry, name: str | None = None) -> Version | None:
     """The version of `name` (else of the project's model) that is champion, if there is one.
 

@@ -53,7 +53,7 @@ def changed(registered, tmp_path):
 def add_version(request):
     """A function that adds a version with version 1's files and this figure; sync takes longer."""
     from minigpt.registry.refs import find_version
-    from minigpt.registry.versions import BITS, DIGEST, names_in
+    from minigpt.registry.versions import BITS, DIGEST, list_everything
 
     def add(bits: float, root: Path | None = None, name: str = NAME) -> str:
         root = root or request.getfixturevalue("changed").root
@@ -62,7 +62,7 @@ def add_version(request):
         source = client.get_model_version_download_uri(NAME, "1")
         model = source.split("/")[-2]  # …/models/ID/artifacts
         tags = {DIGEST: text_digest([str(bits)]), BITS: str(bits)}
-        if name not in names_in(registry):
+        if name not in list_everything(registry):
             client.create_registered_model(name)
         made = client.create_model_version(name, source, first.run_id, tags=tags, model_id=model)
         return str(made.version)

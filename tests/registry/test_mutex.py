@@ -13,7 +13,7 @@ from minigpt.registry import mutex
 from minigpt.registry.mutex import LEASE_SECONDS, RENEWED, Lease, only_changer
 from minigpt.registry.promotion.promote import promote
 from minigpt.registry.registry import Registry
-from minigpt.registry.versions import names_in
+from minigpt.registry.versions import list_everything
 from minigpt.tracking import owner
 from tests.registry.promotions import GATE, NAME, champion
 
@@ -226,6 +226,19 @@ def test_processes_that_meet_over_a_dead_holder_enter_one_at_a_time(changed, ent
     assert entries(changed.registry) == {}
 
 
+def test_who_steps_back_comes_again_under_another_name(changed, monkeypatch):
+    tries, take = [], Lease.take
+
+    def third_time(self, dead):
+        tries.append(self.entry)
+        return len(tries) == 3 and take(self, dead)
+
+    monkeypatch.setattr(Lease, "take", third_time)
+    monkeypatch.setattr(mutex, "pause", lambda seconds: None)
+    with only_changer(changed.registry, NAME):
+        assert len(set(tries)) == 3  # else those who watched the first would count it as dead
+
+
 def test_a_name_that_begins_like_another_has_a_lease_of_its_own(changed):
     registry = changed.registry
     for other in (f"{NAME}.champion", NAME.replace("-", "_")):
@@ -234,4 +247,4 @@ def test_a_name_that_begins_like_another_has_a_lease_of_its_own(changed):
             assert mutex._entries(registry, other) == {}
             held.enter_context(only_changer(registry, other))
             assert len(entries(registry)) == 1
-    assert names_in(registry) == [NAME]
+    assert list(list_everything(registry)) == [NAME]

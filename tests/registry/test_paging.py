@@ -7,7 +7,7 @@ from minigpt.registry.config import GateConfig
 from minigpt.registry.promotion import audit_log
 from minigpt.registry.promotion import promote as promotions
 from minigpt.registry.promotion.promote import promote
-from minigpt.registry.versions import champion_of, list_everything, list_versions, names_in
+from minigpt.registry.versions import champion_of, list_everything, list_versions
 from minigpt.tracking.mlflow_tracker import create_run, end_abandoned
 from minigpt.tracking.paging import every_page
 from minigpt.tracking.reader import Reader
@@ -40,7 +40,7 @@ def test_versions_and_names_do_not_end_with_a_page(two_a_page, add_version):
     registry = two_a_page.registry
     assert [v.version for v in list_versions(registry)] == ["1", "2", "3", "4", "5"]
     others = [f"other-{n}" for n in range(4)]
-    assert names_in(registry) == [NAME, *others]
+    assert list(list_everything(registry)) == [NAME, *others]
     assert list_everything(registry) == {
         name: list_versions(registry, name) for name in (NAME, *others)
     }
