@@ -37,7 +37,7 @@ from minigpt.tracking.store import Store, is_new, open_store, refuse_unwritable
 
 RAW = Path("data/raw")
 MANIFEST = Path("release/manifest.json")
-FLOW = "pipelines.release"
+FLOW = "pipelines.run"
 NAMED = 3  # texts at the path of a file that is gone
 
 
