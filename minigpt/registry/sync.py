@@ -3,6 +3,7 @@
 import json
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safetensors import safe_open
 
 from minigpt.data.document import Document, read_documents
-from minigpt.digest import digest
+from minigpt.digest import digest, file_digest, remembered
 from minigpt.errors import RegistryError
 from minigpt.files import write_json
 from minigpt.registry.card import CardFacts, description, render
@@ -58,7 +59,8 @@ def sync(root: Path, params: RegistryParams, parent: str | None = None) -> Versi
     """
     manifest, name = load_manifest(root / MANIFEST), params.release.name
     identity = manifest_digest(root / MANIFEST)
-    _refuse_changed(root, manifest)
+    with remembered(root) as of_file:  # a version that is registered already is only found
+        _refuse_changed(root, manifest, of_file)
     store = open_store(root)
     with only_changer(store, name):
         held = [v.version for v in versions_in(store, name) if v.digest == identity]
@@ -69,9 +71,9 @@ def sync(root: Path, params: RegistryParams, parent: str | None = None) -> Versi
     return find_version(root, number, name)
 
 
-def _refuse_changed(root: Path, manifest: Manifest) -> None:
+def _refuse_changed(root: Path, manifest: Manifest, of_file: Callable[[Path], str]) -> None:
     for path, expected in manifest.digests.items():
-        if not (root / path).exists() or digest(root / path) != expected:
+        if not (root / path).exists() or digest(root / path, of_file) != expected:
             raise RegistryError(
                 f"{path} is not what {MANIFEST.as_posix()} describes. Run: dvc repro"
             )
@@ -80,6 +82,7 @@ def _refuse_changed(root: Path, manifest: Manifest) -> None:
 def _register(
     store: Store, root: Path, name: str, manifest: Manifest, identity: str, parent: str | None
 ) -> str:
+    _refuse_changed(root, manifest, file_digest)
     refuse_other_inputs(root)
     state, metrics, key = source_state(root), _metrics(root), signing_key()
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))

@@ -56,11 +56,12 @@ def manifest(root: Path, inputs: list[Path], manifest: Path, files: Path, run: R
         found = files_of(root / path) if (root / path).exists() else []
         if not found:
             raise DataError(f"{path}: there is nothing to list. Run: dvc repro")
+        sha256 = {file: file_digest(file) for file in found}
         if (name := relative(root, path)).startswith(MADE_OF):
-            digests[name] = digest(root / path)
+            digests[name] = digest(root / path, sha256.__getitem__)
         entries += [
-            FileEntry(path=relative(root, f), size=f.stat().st_size, sha256=file_digest(f))
-            for f in found
+            FileEntry(path=relative(root, file), size=file.stat().st_size, sha256=sha256[file])
+            for file in found
         ]
     entries.sort(key=lambda entry: entry.path)
     write_json(files, FileList(files=entries).model_dump())
