@@ -1,4 +1,4 @@
-"""Whether a run would find nothing to do: no stage stale, what was built registered and champion.
+"""Whether a run would find nothing to do: no stage stale, what was built registered and judged.
 
 Asked before Prefect or MLflow is imported: that alone takes longer than the answer.
 """
@@ -8,12 +8,14 @@ from pathlib import Path
 
 from minigpt.graph import read_graph
 from minigpt.registry.config import RegistryParams
+from minigpt.registry.registry import Registry
 from minigpt.registry.versions import CHALLENGER, CHAMPION, Version, list_versions
 from minigpt.release.manifest import MANIFEST, manifest_digest
 from pipelines.dag import anything_stale
 from pipelines.lockfile import keep_lock
 
 REPORT = Path("reports/index.html")
+REFUSED = "challenger (refused as champion)"
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,8 @@ class Settled:
     stages: int
     standing: str
     """What is true of the version that holds what is built: `version 1 is champion`."""
+    refusal: str | None = None
+    """Why it is not champion."""
 
 
 def settled(root: Path, params: RegistryParams) -> Settled | None:
@@ -37,19 +41,25 @@ def settled(root: Path, params: RegistryParams) -> Settled | None:
     keep_lock(root)  # before anything reads it: a killed DVC may have left half
     if not ((root / MANIFEST).is_file() and (root / REPORT).is_file()):
         return None
-    version = registered(root, params.release.name)
-    if version is None or CHAMPION not in version.aliases:
+    registry = Registry(root, params.release.name)
+    version = registered(registry)
+    if version is None or anything_stale(root):
         return None
-    if anything_stale(root):
-        return None
-    return Settled(len(read_graph(root)), f"version {version.version} is champion")
+    stages, named = len(read_graph(root)), f"version {version.version}"
+    if CHAMPION in version.aliases:
+        return Settled(stages, f"{named} is champion")
+    from minigpt.registry.promotion.promote import refused_again
+
+    if refusal := refused_again(registry, version, params.gate):
+        return Settled(stages, f"{named} is {REFUSED}", refusal)
+    return None
 
 
-def registered(root: Path, name: str) -> Version | None:
+def registered(registry: Registry) -> Version | None:
     """The version that a registration would find; None where it would have anything to do.
 
     `challenger` is given at its end, so where the version has it, all before was done.
     """
-    identity = manifest_digest(root / MANIFEST)
-    version = next((v for v in list_versions(root, name) if v.digest == identity), None)
+    identity = manifest_digest(registry.root / MANIFEST)
+    version = next((v for v in list_versions(registry) if v.digest == identity), None)
     return version if version and CHALLENGER in version.aliases else None

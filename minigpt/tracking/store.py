@@ -180,17 +180,24 @@ def only_opener(database: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     folder = artifacts_of(database).parent
+    lock = FileLock(folder / ".lock", timeout=OPENING_SECONDS)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=OPENING_SECONDS):
-            yield
+        lock.acquire()
     except Timeout as error:
         raise RegistryError(
             f"{database}: another process has been opening it for {OPENING_SECONDS:.0f} s "
             f"({folder / '.lock'})"
         ) from error
     except PermissionError as error:
-        raise RegistryError(f"{database}: cannot be written: {error.strerror}") from error
+        raise RegistryError(
+            f"{error.filename or folder}: {error.strerror}; {database.name} is opened under a lock "
+            "there. Make that folder writable"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _make(database: Path) -> None:

@@ -47,7 +47,18 @@ def test_what_is_not_there_has_to_be_made(built, file):
     assert settled(project, RegistryParams()) is None
 
 
-@pytest.mark.parametrize("aliases", [(), ("challenger",), ("champion",)])
+def test_a_version_that_is_refused_again_is_settled_and_says_why(built, monkeypatch):
+    project, versions = built
+    versions[1] = version("2", versions[1].digest, "challenger")
+    name = "minigpt.registry.promotion.promote.refused_again"
+    monkeypatch.setattr(name, lambda *_: "refused: worse")
+    found = settled(project, RegistryParams())
+    assert (found.standing, found.refusal) == (f"version 2 is {module.REFUSED}", "refused: worse")
+    monkeypatch.setattr(name, lambda *_: None)  # a promotion would change something
+    assert settled(project, RegistryParams()) is None
+
+
+@pytest.mark.parametrize("aliases", [(), ("champion",)])
 def test_a_version_that_a_run_would_change_is_left_to_it(built, aliases):
     project, versions = built
     versions[1] = version("2", versions[1].digest, *aliases)
