@@ -207,7 +207,9 @@ def gpus() -> list[Gpu]:
         return [Gpu(each.get("Model", "GPU"), each.get("GPU UUID", "")) for each in listed]
     query = [tool, "--query-gpu=name,uuid", "--format=csv,noheader"]
     try:  # WSL and Windows have no /proc of it
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True)
+        answer = subprocess.run(
+            query, capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return []
     pairs = (line.rpartition(",") for line in answer.stdout.splitlines() if "," in line)
