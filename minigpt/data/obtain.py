@@ -106,7 +106,8 @@ def npm_pack(what: str, source: NpmSource, kept: Path) -> None:
                 command,
                 cwd=folder,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
                 timeout=NPM_SECONDS,
                 check=False,
             )

@@ -16,7 +16,8 @@ Do not show what it writes as the words of the authors it learned from."""
 
 USE = """\
 ```python
-model = mlflow.pyfunc.load_model("models:/{name}/{version}")  # from any folder
+# In the checkout MLflow finds the store by itself; elsewhere: MLFLOW_TRACKING_URI=sqlite:////…/mlflow.db
+model = mlflow.pyfunc.load_model("models:/{name}/{version}")
 model.predict(["My fellow citizens"], params={{"max_tokens": 100, "seed": 0}})
 ```"""
 
