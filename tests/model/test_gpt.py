@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from minigpt.export.names import QWEN3, translate
+from minigpt.export.formats.hf import QWEN3
+from minigpt.export.names import translate
 from minigpt.model.build import build_model
 from minigpt.model.cache import GrowingCache
 from minigpt.model.config import (
