@@ -7,10 +7,11 @@ from minigpt.errors import ExportError
 from minigpt.export.config import ExportConfig
 from minigpt.export.exporters import EXPORTERS
 from minigpt.export.verify import parity, same_ids, torch_decoder
+from minigpt.model.config import POSITIONS
 from minigpt.package import load_package, save_package
 from minigpt.quantization.swap import int8_scheme, quantize
 
-from .conftest import TEXT
+from .conftest import SIZES, TEXT
 
 MODELS = {
     model.name: (exporter, model) for exporter in EXPORTERS.values() for model in exporter.models
@@ -41,6 +42,23 @@ def test_an_exported_model_is_ours_in_its_own_program(written, package, ids, nam
         assert max(distance.prompt, distance.cached) < 1e-5
     else:
         assert 0 < distance.relative < 0.1  # activations of a random model have a wide range
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_a_format_holds_any_kind_of_position_or_names_it(make_package, ids, name, kind, tmp_path):
+    exporter = EXPORTERS[name]
+    package = make_package(SIZES.replace(n_layer=1, position=POSITIONS[kind]()))
+    if exporter.refuses(package):
+        with pytest.raises(ExportError, match=rf"{name}: .*position: {kind}.* Leave {name} out"):
+            exporter.export(package, tmp_path, ExportConfig())
+        assert not list(tmp_path.iterdir())
+        return
+    exporter.export(package, tmp_path, ExportConfig())
+    for model in (model for model in exporter.models if model.exact):
+        decoder = model.decode(tmp_path / model.file, 1)
+        distance = parity(torch_decoder(package.model), decoder, ids, cached_steps=3)
+        assert max(distance.prompt, distance.cached) < 1e-5
 
 
 @pytest.mark.parametrize("name", EXPORTERS)

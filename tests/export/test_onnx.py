@@ -12,7 +12,8 @@ from minigpt.export.formats import onnx as onnx_format
 from minigpt.export.formats.onnx import ENTRY, FP32, INT8, decode
 from minigpt.export.verify import parity, same_ids, torch_decoder
 from minigpt.generation.backends import OnnxEngine
-from minigpt.model.config import AlibiPosition, GeluMlp, LayerNorm
+from minigpt.model.config import GeluMlp, LayerNorm
+from minigpt.model.positions.alibi import AlibiPosition
 
 from .conftest import SIZES, TEXT
 

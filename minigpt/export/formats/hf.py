@@ -17,7 +17,8 @@ from minigpt.export.names import translate
 from minigpt.export.verify import Decoder
 from minigpt.extras import require
 from minigpt.files import write_bytes, write_json
-from minigpt.model.config import RmsNorm, RopePosition, SwigluMlp
+from minigpt.model.config import RmsNorm, SwigluMlp
+from minigpt.model.positions.rope import RopePosition
 from minigpt.package import Package
 from minigpt.tokenizer.patterns import END_OF_TEXT, PAD
 
