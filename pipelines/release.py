@@ -72,19 +72,21 @@ def release(wait: bool = True) -> State[Release]:
 @task(cache_policy=NO_CACHE)
 def register(root: Path, params: Params, parent: str | None) -> tuple[str, str]:
     """Name and number of the version that holds what was built; it becomes `challenger`."""
-    from minigpt.registry.sync import sync
+    from minigpt.registry.register import register as register_build
+    from minigpt.registry.registry import Registry
 
-    version = sync(root, params, parent)
+    version = register_build(Registry(root, params.release.name), parent)
     return version.name, version.version
 
 
 @task(cache_policy=NO_CACHE)
 def promote(root: Path, params: Params, version: str) -> tuple[str, str | None]:
     """What the version is now, and why it is no champion where the gate refused."""
-    from minigpt.registry.promotion import promote as registry
+    from minigpt.registry.promotion import promote as promotion
+    from minigpt.registry.registry import Registry
 
     try:
-        done = registry.promote(root, version, params)
+        done = promotion.promote(Registry(root, params.release.name), version, params.gate)
     except GateRefusedError as refusal:
         return "challenger (refused as champion)", str(refusal)
     if not done.moved:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minigpt.cli.shared import Json, model_name, project_root, show_json, show_table, talk
+from minigpt.cli.shared import Json, project_registry, show_json, show_table, talk
 
 if TYPE_CHECKING:
     from minigpt.registry.promotion.compare import Comparison, Line
@@ -34,25 +34,24 @@ def compare(
     Examples: minigpt compare champion challenger · minigpt compare 3 4 --prompt "ROMEO."
     """
     from minigpt.registry.promotion.compare import compare as hold_against
-    from minigpt.registry.versions import find_version
-    from minigpt.tracking.store import open_store
+    from minigpt.registry.refs import find_version
 
-    root, name = project_root(), model_name()
-    one, other = (find_version(root, reference, name) for reference in (first, second))
+    registry = project_registry()
+    one, other = (find_version(registry, reference) for reference in (first, second))
     if (one.name, one.version) == (other.name, other.version) and not as_json:
         talk(f"{first} and {second} are both {one.name} {one.version}. See: minigpt registry list")
         return
-    found = hold_against(root, open_store(root), one, other, tuple(prompt or ()))
+    found = hold_against(registry, one, other, tuple(prompt or ()))
     if as_json:
         show_json(facts(found))
     else:
-        show(found, name)
+        show(found, registry.name)
 
 
 def show(found: "Comparison", name: str) -> None:
     """The comparison for people; `name` is the project's model."""
     from minigpt.registry.promotion.bootstrap import decimals_for
-    from minigpt.registry.versions import shortest_ref
+    from minigpt.registry.refs import shortest_ref
 
     one, other = found.first.version, found.second.version
     title, judged_on = f"{found.first.name} {one} and {other}", f"version {found.judged_on.version}"

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from minigpt.cli.shared import Json, model_name, project_root, show_json, talk
+from minigpt.cli.shared import Json, project_registry, show_json, talk
 from minigpt.errors import ParamsError
 from minigpt.generation.config import SamplingConfig
 from minigpt.machine import Machine
@@ -79,6 +79,6 @@ def find_package(reference: str) -> Path:
     """The package folder that a person means by `reference`."""
     if (Path(reference) / "model.json").is_file():
         return Path(reference)
-    from minigpt.registry.versions import resolve
+    from minigpt.registry.refs import resolve
 
-    return resolve(reference, project_root(), model_name())
+    return resolve(project_registry(), reference)

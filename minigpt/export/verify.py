@@ -65,7 +65,7 @@ def torch_decoder(model: GPT) -> Decoder:
 
 def same_ids(folder: Path, tokenizer: Tokenizer, texts: Iterable[str]) -> bool:
     """Whether the folder's tokenizer.json gives our ids for every text."""
-    tokenizers = require("tokenizers", extra="export")
+    tokenizers = require("tokenizers")
     theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     theirs.encode_special_tokens = True  # as ours: a special token's name in a text is text
     return all(

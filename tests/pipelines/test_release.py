@@ -15,6 +15,7 @@ from prefect.settings import (
 
 from minigpt.errors import MiniGPTError
 from minigpt.process import workspace_lock
+from minigpt.registry.config import RegistryParams
 from minigpt.registry.promotion.gate import Condition
 from minigpt.registry.promotion.promote import Promotion
 from pipelines import release, server, sweep
@@ -125,4 +126,5 @@ def test_a_new_champion_is_shown_beside_the_one_before(before, said, tmp_path, m
     conditions = (Condition("export onnx", "logits within 2e-05", True), compared)
     done = Promotion(None, before, True, False, conditions)
     monkeypatch.setattr("minigpt.registry.promotion.promote.promote", lambda *_: done)
-    assert promote.fn(tmp_path, None, "2") == (said, None)
+    params = RegistryParams()
+    assert promote.fn(tmp_path, params, "2") == (said, None)

@@ -85,7 +85,7 @@ def decode(weights: Path, threads: int) -> Decoder:
     """The folder around `weights` as `transformers` runs it; nothing is fetched."""
     del threads  # torch's, which the stage has set
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    transformers = require("transformers", extra="export")
+    transformers = require("transformers")
     transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModelForCausalLM.from_pretrained(weights.parent, local_files_only=True)
     model.eval()

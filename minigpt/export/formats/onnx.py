@@ -80,7 +80,7 @@ def refuses(package: Package) -> Sequence[str]:
 
 def trace(model: GPT, opset: int) -> Any:
     """An onnx.ModelProto of `model`, free of everything that names this machine or process."""
-    require("onnxscript", extra="export")
+    require("onnxscript")
     layers = range(model.config.n_layer)
     past = [f"past_key_values.{i}.{part}" for i in layers for part in ("key", "value")]
     present = [f"present.{i}.{part}" for i in layers for part in ("key", "value")]
@@ -120,7 +120,7 @@ def stripped(model: Any) -> Any:
 
 def to_int8(fp32: Path) -> bytes:
     """The dynamic quantization of onnxruntime: 8-bit weights, activations rounded as they come."""
-    quantization = require("onnxruntime.quantization", extra="export")
+    quantization = require("onnxruntime.quantization")
     with tempfile.TemporaryDirectory() as folder, quiet():
         quantized = Path(folder) / INT8
         quantization.quantize_dynamic(
@@ -149,7 +149,7 @@ def quiet() -> Iterator[None]:
 
 def decode(file: Path, threads: int) -> Decoder:
     """An exported .onnx file as onnxruntime runs it on the CPU."""
-    onnxruntime = require("onnxruntime", extra="export")
+    onnxruntime = require("onnxruntime")
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

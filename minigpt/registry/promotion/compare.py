@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -10,12 +9,18 @@ from pydantic import ValidationError
 from minigpt.errors import RegistryError
 from minigpt.evaluation.config import SamplesConfig
 from minigpt.quantization.config import QuantizeConfig
+from minigpt.registry.artifacts import package_of
 from minigpt.registry.lineage.index import index_of, learned
 from minigpt.registry.promotion.bootstrap import Interval, difference
-from minigpt.registry.promotion.frozen import Frozen, Passages, frozen_set, params_of
-from minigpt.registry.promotion.judged import both_on, metrics_of, run_on
-from minigpt.registry.versions import Version, package_of
-from minigpt.tracking.store import Store
+from minigpt.registry.promotion.evaluation_set import (
+    EvaluationSet,
+    Passages,
+    params_of,
+    read_evaluation_set,
+)
+from minigpt.registry.promotion.scores import both_on, metrics_of, run_on
+from minigpt.registry.registry import Registry
+from minigpt.registry.versions import Version
 
 MEASURED = ("finetuned", "base", "int8", "int4")
 ROUNDED = ("int8", "int4")
@@ -63,7 +68,7 @@ class Comparison:
 
 
 def compare(
-    root: Path, store: Store, first: Version, second: Version, prompts: Sequence[str] = ()
+    registry: Registry, first: Version, second: Version, prompts: Sequence[str] = ()
 ) -> Comparison:
     """Hold two versions against each other; both are run on `prompts`, if there are any.
 
@@ -72,7 +77,7 @@ def compare(
     Raises:
         RegistryError: neither kept its evaluation set, or files of one are gone.
     """
-    sets = frozen_set(store, first), frozen_set(store, second)
+    sets = read_evaluation_set(registry, first), read_evaluation_set(registry, second)
     frozen = sets[0] or sets[1]
     if frozen is None:
         raise RegistryError(
@@ -83,42 +88,42 @@ def compare(
     lines = []
     for package in MEASURED:
         if package in ROUNDED:
-            pair = [_rounded(root, store, each, frozen, package) for each in (first, second)]
+            pair = [_rounded(registry, each, frozen, package) for each in (first, second)]
         else:
-            pair = list(both_on(root, store, (first, second), sets, frozen, package))
+            pair = list(both_on(registry, (first, second), sets, frozen, package))
         lines += _lines(package, frozen.roles, *pair)
-    sizes = [metrics_of(store, version, "quantize") for version in (first, second)]
+    sizes = [metrics_of(registry, version, "quantize") for version in (first, second)]
     return Comparison(
         first,
         second,
         frozen.version,
         len(frozen.documents),
-        _leaked(store, frozen, second if frozen.version == first else first),
+        _leaked(registry, frozen, second if frozen.version == first else first),
         lines,
         {
             name: (_megabytes(sizes[0], name), _megabytes(sizes[1], name))
             for name in dict.fromkeys((*sizes[0], *sizes[1]))
         },
-        _samples(root, store, (first, second), sets, prompts),
+        _samples(registry, (first, second), sets, prompts),
     )
 
 
 def _rounded(
-    root: Path, store: Store, version: Version, frozen: Frozen, package: str
+    registry: Registry, version: Version, frozen: EvaluationSet, package: str
 ) -> Passages | None:
     """What a rounded package needs on the text that quantize measures; None: it has none."""
-    if package not in metrics_of(store, version, "quantize"):
+    if package not in metrics_of(registry, version, "quantize"):
         return None
     from minigpt.release.text import shortened
 
-    section = params_of(store, frozen.version).get("quantize") or {}
+    section = params_of(registry, frozen.version).get("quantize") or {}
     max_bytes = int(section.get("max_bytes", QuantizeConfig().max_bytes))
     documents = [
         document
         for source in frozen.roles
         for document in shortened([d for d in frozen.documents if d.source == source], max_bytes)
     ]
-    return run_on(root, store, version, package, documents, frozen.config)
+    return run_on(registry, version, package, documents, frozen.config)
 
 
 def _lines(
@@ -145,8 +150,8 @@ def _lines(
     return lines
 
 
-def _leaked(store: Store, frozen: Frozen, version: Version) -> list[str] | None:
-    if (index := index_of(store, version)) is None:
+def _leaked(registry: Registry, frozen: EvaluationSet, version: Version) -> list[str] | None:
+    if (index := index_of(registry, version)) is None:
         return None
     trained = learned(index)
     return [d.doc_id for d in frozen.documents if d.sha256 in trained]
@@ -157,14 +162,13 @@ def _megabytes(metrics: Mapping[str, Any], name: str) -> float | None:
 
 
 def _samples(
-    root: Path,
-    store: Store,
+    registry: Registry,
     versions: tuple[Version, Version],
-    sets: Sequence[Frozen | None],
+    sets: Sequence[EvaluationSet | None],
     prompts: Sequence[str],
 ) -> list[Pair]:
     """The fine-tuned models on the same prompts with the same seeds."""
-    settings = [_sampling(store, version) for version in versions]
+    settings = [_sampling(registry, version) for version in versions]
     stored = [
         {(s["prompt"], s["seed"]): s["text"] for s in each.samples if s["model"] == "finetuned"}
         if each
@@ -176,15 +180,15 @@ def _samples(
         return [Pair(*key, stored[0][key], stored[1][key]) for key in shared]
     config, seed = settings[0]
     config = config.replace(prompts=tuple(prompts) or config.prompts)
-    texts = [_written(root, store, version, config, seed) for version in versions]
+    texts = [_written(registry, version, config, seed) for version in versions]
     return [
         Pair(prompt, seed + i, texts[0][i], texts[1][i]) for i, prompt in enumerate(config.prompts)
     ]
 
 
-def _sampling(store: Store, version: Version) -> tuple[SamplesConfig, int]:
+def _sampling(registry: Registry, version: Version) -> tuple[SamplesConfig, int]:
     """How a version's samples were written, and the first of their seeds."""
-    values = params_of(store, version)
+    values = params_of(registry, version)
     section = (values.get("evaluate") or {}).get("samples") or {}
     known = {key: section[key] for key in SamplesConfig.model_fields if key in section}
     try:
@@ -194,14 +198,12 @@ def _sampling(store: Store, version: Version) -> tuple[SamplesConfig, int]:
     return config, int(values.get("seed", 0))
 
 
-def _written(
-    root: Path, store: Store, version: Version, config: SamplesConfig, seed: int
-) -> list[str]:
+def _written(registry: Registry, version: Version, config: SamplesConfig, seed: int) -> list[str]:
     from minigpt.evaluation.samples import write_samples
     from minigpt.machine import Machine
     from minigpt.package import load_package
 
     machine = Machine.load()
     machine.prepare_torch()
-    package = load_package(package_of(root, store, version), device=machine.torch_device)
+    package = load_package(package_of(registry, version), device=machine.torch_device)
     return [str(each["text"]) for each in write_samples("finetuned", package, config, seed)]

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from minigpt import log
+from minigpt.dvc_lock import LOCK
 from minigpt.errors import BusyError, RegistryError
 from minigpt.git import git, run_git
 from minigpt.graph import read_graph
 from minigpt.machine import PREFIX
 from minigpt.process import WORK, holder_of, named, run_dvc, take_lock
-from minigpt.registry.verification.held import LOCK, PATCH, Held
+from minigpt.registry.artifacts import PATCH, VersionFiles
 
 FOLDER = WORK / "verify"
 SETTINGS = ("threads", "micro_batch", "compile")
@@ -102,7 +103,7 @@ def tidy(base: Path) -> None:
         base.parent.rmdir()
 
 
-def check_out(root: Path, held: Held, folder: Path) -> Path:
+def check_out(root: Path, held: VersionFiles, folder: Path) -> Path:
     """The tree that a version was made from, without results; the project's root in it.
 
     Raises:

@@ -12,10 +12,15 @@ from minigpt.data.document import Document
 from minigpt.errors import RegistryError
 from minigpt.evaluation.config import EvaluateConfig
 from minigpt.machine import Machine
-from minigpt.registry.kept import kept_bytes, kept_file
-from minigpt.registry.promotion.frozen import Frozen, Passages, cut_alike, passages_of
-from minigpt.registry.versions import MODEL, Version, package_of
-from minigpt.tracking.store import Store
+from minigpt.registry.artifacts import find_artifact, package_of, read_artifact
+from minigpt.registry.promotion.evaluation_set import (
+    EvaluationSet,
+    Passages,
+    cut_alike,
+    passages_of,
+)
+from minigpt.registry.registry import Registry
+from minigpt.registry.versions import MODEL, Version
 
 PACKAGES = {"finetuned": MODEL, "base": "models/base", "int8": "models/int8", "int4": "models/int4"}
 """The packages of a version, and where they lay in its checkout."""
@@ -23,13 +28,13 @@ PACKAGE_FILES = ("model.json", "model.safetensors", "tokenizer.json", "tokenizer
 PROMPT_TOKENS, TIMED_TOKENS, TRIES = 16, 32, 5
 
 
-def metrics_of(store: Store, version: Version, stage: str) -> dict[str, Any]:
+def metrics_of(registry: Registry, version: Version, stage: str) -> dict[str, Any]:
     """metrics/STAGE.json of a version.
 
     Raises:
         RegistryError: it is gone, or no JSON.
     """
-    kept = kept_bytes(store, version, f"metrics/{stage}.json")
+    kept = read_artifact(registry, version, f"metrics/{stage}.json")
     try:
         if kept is not None:
             return dict(json.loads(kept))
@@ -43,11 +48,10 @@ def metrics_of(store: Store, version: Version, stage: str) -> dict[str, Any]:
 
 
 def passages_on(
-    root: Path,
-    store: Store,
+    registry: Registry,
     version: Version,
-    own: Frozen | None,
-    frozen: Frozen,
+    own: EvaluationSet | None,
+    frozen: EvaluationSet,
     package: str = "finetuned",
 ) -> Passages:
     """What `base` or `finetuned` of `version` needs for each passage of `frozen`.
@@ -61,15 +65,14 @@ def passages_on(
         stored = own.passages(package)
         if cut_alike(stored, frozen.passages(package)):
             return stored
-    return run_on(root, store, version, package, frozen.documents, frozen.config)
+    return run_on(registry, version, package, frozen.documents, frozen.config)
 
 
 def both_on(
-    root: Path,
-    store: Store,
+    registry: Registry,
     versions: tuple[Version, Version],
-    sets: tuple[Frozen | None, Frozen | None],
-    frozen: Frozen,
+    sets: tuple[EvaluationSet | None, EvaluationSet | None],
+    frozen: EvaluationSet,
     package: str = "finetuned",
 ) -> tuple[Passages, Passages]:
     """As `passages_on` of two versions, so that passage i of both is the same text.
@@ -78,20 +81,19 @@ def both_on(
         RegistryError: files of one are gone.
     """
     one, other = (
-        passages_on(root, store, version, own, frozen, package)
+        passages_on(registry, version, own, frozen, package)
         for version, own in zip(versions, sets, strict=True)
     )
     if not cut_alike(one, other):  # another MiniGPT cut those that are stored
         one, other = (
-            run_on(root, store, version, package, frozen.documents, frozen.config)
+            run_on(registry, version, package, frozen.documents, frozen.config)
             for version in versions
         )
     return one, other
 
 
 def run_on(
-    root: Path,
-    store: Store,
+    registry: Registry,
     version: Version,
     package: str,
     documents: Sequence[Document],
@@ -113,7 +115,7 @@ def run_on(
     size = sum(document.n_bytes for document in documents)
     log.say(f"running {package} of version {version.version} on {size / 1e6:.2f} MB of test text")
     with tempfile.TemporaryDirectory() as name:
-        path = package_folder(root, store, version, package, Path(name))
+        path = package_folder(registry, version, package, Path(name))
         device = "cpu" if package in ("int8", "int4") else machine.torch_device
         loaded = load_package(path, device=device)
     context = loaded.config.context_length
@@ -129,16 +131,16 @@ def run_on(
     return passages_of(model_rows(package, found, config.passage_bytes))
 
 
-def package_folder(root: Path, store: Store, version: Version, package: str, folder: Path) -> Path:
+def package_folder(registry: Registry, version: Version, package: str, folder: Path) -> Path:
     """Where a package of `version` lies; a server's is fetched, all but `finetuned` into `folder`.
 
     Raises:
         RegistryError: its files are gone.
     """
     if package == "finetuned":
-        return package_of(root, store, version)
+        return package_of(registry, version)
     path = PACKAGES[package]
-    found = [kept_file(store, version, f"{path}/{name}", folder) for name in PACKAGE_FILES]
+    found = [find_artifact(registry, version, f"{path}/{name}", folder) for name in PACKAGE_FILES]
     if found[0] is None or not all(found):
         raise RegistryError(
             f"{version.name} {version.version}: its {path} is gone. "
@@ -147,7 +149,7 @@ def package_folder(root: Path, store: Store, version: Version, package: str, fol
     return found[0].parent
 
 
-def ms_per_token(root: Path, store: Store, version: Version) -> float:
+def ms_per_token(registry: Registry, version: Version) -> float:
     """Milliseconds of one more token of the fine-tuned package here, batch 1: the best of several.
 
     Raises:
@@ -158,7 +160,7 @@ def ms_per_token(root: Path, store: Store, version: Version) -> float:
 
     machine = Machine.load()
     machine.prepare_torch()
-    loaded = load_package(package_of(root, store, version), device=machine.torch_device)
+    loaded = load_package(package_of(registry, version), device=machine.torch_device)
     engine, token = TorchEngine(loaded.model), loaded.tokenizer.eot_id
     context = engine.context_length
     prompt = [token] * max(1, min(PROMPT_TOKENS, context // 2))

@@ -5,9 +5,10 @@ import json
 from pathlib import Path
 
 from minigpt.digest import file_digest
+from minigpt.dvc_lock import outputs_of
 from minigpt.errors import RegistryError
 from minigpt.process import run_dvc
-from minigpt.registry.verification.held import Held, outputs_of
+from minigpt.registry.artifacts import VersionFiles
 
 
 def cache_folder(root: Path) -> Path:
@@ -34,10 +35,12 @@ def folder_list(path: Path) -> dict[str, str]:
         return {}
 
 
-class Originals:
+class ReferenceFiles:
     """Files of a version as they were registered, where they can still be had."""
 
-    def __init__(self, held: Held, root: Path, cache: Path, rebuilt: Path | None = None) -> None:
+    def __init__(
+        self, held: VersionFiles, root: Path, cache: Path, rebuilt: Path | None = None
+    ) -> None:
         """`cache` is the DVC cache of the checkout `root`, `rebuilt` the tree of a rebuild."""
         self.held, self.root, self.cache, self.rebuilt = held, root, cache, rebuilt
 

@@ -17,16 +17,16 @@ import pyarrow.parquet as pq
 import yaml
 from pydantic import ValidationError
 
-from minigpt.data.document import COLUMNS, DOCUMENTS, Document, read_documents
+from minigpt.data.document import COLUMNS, DOCUMENTS, Document, read_documents, read_rows
 from minigpt.digest import file_digest, text_digest
 from minigpt.errors import DataError, RegistryError
 from minigpt.evaluation.config import SAMPLES, EvaluateConfig
 from minigpt.evaluation.passages import FILE as PASSAGES
 from minigpt.files import write_bytes
-from minigpt.registry.kept import kept_bytes, kept_file
+from minigpt.registry.artifacts import find_artifact, read_artifact
+from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
 from minigpt.release.manifest import FileList, load_files
-from minigpt.tracking.store import Store
 
 FOLDER = "evaluation"
 OUTPUT = "data/evaluation"  # of the evaluate stage
@@ -40,7 +40,7 @@ Passages = Mapping[Key, tuple[int, float]]
 
 
 @dataclass(frozen=True)
-class Frozen:
+class EvaluationSet:
     """What a version was judged on, and what it needed for it."""
 
     version: Version
@@ -60,7 +60,7 @@ class Frozen:
         """Source -> pretrain or finetune."""
         return {document.source: document.role for document in self.documents}
 
-    def same_text(self, other: "Frozen") -> bool:
+    def same_text(self, other: "EvaluationSet") -> bool:
         """Whether the figures of both were measured on the same passages in the same way."""
         return (
             identities(self.documents) == identities(other.documents)
@@ -70,7 +70,7 @@ class Frozen:
         )
 
 
-def keep(root: Path, folder: Path) -> None:
+def write_evaluation_set(root: Path, folder: Path) -> None:
     """Write the evaluation set of what was built in `root` to `folder`/evaluation.
 
     Raises:
@@ -91,7 +91,7 @@ def keep(root: Path, folder: Path) -> None:
     write_bytes(folder / FOLDER / DOCUMENTS, buffer.getvalue())
 
 
-def frozen_set(store: Store, version: Version) -> Frozen | None:
+def read_evaluation_set(registry: Registry, version: Version) -> EvaluationSet | None:
     """The evaluation set of a version; None of one that was registered before they were kept.
 
     Raises:
@@ -100,40 +100,40 @@ def frozen_set(store: Store, version: Version) -> Frozen | None:
     with tempfile.TemporaryDirectory() as name:
         files: dict[str, Path] = {}
         for file in (DOCUMENTS, PASSAGES, SAMPLES):
-            found = kept_file(store, version, f"{FOLDER}/{file}", Path(name))
+            found = find_artifact(registry, version, f"{FOLDER}/{file}", Path(name))
             if found is None and file == DOCUMENTS:
                 return None
             if found is None:
                 raise _damaged(version, file, "it is gone")
             files[file] = found
-        _refuse_changed(store, version, files)
+        _refuse_changed(registry, version, files)
         try:
             documents = read_documents(files[DOCUMENTS].parent)
-            rows = pq.read_table(files[PASSAGES]).to_pylist()
+            rows = read_rows(files[PASSAGES])
             samples = json.loads(files[SAMPLES].read_text(encoding="utf-8"))
         except (DataError, pa.ArrowException, ValueError, OSError) as error:
             raise _damaged(version, FOLDER, str(error)) from error
     for document in documents:
         if text_digest([document.text]) != document.sha256:
             raise _damaged(version, DOCUMENTS, f"the text of {document.doc_id} was changed")
-    return Frozen(version, documents, rows, samples, evaluate_config(store, version))
+    return EvaluationSet(version, documents, rows, samples, evaluate_config(registry, version))
 
 
-def evaluate_config(store: Store, version: Version) -> EvaluateConfig:
+def evaluate_config(registry: Registry, version: Version) -> EvaluateConfig:
     """How a version was measured; the defaults where its params.yaml does not say.
 
     Only what figures depend on is read: other keys may be of a MiniGPT that is older or newer.
     """
-    values = params_of(store, version).get("evaluate") or {}
+    values = params_of(registry, version).get("evaluate") or {}
     try:
         return EvaluateConfig.model_validate({key: values[key] for key in READ if key in values})
     except (ValidationError, TypeError) as error:
         raise _damaged(version, "params.yaml", f"section evaluate: {error}") from error
 
 
-def params_of(store: Store, version: Version) -> dict[str, Any]:
+def params_of(registry: Registry, version: Version) -> dict[str, Any]:
     """params.yaml of a version as plain values; nothing where it is gone."""
-    kept = kept_bytes(store, version, "params.yaml")
+    kept = read_artifact(registry, version, "params.yaml")
     try:
         values = yaml.safe_load(kept) if kept else None
     except yaml.YAMLError:
@@ -160,9 +160,9 @@ def cut_alike(passages: Passages, others: Passages) -> bool:
     }
 
 
-def _refuse_changed(store: Store, version: Version, files: Mapping[str, Path]) -> None:
+def _refuse_changed(registry: Registry, version: Version, files: Mapping[str, Path]) -> None:
     """Else whoever can write the store's files decides what the gate compares with."""
-    kept = kept_bytes(store, version, FILES)
+    kept = read_artifact(registry, version, FILES)
     if kept is None:
         raise _damaged(version, FILES, "it is gone")
     listed = {e.path: e.sha256 for e in FileList.model_validate_json(kept).files}

@@ -17,8 +17,8 @@ from minigpt.digest import file_digest, files_of
 from minigpt.errors import DataError, ParamsError
 from minigpt.registry.lineage.index import file_of, index_of
 from minigpt.registry.lineage.record import SourceRecord, read_sources
+from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version, list_versions, names_in
-from minigpt.tracking.store import Store, is_new, open_store
 
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
 HELD_OUT = ("val", "test")
@@ -44,7 +44,7 @@ class Holding:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class TextQuery:
     """What is looked for."""
 
     digests: frozenset[str] = frozenset()
@@ -93,48 +93,47 @@ class Trace:
         return _versions(h for h in self.holdings if h.split in HELD_OUT)
 
 
-def trace(root: Path, name: str, wanted: Wanted) -> Trace:
-    """Look for a text in every version of `name`.
+def trace(registry: Registry, wanted: TextQuery, name: str | None = None) -> Trace:
+    """Look for a text in every version of `name`, else of the project's model.
 
     Raises:
         RegistryError: the store or the index of a version cannot be read.
     """
-    versions = list_versions(root, name)
-    store = open_store(root) if versions else None
     holdings, namesakes, never, unknown = [], [], [], []
-    for version in versions:
-        documents = index_of(store, version) if store else None
-        if store is None or documents is None:
+    for version in list_versions(registry, name):
+        documents = index_of(registry, version)
+        if documents is None:
             unknown.append(version)
             continue
-        found = [_holding(version, d) for d in _matching(store, version, documents, wanted)]
+        found = [_holding(version, d) for d in _matching(registry, version, documents, wanted)]
         if found:
             holdings += found
             continue
         if not wanted.gone:
             never.append(version)
         if wanted.path:
-            sources = read_sources(store, version)
+            sources = read_sources(registry, version)
             namesakes += [_holding(version, d) for d in _at(documents, sources, wanted.path)]
     return Trace(tuple(holdings), tuple(namesakes), tuple(never), tuple(unknown), wanted.gone)
 
 
-def trace_everywhere(root: Path, name: str, wanted: Wanted) -> dict[str, Trace]:
-    """As `trace` of `name`, then of the other registered names that have it.
+def trace_everywhere(registry: Registry, wanted: TextQuery) -> dict[str, Trace]:
+    """As `trace` of the project's model, then of the other registered names that have it.
 
     Raises:
         RegistryError: the store or the index of a version cannot be read.
     """
-    found = {name: trace(root, name, wanted)}
-    others = [] if is_new(root) else names_in(open_store(root))
-    for other in (each for each in others if each != name):
-        elsewhere = trace(root, other, wanted)
+    traces = {registry.name: trace(registry, wanted)}
+    for name in names_in(registry):
+        if name == registry.name:
+            continue
+        elsewhere = trace(registry, wanted, name)
         if elsewhere.holdings or elsewhere.namesakes:
-            found[other] = elsewhere
-    return found
+            traces[name] = elsewhere
+    return traces
 
 
-def wanted_by(root: Path, what: str, here: Path | None = None) -> Wanted:
+def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
     """What a person means: a file, a folder of files, or a digest.
 
     Of a file or folder that is gone, and that may have lain in data/, only the path is known.
@@ -145,12 +144,12 @@ def wanted_by(root: Path, what: str, here: Path | None = None) -> Wanted:
     """
     path = ((here or Path.cwd()) / Path(what).expanduser()).absolute()
     if path.is_file():
-        return Wanted(frozenset(_digests(path)), _inside(root, path))
+        return TextQuery(frozenset(_digests(path)), _inside(root, path))
     if path.is_dir():
         found = frozenset(digest for file in files_of(path) for digest in _digests(file))
         if not found:
             raise ParamsError(f"{what}: the folder holds no file")
-        return Wanted(found)
+        return TextQuery(found)
     if DIGEST.fullmatch(what.lower()):
         return by_digest(what)
     gone = _inside(root, path)
@@ -159,10 +158,10 @@ def wanted_by(root: Path, what: str, here: Path | None = None) -> Wanted:
             f"{what}: there is no such file, and it is no sha256 (8 to 64 hex digits). "
             "A file's: sha256sum FILE"
         )
-    return Wanted(path=gone)
+    return TextQuery(path=gone)
 
 
-def by_digest(digest: str) -> Wanted:
+def by_digest(digest: str) -> TextQuery:
     """A digest, or its first digits.
 
     Raises:
@@ -170,7 +169,7 @@ def by_digest(digest: str) -> Wanted:
     """
     if not DIGEST.fullmatch(digest.lower()):
         raise ParamsError(f"{digest!r} is no sha256: give 8 to 64 hex digits")
-    return Wanted(frozenset([digest.lower()]))
+    return TextQuery(frozenset([digest.lower()]))
 
 
 def texts_of(path: Path) -> Iterator[str]:
@@ -202,9 +201,9 @@ def _digests(path: Path) -> Iterator[str]:
 
 
 def _matching(
-    store: Store, version: Version, documents: Iterable[Document], wanted: Wanted
+    registry: Registry, version: Version, documents: Iterable[Document], wanted: TextQuery
 ) -> Iterator[Document]:
-    sources = read_sources(store, version) if wanted.digests else ()
+    sources = read_sources(registry, version) if wanted.digests else ()
     whole = {s.name for s in sources if any(map(wanted.has, s.archives.values()))}
     return (
         d for d in documents if d.source in whole or wanted.has(d.sha256) or wanted.has(file_of(d))

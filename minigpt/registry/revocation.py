@@ -7,7 +7,7 @@ from minigpt.data.document import Document
 from minigpt.registry.lineage.index import file_of
 
 
-class Note(Config):
+class Revocation(Config):
     """What was taken down, why and when."""
 
     documents: tuple[str, ...] = ()
@@ -23,9 +23,9 @@ class Note(Config):
         return document.sha256 in self.documents or file_of(document) in self.files
 
 
-def noted(tag: str | None) -> Note:
+def read_revocation(tag: str | None) -> Revocation:
     """What an earlier takedown noted; nothing of what cannot be read."""
     try:
-        return Note.model_validate_json(tag) if tag else Note()
+        return Revocation.model_validate_json(tag) if tag else Revocation()
     except ValidationError:
-        return Note()
+        return Revocation()

@@ -14,19 +14,22 @@ from minigpt.data.document import Document, read_documents
 from minigpt.digest import digest
 from minigpt.errors import RegistryError
 from minigpt.files import write_json
+from minigpt.registry.artifacts import STORED, VALIDATION
 from minigpt.registry.card import CardFacts, description, render
-from minigpt.registry.config import RegistryParams
-from minigpt.registry.kept import CHECKED, KEPT
+from minigpt.registry.checkout import CheckoutState, checkout_state, refuse_other_inputs
 from minigpt.registry.lineage.index import FACTS, write_index
 from minigpt.registry.lineage.record import RECORD, Record, make_record
 from minigpt.registry.logged_model import library_of, log_model
 from minigpt.registry.mutex import only_changer
-from minigpt.registry.promotion.frozen import keep as keep_evaluation
+from minigpt.registry.promotion.evaluation_set import (
+    write_evaluation_set as keep_evaluation,
+)
 from minigpt.registry.promotion.gate import main_figure
 from minigpt.registry.provenance.keys import signing_key
 from minigpt.registry.provenance.provenance import write_envelope
-from minigpt.registry.source import SourceState, refuse_other_inputs, source_state
-from minigpt.registry.takedown.mark import mark_inherited
+from minigpt.registry.refs import find_version
+from minigpt.registry.registry import Registry
+from minigpt.registry.takedown.revoke import revoke_inherited
 from minigpt.registry.versions import (
     BITS,
     CHALLENGER,
@@ -35,38 +38,37 @@ from minigpt.registry.versions import (
     DIRTY,
     MODEL,
     Version,
-    find_version,
-    versions_in,
+    list_versions,
 )
 from minigpt.release.manifest import Manifest, load_manifest, manifest_digest
 from minigpt.tracking import Status, numbers
 from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
-from minigpt.tracking.store import Store, clear_errors, open_store
+from minigpt.tracking.store import clear_errors
 
 MANIFEST, FILES = Path("release/manifest.json"), Path("release/files.json")
-ABOUT = (CHECKED, "params.yaml", "dvc.yaml", "dvc.lock")
+ABOUT = (VALIDATION, "params.yaml", "dvc.yaml", "dvc.lock")
 
 
-def sync(root: Path, params: RegistryParams, parent: str | None = None) -> Version:
-    """The version of what was built in `root`: found by its manifest's digest, else registered.
+def register(registry: Registry, parent: str | None = None) -> Version:
+    """The version of what was built here: found by its manifest's digest, else registered.
 
     It becomes `challenger`. `parent` is the run of the flow that asks.
 
     Raises:
-        RegistryError: nothing was built, an output or an input changed since, `root` is no git
+        RegistryError: nothing was built, an output or an input changed since, this is no git
             checkout, the user's key does not open, or the store cannot be opened.
     """
-    manifest, name = load_manifest(root / MANIFEST), params.release.name
+    root, name = registry.root, registry.name
+    manifest = load_manifest(root / MANIFEST)
     identity = manifest_digest(root / MANIFEST)
     _refuse_changed(root, manifest)
-    store = open_store(root)
-    with only_changer(store, name):
-        held = [v.version for v in versions_in(store, name) if v.digest == identity]
-        number = held[0] if held else _register(store, root, name, manifest, identity, parent)
-        mark_inherited(store, name, number)  # also of one whose registration was cut off here
-        with clear_errors(store.uri):
-            store.client.set_registered_model_alias(name, CHALLENGER, number)
-    return find_version(root, number, name)
+    with only_changer(registry, name):
+        held = [v.version for v in list_versions(registry) if v.digest == identity]
+        number = held[0] if held else _register(registry, manifest, identity, parent)
+        revoke_inherited(registry, number)  # also of one whose registration was cut off here
+        with clear_errors(registry.store.uri):
+            registry.store.client.set_registered_model_alias(name, CHALLENGER, number)
+    return find_version(registry, number)
 
 
 def _refuse_changed(root: Path, manifest: Manifest) -> None:
@@ -77,11 +79,10 @@ def _refuse_changed(root: Path, manifest: Manifest) -> None:
             )
 
 
-def _register(
-    store: Store, root: Path, name: str, manifest: Manifest, identity: str, parent: str | None
-) -> str:
+def _register(registry: Registry, manifest: Manifest, identity: str, parent: str | None) -> str:
+    root, name = registry.root, registry.name
     refuse_other_inputs(root)
-    state, metrics, key = source_state(root), _metrics(root), signing_key()
+    state, metrics, key = checkout_state(root), _metrics(root), signing_key()
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     bits = main_figure(metrics["evaluate"])
     tags = {
@@ -90,25 +91,25 @@ def _register(
         DIRTY: str(bool(state.patch)).lower(),
         **({} if bits is None else {BITS: str(bits)}),
     }
-    with clear_errors(store.uri):
-        run_id = create_run(store, f"register {name}", tags, parent)
+    with clear_errors(registry.store.uri):
+        run_id = create_run(registry.store, f"register {name}", tags, parent)
         status: Status = "FAILED"
-        tracker = MlflowTracker(store, run_id, strict=True)
+        tracker = MlflowTracker(registry.store, run_id, strict=True)
         try:
             tracker.params(params)
             for stage, values in metrics.items():
                 tracker.metrics({f"{stage}.{key}": v for key, v in numbers(values).items()})
             documents = read_documents(root / "data/documents", FACTS)
-            record = make_record(root, store, name, identity, state, documents, parent)
-            expected = str(max((int(v.version) for v in versions_in(store, name)), default=0) + 1)
+            record = make_record(registry, identity, state, documents, parent)
+            expected = str(max((int(v.version) for v in list_versions(registry)), default=0) + 1)
             card = _card(root, expected, record, params, metrics)
             _keep_files(tracker, root, manifest, state, record, card, documents, key)
-            model_id = log_model(store, run_id, root / MODEL, library_of(root))
-            number = _create_version(store, name, model_id, run_id, tags, card)
+            model_id = log_model(registry.store, run_id, root / MODEL, library_of(root))
+            number = _create_version(registry, name, model_id, run_id, tags, card)
             if number != expected:  # the version of that number was deleted: it stays taken
                 card = _card(root, number, record, params, metrics)
-                store.client.log_text(run_id, card, "README.md")
-                store.client.update_model_version(name, number, description(card))
+                registry.store.client.log_text(run_id, card, "README.md")
+                registry.store.client.update_model_version(name, number, description(card))
             status = "FINISHED"
         finally:
             tracker.close(status)
@@ -119,14 +120,14 @@ def _keep_files(
     tracker: MlflowTracker,
     root: Path,
     manifest: Manifest,
-    state: SourceState,
+    state: CheckoutState,
     record: Record,
     card: str,
     documents: list[Document],
     key: Ed25519PrivateKey | None,
 ) -> None:
     """Everything that a version is made of, but its model, under its path in the checkout."""
-    outputs = [p for p in manifest.digests if p.startswith(KEPT) and p != MODEL]
+    outputs = [p for p in manifest.digests if p.startswith(STORED) and p != MODEL]
     about = (MANIFEST, FILES, *map(Path, ABOUT))
     for path in (*map(Path, outputs), *about):
         folder = path if (root / path).is_dir() else path.parent
@@ -144,18 +145,18 @@ def _keep_files(
 
 
 def _create_version(
-    store: Store, name: str, model_id: str, run_id: str, tags: dict[str, str], card: str
+    registry: Registry, name: str, model_id: str, run_id: str, tags: dict[str, str], card: str
 ) -> str:
     from mlflow.exceptions import MlflowException
 
     try:
-        store.client.create_registered_model(name)
+        registry.store.client.create_registered_model(name)
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     # Not `models:/ID`: MLflow would look that up in the process's global store.
-    source = store.client.get_logged_model(model_id).artifact_location
-    entry = store.client.create_model_version(
+    source = registry.store.client.get_logged_model(model_id).artifact_location
+    entry = registry.store.client.create_model_version(
         name, source, run_id, tags=tags, description=description(card), model_id=model_id
     )
     return str(entry.version)

@@ -26,7 +26,7 @@ Runs = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
-class Near:
+class NearDuplicate:
     """A document that repeats a large part of one that is asked for."""
 
     document: Document
@@ -34,7 +34,7 @@ class Near:
     """Of the runs of the shorter text, those that both have."""
 
 
-def near_duplicates(texts: Sequence[str], others: Iterable[Document]) -> list[Near]:
+def near_duplicates(texts: Sequence[str], others: Iterable[Document]) -> list[NearDuplicate]:
     """Which of `others` repeat half of one of `texts` or more, or are half in it; nearest first."""
     wanted = [runs for text in texts if len(runs := runs_of(text)) >= FEWEST]
     found = []
@@ -43,7 +43,7 @@ def near_duplicates(texts: Sequence[str], others: Iterable[Document]) -> list[Ne
         if len(runs) >= FEWEST:
             share = max(overlap(runs, each) for each in wanted)
             if share >= SHARE:
-                found.append(Near(document, share))
+                found.append(NearDuplicate(document, share))
     return sorted(found, key=lambda near: (-near.share, near.document.doc_id))
 
 

@@ -12,16 +12,15 @@ import yaml
 from minigpt.data.document import in_order, read_documents, write_documents
 from minigpt.digest import text_digest
 from minigpt.errors import RegistryError
-from minigpt.registry.config import RegistryParams, ReleaseConfig
 from minigpt.registry.lineage.index import INDEX
-from minigpt.registry.sync import sync
+from minigpt.registry.register import register
+from minigpt.registry.registry import Registry
 from minigpt.registry.versions import TAKEN_DOWN, list_versions
 from minigpt.tracking import open_parent
-from minigpt.tracking.store import local_path, open_store
+from minigpt.tracking.store import local_path
 from tests.registry.logs import whole_log
 
 NAME = "minigpt-test"
-PARAMS = RegistryParams(release=ReleaseConfig(name=NAME))
 
 LOAD = """
 import sys
@@ -37,42 +36,42 @@ print(minigpt.__file__)
 
 
 @pytest.fixture(scope="module")
-def store(registered):
+def registry(registered):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        return open_store(registered.root)
+        return registered.registry
 
 
-def artifacts(store, version):
-    return local_path(store.client.get_run(version.run_id).info.artifact_uri)
+def artifacts(registry, version):
+    return local_path(registry.store.client.get_run(version.run_id).info.artifact_uri)
 
 
 def test_what_is_held_is_not_registered_again(changed):
-    [before] = list_versions(changed.root, NAME)
-    assert sync(changed.root, PARAMS) == before
-    assert list_versions(changed.root, NAME) == [before]
+    [before] = list_versions(changed.registry)
+    assert register(changed.registry) == before
+    assert list_versions(changed.registry) == [before]
     assert (before.version, before.aliases) == ("1", ("challenger",))
 
 
 def test_another_manifest_is_another_version(changed):
     changed.build(tuned=1.7)
-    found = sync(changed.root, PARAMS)
+    found = register(changed.registry)
     assert (found.version, found.aliases, found.bits_per_byte) == ("2", ("challenger",), 1.7)
-    assert [v.aliases for v in list_versions(changed.root, NAME)] == [(), ("challenger",)]
+    assert [v.aliases for v in list_versions(changed.registry)] == [(), ("challenger",)]
 
 
 def test_a_version_that_learned_from_what_was_taken_down_before_is_marked(changed):
     texts = [text_digest(["train"]), text_digest(["another"])]
     tag = {"documents": texts, "reason": "they asked; twice", "at": "2026-01-02T03:04:05+00:00"}
-    client = open_store(changed.root).client
+    client = changed.registry.store.client
     client.set_model_version_tag(NAME, "1", TAKEN_DOWN, json.dumps(tag))
     changed.build(tuned=1.7)
-    marked = json.loads(sync(changed.root, PARAMS).taken_down)
+    marked = json.loads(register(changed.registry).taken_down)
     assert marked == tag | {"documents": texts[:1]}
     client.delete_model_version_tag(NAME, "2", TAKEN_DOWN)  # as if cut off before it was marked
-    assert json.loads(sync(changed.root, PARAMS).taken_down) == marked
-    assert json.loads(sync(changed.root, PARAMS).taken_down) == marked
-    [event] = [e for e in whole_log(open_store(changed.root), NAME) if e.kind == "taken down"]
+    assert json.loads(register(changed.registry).taken_down) == marked
+    assert json.loads(register(changed.registry).taken_down) == marked
+    [event] = [e for e in whole_log(changed.registry) if e.kind == "taken down"]
     assert (event.version, event.reason) == ("2", "inherited: they asked; twice")
     assert {condition.found for condition in event.conditions} == {
         f"{source}/train (sha256 {texts[0]})" for source in ("plays", "speeches")
@@ -82,7 +81,7 @@ def test_a_version_that_learned_from_what_was_taken_down_before_is_marked(change
 def test_a_version_inherits_the_mark_of_a_file_whose_text_is_cut_elsewhere(changed):
     file, digest = "f" * 64, text_digest(["of the whole, which no longer is a document"])
     tag = {"documents": [digest], "files": [file], "reason": "asked", "at": "2026-01-02T03:04:05"}
-    client = open_store(changed.root).client
+    client = changed.registry.store.client
     client.set_model_version_tag(NAME, "1", TAKEN_DOWN, json.dumps(tag))
     documents = read_documents(changed.root / "data/documents")
     part = replace(documents[0], doc_id="letters/a.txt", split="train", origin=f"{file}:a.txt")
@@ -91,24 +90,24 @@ def test_a_version_inherits_the_mark_of_a_file_whose_text_is_cut_elsewhere(chang
     documents = in_order([*documents, part, held])
     write_documents(changed.root / "data/documents/documents.parquet", documents)
     changed.build(tuned=1.7)
-    marked = json.loads(sync(changed.root, PARAMS).taken_down)
+    marked = json.loads(register(changed.registry).taken_down)
     assert marked == tag | {"documents": [part.sha256]}
 
 
 def test_where_nobody_can_tell_whether_a_mark_is_inherited_that_is_an_error(changed):
     changed.build(tuned=1.7)
-    store, version = open_store(changed.root), sync(changed.root, PARAMS)
-    (artifacts(store, version) / INDEX).unlink()
-    assert sync(changed.root, PARAMS) == version  # nothing was taken down
+    registry, version = changed.registry, register(changed.registry)
+    (artifacts(registry, version) / INDEX).unlink()
+    assert register(changed.registry) == version  # nothing was taken down
     tag = {"documents": ["f" * 64], "reason": "asked", "at": "2026-01-02T03:04:05+00:00"}
-    store.client.set_model_version_tag(NAME, "1", TAKEN_DOWN, json.dumps(tag))
+    registry.store.client.set_model_version_tag(NAME, "1", TAKEN_DOWN, json.dumps(tag))
     with pytest.raises(RegistryError, match=r"minigpt-test 2: its data/documents\.parquet is gone"):
-        sync(changed.root, PARAMS)
+        register(changed.registry)
 
 
-def test_a_version_holds_what_it_is_made_of(registered, store):
-    [version] = list_versions(registered.root, NAME)
-    folder = artifacts(store, version)
+def test_a_version_holds_what_it_is_made_of(registered, registry):
+    [version] = list_versions(registered.registry)
+    folder = artifacts(registry, version)
     held = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert {
         "models/base/model.safetensors",
@@ -129,15 +128,15 @@ def test_a_version_holds_what_it_is_made_of(registered, store):
     assert {"doc_id", "sha256", "source", "work", "split"} <= set(index.column_names)
 
 
-def test_the_card_states_data_figures_and_origin(registered, store):
-    [version] = list_versions(registered.root, NAME)
-    card = (artifacts(store, version) / "README.md").read_text()
+def test_the_card_states_data_figures_and_origin(registered, registry):
+    [version] = list_versions(registered.registry)
+    card = (artifacts(registry, version) / "README.md").read_text()
     metadata = yaml.safe_load(card.split("---\n")[1])
     assert metadata["model-index"][0]["results"][1]["metrics"][0]["value"] == 1.8
     assert metadata["language"] == ["en"]
     for fact in ("public domain", "ngram", version.commit, version.digest, "1, 1, 1"):
         assert fact in card
-    entry = store.client.get_model_version(NAME, version.version)
+    entry = registry.store.client.get_model_version(NAME, version.version)
     assert "## Limits" in entry.description
 
 
@@ -162,9 +161,9 @@ def test_a_tree_that_differs_is_kept_as_a_patch(changed):
     (changed.root / "stages" / "new.py").write_text("# new\n")
     (changed.root / "notes.txt").write_text("no input of any stage")
     changed.build(tuned=1.6)
-    version = sync(changed.root, PARAMS)
-    store = open_store(changed.root)
-    patch = (artifacts(store, version) / "source.patch").read_text()
+    version = register(changed.registry)
+    registry = changed.registry
+    patch = (artifacts(registry, version) / "source.patch").read_text()
     assert version.dirty
     assert "+# edited" in patch
     assert "+# new" in patch
@@ -179,14 +178,14 @@ def test_a_tree_that_differs_is_kept_as_a_patch(changed):
 def test_results_alone_leave_a_tree_clean(changed):
     changed.build(tuned=1.5)
     (changed.root / "dvc.lock").write_text("changed: true")
-    assert not sync(changed.root, PARAMS).dirty
+    assert not register(changed.registry).dirty
 
 
 def test_a_version_lies_under_the_run_that_asked(changed):
     parent = open_parent(changed.root, "release")
     changed.build(tuned=1.4)
-    version = sync(changed.root, PARAMS, parent)
-    run = open_store(changed.root).client.get_run(version.run_id)
+    version = register(changed.registry, parent)
+    run = changed.registry.store.client.get_run(version.run_id)
     assert run.data.tags["mlflow.parentRunId"] == parent
     assert run.data.metrics["evaluate.finetuned.speeches.bits_per_byte"] == 1.4
     assert run.data.params["model.n_layer"] == "1"
@@ -195,25 +194,25 @@ def test_a_version_lies_under_the_run_that_asked(changed):
 def test_an_output_that_changed_since_is_refused(changed):
     (changed.root / "models" / "base" / "model.json").write_text("{}")
     with pytest.raises(RegistryError, match=r"models/base is not what .* Run: dvc repro"):
-        sync(changed.root, PARAMS)
+        register(changed.registry)
 
 
 def test_a_lock_file_that_is_gone_is_said_and_nothing_registered(changed):
     changed.build(tuned=1.3)
     (changed.root / "dvc.lock").unlink()
     with pytest.raises(RegistryError, match=r"dvc\.lock is gone.* Run: dvc repro"):
-        sync(changed.root, PARAMS)
-    assert len(list_versions(changed.root, NAME)) == 1
+        register(changed.registry)
+    assert len(list_versions(changed.registry)) == 1
 
 
 def test_nothing_built_is_said(tmp_path):
     with pytest.raises(RegistryError, match=r"manifest\.json is not there"):
-        sync(tmp_path, PARAMS)
+        register(Registry(tmp_path, NAME))
 
 
 def test_a_folder_without_git_is_refused_and_nothing_registered(changed):
     changed.build(tuned=1.3)
     (changed.root / ".git").rename(changed.root / "elsewhere")
     with pytest.raises(RegistryError, match="git init"):
-        sync(changed.root, PARAMS)
-    assert len(list_versions(changed.root, NAME)) == 1
+        register(changed.registry)
+    assert len(list_versions(changed.registry)) == 1

@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minigpt.digest import file_digest, text_digest
+from minigpt.dvc_lock import outputs_of
 from minigpt.errors import RegistryError
-from minigpt.registry.kept import CHECKED, KEPT
+from minigpt.registry.artifacts import FILES, MANIFEST, STORED, VALIDATION, VersionFiles
 from minigpt.registry.verification.difference import describe, tensor_digests
-from minigpt.registry.verification.held import FILES, MANIFEST, Held, outputs_of
-from minigpt.registry.verification.originals import Originals, folder_list, object_path
+from minigpt.registry.verification.reference_files import (
+    ReferenceFiles,
+    folder_list,
+    object_path,
+)
 from minigpt.registry.verification.verdict import Outcome, Verdict
 from minigpt.release.manifest import load_manifest, manifest_digest
 
@@ -23,7 +27,7 @@ BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
-class Cached:
+class CacheObject:
     """An object of DVC's cache, and which file of an output it stands for."""
 
     path: str
@@ -33,22 +37,22 @@ class Cached:
     """As its name says; a folder's ends in .dir."""
 
 
-def objects_of(cache: Path, out: str, md5: str) -> Iterator[Cached]:
+def objects_of(cache: Path, out: str, md5: str) -> Iterator[CacheObject]:
     """The objects of an output: for a folder its list first, then each file that it names.
 
     A list that is missing or damaged stands alone: what it names is not known.
     """
-    yield Cached(out, out, md5)
+    yield CacheObject(out, out, md5)
     if md5.endswith(FOLDER):
         for path, part in folder_list(object_path(cache, md5)).items():
-            yield Cached(f"{out}/{path}", out, part)
+            yield CacheObject(f"{out}/{path}", out, part)
 
 
-def check_held(held: Held, originals: Originals) -> list[Verdict]:
+def check_stored(held: VersionFiles, originals: ReferenceFiles) -> list[Verdict]:
     """Hash what the registry holds of a version against its list of files."""
     found = []
     for name, entry in held.listed.items():
-        if not name.startswith((*KEPT, CHECKED)):
+        if not name.startswith((*STORED, VALIDATION)):
             continue
         path, out = held.path(name), held.out_of(name)
         if path is None:
@@ -61,7 +65,7 @@ def check_held(held: Held, originals: Originals) -> list[Verdict]:
     return found
 
 
-def refuse_other_list(held: Held) -> None:
+def refuse_other_list(held: VersionFiles) -> None:
     """Refuse a list of files that does not give the digest which names the version.
 
     The manifest names the version, and its digests of folders follow from the list of files: so no
@@ -90,7 +94,7 @@ def refuse_other_list(held: Held) -> None:
             )
 
 
-def check_cache(held: Held, cache: Path, originals: Originals) -> list[Verdict]:
+def check_cache(held: VersionFiles, cache: Path, originals: ReferenceFiles) -> list[Verdict]:
     """Hash every object of DVC's cache that the version's dvc.lock names against its own name.
 
     Metrics and plots have none: git holds them.
@@ -104,12 +108,14 @@ def check_cache(held: Held, cache: Path, originals: Originals) -> list[Verdict]:
     ]
 
 
-def check_object(each: Cached, cache: Path, held: Held, originals: Originals) -> Verdict | None:
+def check_object(
+    each: CacheObject, cache: Path, held: VersionFiles, originals: ReferenceFiles
+) -> Verdict | None:
     """What is to be said of one object; nothing of a folder's list that is as it should be."""
     path, entry = object_path(cache, each.md5), held.listed.get(each.path)
     if not path.is_file():
         return Verdict(each.path, each.out, Outcome.MISSING, f"not in DVC's cache ({each.md5})")
-    hashed, sha256 = hashes(path)
+    hashed, sha256 = md5_and_sha256(path)
     if each.md5.endswith(FOLDER):
         if hashed == each.md5.removesuffix(FOLDER):
             return None
@@ -125,7 +131,7 @@ def check_object(each: Cached, cache: Path, held: Held, originals: Originals) ->
     return Verdict(each.path, each.out, Outcome.DIFFERENT, f"{detail} ({path})")
 
 
-def combine(held: Held, registry: list[Verdict], cache: list[Verdict]) -> list[Verdict]:
+def combine(held: VersionFiles, registry: list[Verdict], cache: list[Verdict]) -> list[Verdict]:
     """One verdict a file: bad bytes anywhere count; the cache may lack what the registry holds."""
     first = {verdict.path: verdict for verdict in registry}
     second = {verdict.path: verdict for verdict in cache}
@@ -149,7 +155,7 @@ def combine(held: Held, registry: list[Verdict], cache: list[Verdict]) -> list[V
     return list(found.values())
 
 
-def hashes(path: Path) -> tuple[str, str]:
+def md5_and_sha256(path: Path) -> tuple[str, str]:
     """md5 and sha256 of a file, read once."""
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     with path.open("rb") as file:

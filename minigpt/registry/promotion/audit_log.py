@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from minigpt.errors import RegistryError
-from minigpt.registry.promotion.chain import (
+from minigpt.registry.promotion.audit_event import (
     Event,
     Kind,
     breaks,
@@ -24,9 +24,11 @@ from minigpt.registry.promotion.chain import (
     pieces,
 )
 from minigpt.registry.promotion.gate import Condition
+from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
+from minigpt.tracking.entities import ViewType
 from minigpt.tracking.mlflow_tracker import create_run, end_abandoned
-from minigpt.tracking.store import Store, artifacts_of, clear_errors, database_of
+from minigpt.tracking.store import artifacts_of, clear_errors, database_of, mlflow_errors
 
 LOG = "minigpt-log"  # the experiment
 HEAD = "minigpt.log_head"  # tag of the registered model: digest of its newest event
@@ -35,7 +37,7 @@ __all__ = ["Event", "Kind", "append", "read_all", "user"]
 
 
 def append(
-    store: Store,
+    registry: Registry,
     name: str,
     kind: Kind,
     *,
@@ -50,7 +52,7 @@ def append(
     Raises:
         RegistryError: the store does not take it; the log is as it was.
     """
-    newest = max(read_all(store, name)[0], key=lambda event: event.number, default=None)
+    newest = max(read_all(registry, name)[0], key=lambda event: event.number, default=None)
     event = Event(
         number=newest.number + 1 if newest else 1,
         name=name,
@@ -67,21 +69,21 @@ def append(
     )
     fields = fields_of(event)
     digest = digest_of(fields)
-    with clear_errors(store.uri):
+    with clear_errors(registry.store.uri):
         from mlflow.entities import Param
 
-        log = replace(store, experiment_id=_experiment(store))
+        log = replace(registry.store, experiment_id=_experiment(registry))
         end_abandoned(log)
         run_id = create_run(log, f"{event.number} {kind}: {name} {event.version or '-'}", {})
         # One call is one transaction: a kill leaves a run without parameters, which is no event.
         params = [Param(key, text) for key, text in pieces(fields | {"digest": digest}).items()]
-        store.client.log_batch(run_id, params=params)
-        store.client.set_terminated(run_id)
-        store.client.set_registered_model_tag(name, HEAD, digest)
+        registry.store.client.log_batch(run_id, params=params)
+        registry.store.client.set_terminated(run_id)
+        registry.store.client.set_registered_model_tag(name, HEAD, digest)
     return replace(event, digest=digest, run_id=run_id)
 
 
-def read_all(store: Store, name: str) -> tuple[list[Event], list[str]]:
+def read_all(registry: Registry, name: str) -> tuple[list[Event], list[str]]:
     """The events that can be read, oldest first, and what is wrong with the log.
 
     A store that has no log yet has no events.
@@ -90,7 +92,7 @@ def read_all(store: Store, name: str) -> tuple[list[Event], list[str]]:
         RegistryError: the store cannot be read.
     """
     events, problems = [], []
-    for run in _runs(store, name):
+    for run in _runs(registry, name):
         fields = joined(run.data.params)
         try:
             event = event_from(fields, run.info.run_id)
@@ -105,7 +107,7 @@ def read_all(store: Store, name: str) -> tuple[list[Event], list[str]]:
             )
         events.append(event)
     events.sort(key=lambda event: event.number)
-    return events, [*problems, *breaks(events, _head(store, name))]
+    return events, [*problems, *breaks(events, _head(registry, name))]
 
 
 def user() -> str:
@@ -116,30 +118,26 @@ def user() -> str:
         return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
 
 
-def _head(store: Store, name: str) -> str | None:
-    with clear_errors(store.uri):
-        from mlflow.exceptions import MlflowException
-
+def _head(registry: Registry, name: str) -> str | None:
+    with clear_errors(registry.store.uri):
         try:
-            tags = store.client.get_registered_model(name).tags
-        except MlflowException as error:
+            tags = registry.store.client.get_registered_model(name).tags
+        except mlflow_errors() as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return None
         return dict(tags).get(HEAD)
 
 
-def _runs(store: Store, name: str) -> Iterator[Any]:
+def _runs(registry: Registry, name: str) -> Iterator[Any]:
     """Every run that says it is an event of `name`; deleted ones too."""
-    with clear_errors(store.uri):
-        from mlflow.entities import ViewType
-
-        experiment = store.client.get_experiment_by_name(LOG)
+    with clear_errors(registry.store.uri):
+        experiment = registry.store.client.get_experiment_by_name(LOG)
         if experiment is None:
             return
         token: str | None = ""
         while token is not None:
-            page = store.client.search_runs(
+            page = registry.store.client.search_runs(
                 [experiment.experiment_id],
                 f"params.name = '{name}'",
                 run_view_type=ViewType.ALL,
@@ -150,18 +148,18 @@ def _runs(store: Store, name: str) -> Iterator[Any]:
             token = page.token or None
 
 
-def _experiment(store: Store) -> str:
+def _experiment(registry: Registry) -> str:
     """The id of the log's experiment; the first event of any name makes it."""
     from mlflow.exceptions import MlflowException
 
-    found = store.client.get_experiment_by_name(LOG)
+    found = registry.store.client.get_experiment_by_name(LOG)
     if found is None:
-        database = database_of(store.uri)
+        database = database_of(registry.store.uri)
         place = artifacts_of(database).with_name(LOG).as_uri() if database else None
         try:
-            return str(store.client.create_experiment(LOG, place))
+            return str(registry.store.client.create_experiment(LOG, place))
         except MlflowException as error:  # the first event of another name was quicker
-            found = store.client.get_experiment_by_name(LOG)
+            found = registry.store.client.get_experiment_by_name(LOG)
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
                 raise
     if found.lifecycle_stage != "active":

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from minigpt.dvc_lock import LOCK, stages_of
 from minigpt.errors import RegistryError
 from minigpt.git import reason, run_git
 from minigpt.graph import read_graph
 from minigpt.process import run_dvc
-from minigpt.registry.lineage.makers import LOCK, stages_of
 
 RESULTS = ("dvc.lock", "metrics", "plots")  # a run changes these; they are not where it comes from
 
 
 @dataclass(frozen=True)
-class SourceState:
+class CheckoutState:
     """The tree that a version was made from."""
 
     commit: str
@@ -24,7 +24,7 @@ class SourceState:
     """`git apply` on the commit gives the tree; empty: it is the commit."""
 
 
-def source_state(root: Path) -> SourceState:
+def checkout_state(root: Path) -> CheckoutState:
     """The commit of `root`, and the difference of its tracked files and its stages' new inputs.
 
     Raises:
@@ -54,7 +54,7 @@ def source_state(root: Path) -> SourceState:
             root, "diff-index", "--patch", "--binary", "--cached", "--no-ext-diff", "HEAD", "--",
             ".", *(f":(exclude){name}" for name in RESULTS), env=aside,
         )  # fmt: skip
-    return SourceState(commit, patch)
+    return CheckoutState(commit, patch)
 
 
 def refuse_other_inputs(root: Path) -> None:

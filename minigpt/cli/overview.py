@@ -11,15 +11,15 @@ from minigpt.cli.shared import show_table, talk
 from minigpt.cli.versions import facts
 
 if TYPE_CHECKING:
-    from minigpt.registry.lineage.pedigree import Pedigree
     from minigpt.registry.lineage.record import Record, SourceRecord, StageRecord
+    from minigpt.registry.overview import Overview
 
 REGISTRATION = "registration"
 WIDTH = 100
 SPLITS = ("train", "val", "test")
 
 
-def lines(found: "Pedigree") -> Iterator[str]:
+def lines(found: "Overview") -> Iterator[str]:
     """A version on one screen."""
     version, record = found.version, found.record
     since = f" since {found.since.astimezone():%Y-%m-%d %H:%M}" if found.since else ""
@@ -107,7 +107,7 @@ def outcome(stage: "StageRecord") -> str:
     return f"from cache (run of {stage.version})" if stage.version else "ran"
 
 
-def judged(found: "Pedigree") -> Iterator[str]:
+def judged(found: "Overview") -> Iterator[str]:
     """Figures with their intervals, and whom it replaced."""
     from minigpt.registry.promotion.bootstrap import decimals_for
 
@@ -125,7 +125,7 @@ def judged(found: "Pedigree") -> Iterator[str]:
             yield f"beat {other} by {figure}" if by > 0 else f"replaced {other}, {figure} worse"
 
 
-def warning(found: "Pedigree") -> Iterator[str]:
+def warning(found: "Overview") -> Iterator[str]:
     """That it learned from what it should not have."""
     about = found.taken_down
     if about is not None:
@@ -135,7 +135,7 @@ def warning(found: "Pedigree") -> Iterator[str]:
         yield f"it learned from {what} taken down{when}: {about.get('reason') or 'no reason given'}"
 
 
-def proof(found: "Pedigree") -> Iterator[str]:
+def proof(found: "Overview") -> Iterator[str]:
     """What was proven of it, and by whom it is signed."""
     about = found.verified
     if about:
@@ -147,7 +147,7 @@ def proof(found: "Pedigree") -> Iterator[str]:
     yield f"provenance signed ({found.signed_by})" if found.signed_by else "provenance not signed"
 
 
-def show_stages(found: "Pedigree") -> None:
+def show_stages(found: "Overview") -> None:
     """Every stage with the MLflow run that made it; every archive of every source; the patch."""
     runs, record = run_places(found), found.record
     show_table(
@@ -173,14 +173,14 @@ def show_stages(found: "Pedigree") -> None:
         talk("To open a run in a browser: make up")
 
 
-def run_places(found: "Pedigree") -> dict[str, str]:
+def run_places(found: "Overview") -> dict[str, str]:
     """By stage, the MLflow run that made it: its link on a server, else its id."""
     runs = {s.name: s.run for s in found.record.stages if s.run}
     runs[REGISTRATION] = found.version.run_id
     return {name: f"{found.runs_at or ''}{run}" for name, run in runs.items()}
 
 
-def as_facts(found: "Pedigree") -> dict[str, Any]:
+def as_facts(found: "Overview") -> dict[str, Any]:
     """A version as JSON."""
     return {
         **facts(found.version),

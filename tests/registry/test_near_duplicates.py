@@ -3,7 +3,7 @@
 import pytest
 
 from minigpt.data.document import Document
-from minigpt.registry.takedown.near import near_duplicates
+from minigpt.registry.takedown.near_duplicates import near_duplicates
 
 LETTER = " ".join(f"word{n} of the letter that he sent" for n in range(40))
 FOREWORD = " ".join(f"another{n} line of a foreword by the editor" for n in range(80))
