@@ -6,6 +6,7 @@
     python3 bootstrap.py down           end them
     python3 bootstrap.py test [ARGS]    set up, then pytest ARGS
     python3 bootstrap.py lint           set up, then ruff, mypy and import-linter
+    python3 bootstrap.py deps [ARGS]    set up, then write the stages' code deps to dvc.yaml
     python3 bootstrap.py prove [ARGS]   set up, then the slow proofs
 
 MINIGPT_TORCH=auto|cpu|cuda chooses the torch build. auto: a wheel in a local folder named by
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
     command, *rest = arguments or ["--help"]
     commands = {
         "setup": None, "run": run, "up": up, "down": down, "test": test, "lint": lint,
-        "prove": prove,
+        "prove": prove, "deps": deps,
     }  # fmt: skip
     if command not in commands:
         print(__doc__)
@@ -93,6 +94,11 @@ def test(rest: list[str]) -> int:
 def prove(rest: list[str]) -> int:
     """The slow proofs: full rebuilds, many kills, the default preset."""
     return call([PYTHON, "-m", "pytest", "-m", "prove", "--timeout=3600", *rest])
+
+
+def deps(rest: list[str]) -> int:
+    """The code deps of every stage, from what its script imports."""
+    return call([PYTHON, "-m", "pipelines.deps", *rest])
 
 
 def lint(rest: list[str]) -> int:

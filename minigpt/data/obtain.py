@@ -23,7 +23,7 @@ from minigpt.data.hub import fetch_dataset
 from minigpt.data.text import SURROGATE
 from minigpt.digest import file_digest, files_of
 from minigpt.errors import DataError
-from minigpt.files import full_disk, write_bytes
+from minigpt.files import temporary, write_bytes, writing
 
 if TYPE_CHECKING:
     from minigpt.run import Run
@@ -85,7 +85,7 @@ def bytes_of(name: str, pin: Pin, run: "Run") -> Progress:
 
 def copy(kept: Path, target: Path) -> None:
     """Copy out of the cache (a link would let an edit of one spoil the other)."""
-    with full_disk(target):
+    with writing(target):
         shutil.copyfile(kept, target)
 
 
@@ -159,7 +159,7 @@ def cached_dataset(name: str, source: HubSource, run: "Run") -> Path:
     folder = run.machine.cache / "archives"
     if source.sha256 and (kept := folder / source.sha256).is_file():
         return kept
-    fresh = folder / f"{name}.jsonl"
+    fresh = temporary(folder / name)  # projects that share the cache may share the name
     fetch_dataset(name, source, fresh, run.progress)
     found = file_digest(fresh)
     kept = folder / found

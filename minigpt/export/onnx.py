@@ -77,7 +77,7 @@ def to_onnx(package: Package, out: Path, config: ExportConfig) -> None:
 
 def trace(model: GPT, opset: int) -> Any:
     """An onnx.ModelProto of `model`, free of everything that names this machine or process."""
-    require("onnxscript", extra="export")
+    require("onnxscript")
     layers = range(model.config.n_layer)
     past = [f"past_key_values.{i}.{part}" for i in layers for part in ("key", "value")]
     present = [f"present.{i}.{part}" for i in layers for part in ("key", "value")]
@@ -117,7 +117,7 @@ def stripped(model: Any) -> Any:
 
 def to_int8(fp32: Path) -> bytes:
     """The dynamic quantization of onnxruntime: 8-bit weights, activations rounded as they come."""
-    quantization = require("onnxruntime.quantization", extra="export")
+    quantization = require("onnxruntime.quantization")
     with tempfile.TemporaryDirectory() as folder, quiet():
         quantized = Path(folder) / INT8
         quantization.quantize_dynamic(

@@ -68,7 +68,7 @@ def torch_decoder(model: GPT) -> Decoder:
 def hf_decoder(folder: Path) -> Decoder:
     """An exported folder as `transformers` runs it; nothing is fetched."""
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    transformers = require("transformers", extra="export")
+    transformers = require("transformers")
     transformers.utils.logging.disable_progress_bar()
     model = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
     model.eval()
@@ -82,7 +82,7 @@ def hf_decoder(folder: Path) -> Decoder:
 
 def onnx_decoder(file: Path, threads: int) -> Decoder:
     """An exported .onnx file as onnxruntime runs it on the CPU."""
-    onnxruntime = require("onnxruntime", extra="export")
+    onnxruntime = require("onnxruntime")
     onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
@@ -104,7 +104,7 @@ def onnx_decoder(file: Path, threads: int) -> Decoder:
 
 def same_ids(folder: Path, tokenizer: Tokenizer, texts: Iterable[str]) -> bool:
     """Whether the folder's tokenizer.json gives our ids for every text."""
-    tokenizers = require("tokenizers", extra="export")
+    tokenizers = require("tokenizers")
     theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
     theirs.encode_special_tokens = True  # as ours: a special token's name in a text is text
     return all(

@@ -14,7 +14,7 @@ from minigpt.files import new_folder, write_bytes
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import MODEL, Version
 from minigpt.release.manifest import FileEntry, load_files
-from minigpt.tracking.store import clear_errors, local_path
+from minigpt.tracking.store import clear_errors, local_path, mlflow_errors
 
 STORED = ("models/", "exports/", "metrics/")
 """How the outputs begin that a version holds."""
@@ -43,11 +43,9 @@ def find_artifact(registry: Registry, version: Version, path: str, folder: Path)
     if not version.run_id:
         return None
     with clear_errors(registry.store.uri):
-        from mlflow.exceptions import MlflowException
-
         try:
             base = local_path(registry.store.client.get_run(version.run_id).info.artifact_uri)
-        except MlflowException as error:
+        except mlflow_errors() as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return None

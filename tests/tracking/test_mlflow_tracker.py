@@ -124,7 +124,7 @@ def test_datasets_carry_their_whole_digest(root, store, tmp_path):
     tracker = open_child(root, "pretrain")
     tracker.dataset("shakespeare", tmp_path, "ab" * 32, "train")
     tracker.close()
-    [logged] = store.client.get_run(tracker.run_id).inputs.dataset_inputs
+    [logged] = store.client.mlflow.get_run(tracker.run_id).inputs.dataset_inputs
     assert (logged.dataset.name, logged.dataset.digest) == ("shakespeare", "ab" * 18)
     assert {t.key: t.value for t in logged.tags} == {
         "mlflow.data.context": "train",

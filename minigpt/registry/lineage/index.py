@@ -49,7 +49,7 @@ def index_of(registry: Registry, version: Version) -> list[Document] | None:
         return None
     blank = dict.fromkeys(COLUMNS, "")
     try:
-        rows = pq.read_table(io.BytesIO(kept)).to_pylist()
+        rows = pq.ParquetFile(io.BytesIO(kept)).read().to_pylist()  # read_table imports pandas
         return [Document(**(blank | row)) for row in rows]
     except (pa.ArrowException, TypeError) as error:
         raise RegistryError(

@@ -26,8 +26,9 @@ from minigpt.registry.promotion.audit_event import (
 from minigpt.registry.promotion.gate import Condition
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
+from minigpt.tracking.entities import ViewType
 from minigpt.tracking.mlflow_tracker import create_run, end_abandoned
-from minigpt.tracking.store import artifacts_of, clear_errors, database_of
+from minigpt.tracking.store import artifacts_of, clear_errors, database_of, mlflow_errors
 
 LOG = "minigpt-log"  # the experiment
 HEAD = "minigpt.log_head"  # tag of the registered model: digest of its newest event
@@ -119,11 +120,9 @@ def user() -> str:
 
 def _head(registry: Registry, name: str) -> str | None:
     with clear_errors(registry.store.uri):
-        from mlflow.exceptions import MlflowException
-
         try:
             tags = registry.store.client.get_registered_model(name).tags
-        except MlflowException as error:
+        except mlflow_errors() as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return None
@@ -133,8 +132,6 @@ def _head(registry: Registry, name: str) -> str | None:
 def _runs(registry: Registry, name: str) -> Iterator[Any]:
     """Every run that says it is an event of `name`; deleted ones too."""
     with clear_errors(registry.store.uri):
-        from mlflow.entities import ViewType
-
         experiment = registry.store.client.get_experiment_by_name(LOG)
         if experiment is None:
             return

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import yaml
 from pydantic import ValidationError
 
-from minigpt.data.document import COLUMNS, DOCUMENTS, Document, read_documents
+from minigpt.data.document import COLUMNS, DOCUMENTS, Document, read_documents, read_rows
 from minigpt.digest import file_digest, text_digest
 from minigpt.errors import DataError, RegistryError
 from minigpt.evaluation.config import SAMPLES, EvaluateConfig
@@ -107,7 +107,7 @@ def read_evaluation_set(registry: Registry, version: Version) -> EvaluationSet:
         _refuse_changed(registry, version, files)
         try:
             documents = read_documents(files[DOCUMENTS].parent)
-            rows = pq.read_table(files[PASSAGES]).to_pylist()
+            rows = read_rows(files[PASSAGES])
             samples = json.loads(files[SAMPLES].read_text(encoding="utf-8"))
         except (DataError, pa.ArrowException, ValueError, OSError) as error:
             raise _damaged(version, FOLDER, str(error)) from error
