@@ -40,6 +40,7 @@ from minigpt.registry.versions import (
 )
 from minigpt.release.manifest import Manifest, load_manifest, manifest_digest
 from minigpt.tracking import Status, numbers
+from minigpt.tracking.delivery import deliver_all
 from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
 from minigpt.tracking.store import Store, clear_errors, open_store
 
@@ -59,6 +60,7 @@ def sync(root: Path, params: RegistryParams, parent: str | None = None) -> Versi
     manifest, name = load_manifest(root / MANIFEST), params.release.name
     identity = manifest_digest(root / MANIFEST)
     _refuse_changed(root, manifest)
+    deliver_all(root)  # the record names the runs that made it
     store = open_store(root)
     with only_changer(store, name):
         held = [v.version for v in versions_in(store, name) if v.digest == identity]
@@ -93,7 +95,7 @@ def _register(
     with clear_errors(store.uri):
         run_id = create_run(store, f"register {name}", tags, parent)
         status: Status = "FAILED"
-        tracker = MlflowTracker(store, run_id, strict=True)
+        tracker = MlflowTracker(store, run_id)
         try:
             tracker.params(params)
             for stage, values in metrics.items():

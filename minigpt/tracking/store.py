@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,12 +141,16 @@ def local_path(uri: str) -> Path | None:
     return None if "://" in uri or uri.startswith("mlflow-artifacts:") else Path(uri)
 
 
+_importing = threading.Lock()  # two threads that import it at once see halves of its modules
+
+
 def _import_mlflow() -> None:
     """Import mlflow (seconds), quiet and with telemetry off."""
     quiet_environment()
     for name, value in SETTINGS.items():
         os.environ.setdefault(name, value)
-    import mlflow  # noqa: F401
+    with _importing:
+        import mlflow  # noqa: F401
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -230,6 +235,11 @@ def _connect(uri: str, artifacts: str | None) -> Store:
         client = MlflowClient(tracking_uri=uri, registry_uri=uri)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:
+            if experiment.lifecycle_stage != "active":
+                raise RegistryError(
+                    f"{shown(uri)}: the experiment {EXPERIMENT} was deleted there. To restore it: "
+                    f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+                )
             return Store(uri, client, experiment.experiment_id)
         try:
             return Store(uri, client, client.create_experiment(EXPERIMENT, artifacts))
