@@ -19,9 +19,10 @@ from minigpt.log import say
 from minigpt.process import take_lock
 from minigpt.tracking.journal import (
     RUNS,
+    SINKS,
+    SUFFIX,
     beginning,
     end_killed,
-    files_of,
     has_ended,
     journals,
     read,
@@ -31,6 +32,8 @@ from minigpt.tracking.tracker import Event
 
 BATCH = 500  # events
 LOCK = "delivery.lock"
+NOTES = {".files", *(f".{sink}" for sink in SINKS)}
+"""What lies beside a journal, by suffix."""
 LOCK_SECONDS = 60.0
 
 
@@ -99,6 +102,9 @@ class Delivery:
         with only_deliverer(self._folder, wait_s):
             for path in journals(self._folder):
                 self._deliver(path)
+            for note in self._folder.glob("*.*"):  # of journals whose removal was cut off
+                if note.suffix in NOTES and not note.with_suffix(SUFFIX).exists():
+                    discard(note)
 
     def anything_new(self) -> bool:
         """Whether a round would find something to do."""
@@ -201,9 +207,16 @@ def is_orphan(path: Path) -> bool:
 def remove(path: Path) -> None:
     """Remove a journal that was delivered; itself first: what is left of it is no journal."""
     path.unlink()
-    shutil.rmtree(files_of(path), ignore_errors=True)
-    for note in path.parent.glob(f"{path.stem}.*"):
-        note.unlink()
+    for suffix in NOTES:
+        discard(path.with_suffix(suffix))
+
+
+def discard(note: Path) -> None:
+    """Remove what lay beside a journal."""
+    if note.is_dir():
+        shutil.rmtree(note, ignore_errors=True)
+    else:
+        note.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
