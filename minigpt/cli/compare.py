@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minigpt.cli.shared import Json, model_name, project_root, show_json, show_table, talk
+from minigpt.cli.shared import Json, project_registry, show_json, show_table, talk
 
 if TYPE_CHECKING:
     from minigpt.registry.promotion.compare import Comparison, Line
@@ -34,31 +34,30 @@ def compare(
     Examples: minigpt compare champion challenger · minigpt compare 3 4 --prompt "ROMEO."
     """
     from minigpt.registry.promotion.compare import compare as hold_against
-    from minigpt.registry.versions import find_version
-    from minigpt.tracking.store import open_store
+    from minigpt.registry.refs import find_version
 
-    root, name = project_root(), model_name()
-    one, other = (find_version(root, reference, name) for reference in (first, second))
+    registry = project_registry()
+    one, other = (find_version(registry, reference) for reference in (first, second))
     if (one.name, one.version) == (other.name, other.version) and not as_json:
         talk(f"{first} and {second} are both {one.name} {one.version}. See: minigpt registry list")
         return
-    found = hold_against(root, open_store(root), one, other, tuple(prompt or ()))
+    found = hold_against(registry, one, other, tuple(prompt or ()))
     if as_json:
         show_json(facts(found))
     else:
-        show(found, name)
+        show(found, registry.name)
 
 
 def show(found: "Comparison", name: str) -> None:
     """The comparison for people; `name` is the project's model."""
     from minigpt.registry.promotion.bootstrap import decimals_for
-    from minigpt.registry.versions import shortest_ref
+    from minigpt.registry.refs import shortest_ref
 
     one, other = found.first.version, found.second.version
-    title, judged_on = f"{found.first.name} {one} and {other}", f"version {found.judged_on.version}"
+    title, judged_on = f"{found.first.name} {one} and {other}", f"version {found.first.version}"
     if found.first.name != found.second.name:  # numbers alone would not tell them apart
         one, other = (f"{each.name} {each.version}" for each in (found.first, found.second))
-        title, judged_on = f"{one} and {other}", f"{found.judged_on.name} {judged_on}"
+        title, judged_on = f"{one} and {other}", f"{found.first.name} {judged_on}"
     typer.echo(
         f"{title}, on the {found.documents} test documents of {judged_on}, bits per byte "
         "(int8 and int4: on the beginning of each)"
@@ -116,8 +115,8 @@ def facts(found: "Comparison") -> dict[str, Any]:
         "second_name": found.second.name,
         "first": found.first.version,
         "second": found.second.version,
-        "judged_on": found.judged_on.version,
-        "judged_on_name": found.judged_on.name,
+        "judged_on": found.first.version,
+        "judged_on_name": found.first.name,
         "documents": found.documents,
         "leaked": None if found.leaked is None else list(found.leaked),
         "figures": [

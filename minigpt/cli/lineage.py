@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minigpt.cli import pedigree as shown
-from minigpt.cli.shared import Json, model_name, project_root, show_json, talk
+from minigpt.cli import overview as shown
+from minigpt.cli.shared import Json, project_registry, show_json, talk
 from minigpt.errors import ParamsError
 
 if TYPE_CHECKING:
-    from minigpt.registry.lineage.lineage import Holding, Trace
+    from minigpt.registry.lineage.trace import Holding, Trace
     from minigpt.registry.versions import Version
 
 SHOWN = 3  # commands
@@ -57,10 +57,11 @@ def lineage(
 
 def show_version(reference: str, stages: bool, as_json: bool) -> None:
     """Everything that is known about where one version comes from."""
-    from minigpt.registry.lineage.pedigree import pedigree
-    from minigpt.registry.versions import shortest_ref
+    from minigpt.registry.overview import overview
+    from minigpt.registry.refs import shortest_ref
 
-    found = pedigree(project_root(), reference, model_name())
+    registry = project_registry()
+    found = overview(registry, reference)
     if as_json:
         show_json(shown.as_facts(found))
         return
@@ -69,7 +70,7 @@ def show_version(reference: str, stages: bool, as_json: bool) -> None:
     if stages:
         typer.echo("")
         shown.show_stages(found)
-    ref = shortest_ref(found.version.name, found.version.version, model_name())
+    ref = shortest_ref(found.version.name, found.version.version, registry.name)
     more = "" if stages else f" · minigpt lineage {ref} --stages"
     more += f" · minigpt lineage {ref} --patch" if found.patch else ""
     talk(f"Next: minigpt verify {ref}{more} · minigpt lineage --data FILE")
@@ -77,22 +78,22 @@ def show_version(reference: str, stages: bool, as_json: bool) -> None:
 
 def show_patch(reference: str) -> None:
     """source.patch of a version, byte for byte."""
-    from minigpt.registry.lineage.pedigree import patch_of
+    from minigpt.registry.overview import patch_of
 
-    typer.echo(patch_of(project_root(), reference, model_name()), nl=False)
+    typer.echo(patch_of(project_registry(), reference), nl=False)
 
 
 def show_text(what: str, as_json: bool) -> None:
     """Which versions learned from a text: of this project's model, then of others in the store."""
-    from minigpt.registry.lineage.lineage import trace_everywhere, wanted_by
+    from minigpt.registry.lineage.trace import query_for, trace_everywhere
 
-    root, name = project_root(), model_name()
-    found = trace_everywhere(root, name, wanted_by(root, what))
+    registry = project_registry()
+    found = trace_everywhere(registry, query_for(registry.root, what))
     if as_json:
         show_json({each: trace_facts(trace) for each, trace in found.items()})
         return
     for each, trace in found.items():
-        typer.echo(trace_text(trace) if each == name else f"{each}: {trace_text(trace)}")
+        typer.echo(trace_text(trace) if each == registry.name else f"{each}: {trace_text(trace)}")
         for line in namesakes(trace):
             typer.echo(line)
     gone = {h.asked_by for trace in found.values() if trace.gone for h in trace.namesakes}

@@ -8,7 +8,7 @@ from minigpt.cli.shared import Json, project_root, show_json, talk
 from minigpt.errors import GateRefusedError, ParamsError
 
 if TYPE_CHECKING:
-    from minigpt.registry.takedown.takedown import Takedown
+    from minigpt.registry.takedown.plan import Takedown
 
 SHOWN = 10
 
@@ -40,14 +40,16 @@ def takedown(
     minigpt takedown 5f1c2b3a4d5e --dry-run
     """
     from minigpt.params import PARAMS, Params, load_params
-    from minigpt.registry.takedown.takedown import carry_out, plan
+    from minigpt.registry.registry import Registry
+    from minigpt.registry.takedown.plan import plan
+    from minigpt.registry.takedown.takedown import carry_out
 
     root = project_root()
     params = load_params(Params, root / PARAMS)
-    name = params.release.name
-    found = plan(root, name, what, params.validation, include_near)
+    registry = Registry(root, params.release.name)
+    found = plan(registry, what, params.validation, include_near)
     if not found.seen:
-        show_json(facts(found)) if as_json else typer.echo(unseen(found, name))
+        show_json(facts(found)) if as_json else typer.echo(unseen(found, registry.name))
         return
     if dry_run:
         show_json(facts(found)) if as_json else typer.echo(concerns(found))
@@ -58,7 +60,7 @@ def takedown(
     talk(concerns(found))
     if not yes:
         typer.confirm("Take it out and build without it?", abort=True, err=True)
-    done = carry_out(root, name, found, reason.strip(), wait)
+    done = carry_out(registry, found, reason.strip(), wait)
     show_json(done.values) if as_json else typer.echo(done.text)
     new = done.values["now"]["version"]
     if done.champion_has_it:
@@ -67,7 +69,7 @@ def takedown(
             f"from it: the gate refused version {new} (above). To make it champion all the same: "
             f'minigpt registry promote {new} --force --reason "takedown"'
         )
-    others = sorted({v["name"] for v in done.values["trained"]} - {name})
+    others = sorted({v["name"] for v in done.values["trained"]} - {registry.name})
     if others:
         talk(f"{', '.join(others)} learned from it too: build that name without it as well")
     talk('Next: git commit -m "Take a document out" params.yaml dvc.lock metrics plots')

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minigpt.cli.shared import Json, model_name, project_root, show_json, show_table, talk
+from minigpt.cli.shared import Json, project_registry, project_root, show_json, show_table, talk
 from minigpt.errors import RegistryError
-from minigpt.registry.versions import Version, shortest_ref
+from minigpt.registry.refs import shortest_ref
+from minigpt.registry.versions import Version
 
 if TYPE_CHECKING:
-    from minigpt.registry.promotion.events import Event
+    from minigpt.registry.promotion.audit_log import Event
     from minigpt.registry.promotion.promote import Promotion
 
 app = typer.Typer(
@@ -28,12 +29,12 @@ def show(as_json: Json = False) -> None:
     """
     from minigpt.registry.versions import list_versions
 
-    name = model_name()
-    versions = list_versions(project_root(), name)
+    registry = project_registry()
+    versions = list_versions(registry)
     if as_json:
         show_json([facts(version) for version in versions])
     elif not versions:
-        talk(f"no version of {name} is registered yet. Run: make run")
+        talk(f"no version of {registry.name} is registered yet. Run: make run")
     else:
         show_table(
             ("version", "alias", "bits per byte", "commit", "digest"),
@@ -61,12 +62,13 @@ def sync(
     """
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.process import workspace_lock
-    from minigpt.registry.sync import sync as register
+    from minigpt.registry.register import register
+    from minigpt.registry.registry import Registry
 
     root = project_root()
     params = load_params(Params, root / PARAMS)
     with workspace_lock(root, wait=wait):  # while a stage writes, outputs are of two builds
-        version = register(root, params)
+        version = register(Registry(root, params.release.name))
     if as_json:
         show_json(facts(version) | {"alias": "challenger"})
     else:
@@ -92,10 +94,11 @@ def promote(
     """
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.registry.promotion.promote import promote as move
+    from minigpt.registry.registry import Registry
 
     root = project_root()
     params = load_params(Params, root / PARAMS)
-    done = move(root, reference, params, force, reason)
+    done = move(Registry(root, params.release.name), reference, params.gate, force, reason)
     if as_json:
         show_json(outcome(done))
         return
@@ -125,10 +128,11 @@ def rollback(
     """
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.registry.promotion.promote import rollback as move
+    from minigpt.registry.registry import Registry
 
     root = project_root()
-    params = load_params(Params, root / PARAMS)
-    done = move(root, params, to, force, reason)
+    registry = Registry(root, load_params(Params, root / PARAMS).release.name)
+    done = move(registry, to, force, reason)
     if as_json:
         show_json(outcome(done))
         return
@@ -142,7 +146,7 @@ def rollback(
     typer.echo(f"restored {name} in place of version {done.before} ({registered}{figure})")
     talk(
         f"version {done.before} stays registered. To undo: minigpt registry rollback "
-        f"--to {back_to(done, params.release.name)}"
+        f"--to {back_to(done, registry.name)}"
     )
 
 
@@ -157,7 +161,7 @@ def show_log(as_json: Json = False) -> None:
     """
     from minigpt.registry.promotion.history import log_of
 
-    found = log_of(project_root(), model_name())
+    found = log_of(project_registry())
     if as_json:
         show_json([asdict(event) for event in found.events])
     else:

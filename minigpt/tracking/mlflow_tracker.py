@@ -84,4 +84,4 @@ class MlflowTracker(Recorder):
         """Write one event."""
         event = {"event": kind, "time": milliseconds(), **facts}
         with clear_errors(self._store.uri):
-            write_events(self._store.client, self.run_id, [event], Path())
+            write_events(self._store.client.mlflow, self.run_id, [event], Path())

@@ -3,17 +3,16 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt.registry.config import GateConfig
 from minigpt.registry.promotion.bootstrap import Interval, decimals_for, difference
+from minigpt.registry.registry import Registry
 
 if TYPE_CHECKING:
     from minigpt.data.document import Document
-    from minigpt.registry.promotion.frozen import Frozen, Passages
+    from minigpt.registry.promotion.evaluation_set import Passages
     from minigpt.registry.versions import Version
-    from minigpt.tracking.store import Store
 
 SET = "evaluation set"
 
@@ -29,8 +28,7 @@ class Condition:
 
 
 def decide(
-    root: Path,
-    store: "Store",
+    registry: Registry,
     challenger: "Version",
     champion: "Version | None",
     gate: GateConfig,
@@ -43,14 +41,14 @@ def decide(
     Raises:
         RegistryError: a file of one of them is gone or was changed.
     """
-    from minigpt.registry.promotion.judged import metrics_of, ms_per_token
+    from minigpt.registry.promotion.scores import metrics_of, ms_per_token
 
     evaluation, quantization, exports = (
-        metrics_of(store, challenger, stage) for stage in ("evaluate", "quantize", "export")
+        metrics_of(registry, challenger, stage) for stage in ("evaluate", "quantize", "export")
     )
-    speed = None if gate.max_ms_per_token is None else ms_per_token(root, store, challenger)
+    speed = None if gate.max_ms_per_token is None else ms_per_token(registry, challenger)
     return (
-        *_on_one_set(root, store, challenger, champion, gate),
+        *_on_one_set(registry, challenger, champion, gate),
         *judge(evaluation, exports, gate),
         *rounding(quantization | exports, gate),
         *budgets(quantization, speed, gate),
@@ -89,11 +87,16 @@ def judge(
 
 
 def rounding(packages: Mapping[str, Any], gate: GateConfig) -> list[Condition]:
-    """What each rounded model loses on the source where it loses most; from its metrics."""
+    """What each rounded model loses on the source where it loses most; from its metrics.
+
+    One that params.yaml does not name may lose the most that it allows any other.
+    """
     conditions = []
-    for name, allowed in gate.max_quantization_loss.model_dump().items():
+    limits = gate.max_quantization_loss.model_dump()
+    for name in dict.fromkeys([*limits, *sorted(packages)]):
         if loss := packages.get(name, {}).get("relative_difference"):
-            source = max(loss, key=lambda each: loss[each])
+            allowed = limits.get(name, max(limits.values()))
+            source = max(loss, key=lambda source: loss[source])
             text = f"{per_cent(loss[source])} on {source}; allowed {per_cent(allowed)}"
             conditions.append(Condition(f"{name} loss", text, loss[source] <= allowed))
     return conditions
@@ -192,7 +195,7 @@ def refusal(
 
     `name` is the project's model: of another one, commands need the name.
     """
-    from minigpt.registry.versions import shortest_ref
+    from minigpt.registry.refs import shortest_ref
 
     number, ref = version.version, shortest_ref(version.name, version.version, name)
     aim = (
@@ -215,44 +218,27 @@ def refusal(
 
 
 def _on_one_set(
-    root: Path,
-    store: "Store",
+    registry: Registry,
     challenger: "Version",
     champion: "Version | None",
     gate: GateConfig,
 ) -> list[Condition]:
     """The challenger and the champion on one evaluation set that the challenger did not learn."""
     from minigpt.registry.lineage.index import index_of
-    from minigpt.registry.promotion.frozen import frozen_set
-    from minigpt.registry.promotion.judged import both_on
+    from minigpt.registry.promotion.evaluation_set import read_evaluation_set
+    from minigpt.registry.promotion.scores import both_on
 
-    own = frozen_set(store, challenger)
-    kept = frozen_set(store, champion) if champion else None
-    frozen = kept or (own if champion is None or _judged_on(store, champion, own) else None)
-    if frozen is None:
-        if champion is None:  # it is judged by its own figures only
-            return []
-        text = f"version {champion.version} kept none, and it was judged on other documents"
-        return [Condition(SET, text, False)]
-    index = index_of(store, challenger)
+    own = read_evaluation_set(registry, challenger)
+    reference = read_evaluation_set(registry, champion) if champion else own
+    index = index_of(registry, challenger)
     if index is None:
         text = f"the document index of version {challenger.version} is gone: nobody can tell "
         return [Condition(SET, f"{text}whether it was trained on these documents", False)]
-    clean = leaked(frozen.documents, index)
-    if champion is None or not clean.holds:
-        return [clean]
-    ours, theirs = both_on(root, store, (challenger, champion), (own, kept), frozen)
-    return [*against(ours, theirs, frozen.roles, gate), clean]
-
-
-def _judged_on(store: "Store", champion: "Version", other: "Frozen | None") -> bool:
-    """Whether the test documents of a champion that kept no set are those of `other`."""
-    from minigpt.registry.lineage.index import index_of
-    from minigpt.registry.promotion.frozen import identities
-
-    index = index_of(store, champion) or []
-    tested = identities(document for document in index if document.split == "test")
-    return other is not None and tested == identities(other.documents)
+    unlearned = leaked(reference.documents, index)
+    if champion is None or not unlearned.holds:
+        return [unlearned]
+    ours, theirs = both_on(registry, (own, reference), reference)
+    return [*against(ours, theirs, reference.roles, gate), unlearned]
 
 
 def _below(source: str, found: float, name: str, limit: float) -> Condition:

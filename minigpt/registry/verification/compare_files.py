@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from minigpt.digest import file_digest, files_of
+from minigpt.dvc_lock import LOCK, outputs_of, stages_of
 from minigpt.graph import StageSpec, read_graph
-from minigpt.registry.lineage.makers import stages_of
+from minigpt.registry.artifacts import VersionFiles
 from minigpt.registry.verification.difference import describe
-from minigpt.registry.verification.held import LOCK, Held, outputs_of
-from minigpt.registry.verification.originals import Originals
+from minigpt.registry.verification.reference_files import ReferenceFiles
 from minigpt.registry.verification.verdict import Outcome, Verdict
 
 TOLERANCE = 0.02
@@ -20,7 +20,9 @@ FIGURE = "bits_per_byte"
 MADE_ON = "machine"  # in the metrics of a training: the platform fingerprint
 
 
-def compare(held: Held, tree: Path, originals: Originals, same_machine: bool) -> list[Verdict]:
+def compare(
+    held: VersionFiles, tree: Path, originals: ReferenceFiles, same_machine: bool
+) -> list[Verdict]:
     """A verdict for each file of each output.
 
     On another kind of machine what follows from a training is judged by its figures alone.
@@ -30,7 +32,9 @@ def compare(held: Held, tree: Path, originals: Originals, same_machine: bool) ->
     return found + list(_unlisted(held, tree, originals, loose))
 
 
-def _file(held: Held, tree: Path, originals: Originals, name: str, loose: bool) -> Verdict:
+def _file(
+    held: VersionFiles, tree: Path, originals: ReferenceFiles, name: str, loose: bool
+) -> Verdict:
     path, out = tree / name, held.out_of(name)
     if not path.is_file():
         return Verdict(name, out, Outcome.MISSING, "the rebuild did not make it")
@@ -75,7 +79,9 @@ def figures(values: Any, prefix: str = "", inside: bool = False) -> dict[str, fl
     return {prefix.lstrip("."): float(values)} if inside and number else {}
 
 
-def _unlisted(held: Held, tree: Path, originals: Originals, loose: set[str]) -> Iterator[Verdict]:
+def _unlisted(
+    held: VersionFiles, tree: Path, originals: ReferenceFiles, loose: set[str]
+) -> Iterator[Verdict]:
     """Outputs that the version's dvc.lock has and its list has not, and files it has not."""
     rebuilt = outputs_of(stages_of((tree / LOCK).read_bytes())) if (tree / LOCK).is_file() else {}
     for out, md5 in outputs_of(held.lock).items():
@@ -96,7 +102,7 @@ def _unlisted(held: Held, tree: Path, originals: Originals, loose: set[str]) -> 
             yield Verdict(out, out, Outcome.DIFFERENT, detail)
 
 
-def after_training(held: Held, graph: Mapping[str, StageSpec]) -> set[str]:
+def after_training(held: VersionFiles, graph: Mapping[str, StageSpec]) -> set[str]:
     """The outputs of the stages that say on which machine they trained, and all that follows."""
     reached = {
         out
@@ -116,7 +122,7 @@ def after_training(held: Held, graph: Mapping[str, StageSpec]) -> set[str]:
         reached |= more
 
 
-def trained_on(held: Held, out: str) -> dict[str, Any]:
+def trained_on(held: VersionFiles, out: str) -> dict[str, Any]:
     """The platform fingerprint in a metrics file; empty where there is none."""
     path = held.path(out) if out.startswith("metrics/") else None
     try:

@@ -11,17 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from minigpt.data.archives import members, pack_folder
-from minigpt.data.config import HubSource, LocalSource, Source
-from minigpt.data.obtain import is_chosen
-from minigpt.digest import file_digest, files_of
+from minigpt.data.archives import members
+from minigpt.data.sources import source_of
+from minigpt.digest import file_digest
+from minigpt.dvc_lock import outputs_of
 from minigpt.errors import DataError, RegistryError
 from minigpt.files import write_bytes
 from minigpt.process import run_dvc
-from minigpt.registry.verification.held import Held, outputs_of
-from minigpt.registry.verification.originals import folder_list, object_path
+from minigpt.registry.artifacts import VersionFiles
+from minigpt.registry.verification.reference_files import folder_list, object_path
 
 ARCHIVES = "data/archives"
 LOCAL = Path("data/local")
@@ -30,7 +28,7 @@ REMOTE = "the DVC remote"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class SourceArchive:
     """The archive of one source."""
 
     source: str
@@ -42,7 +40,7 @@ class Wanted:
     """Where a local source has its files; None for what download fetches."""
 
 
-def wanted(held: Held, params: Mapping[str, Any]) -> list[Wanted]:
+def source_archives(held: VersionFiles, params: Mapping[str, Any]) -> list[SourceArchive]:
     """The archives of a version, of the sources in its params.yaml.
 
     A folder in data/tiny is part of the commit and is left out; so is a source that the list of
@@ -50,36 +48,30 @@ def wanted(held: Held, params: Mapping[str, Any]) -> list[Wanted]:
     """
     found = []
     for name, values in sorted(dict(params.get("sources") or {}).items()):
-        try:
-            source: Source = TypeAdapter[Source](Source).validate_python(values)
-        except ValidationError:  # written by a later or older minigpt: its own code will read it
+        source = source_of(values)
+        if source is None:  # written by a later or older minigpt: its own code will read it
             continue
-        folder = None
-        if isinstance(source, LocalSource):
-            file, folder = f"{name}.tar", Path(source.path)
-            if not folder.is_relative_to(LOCAL):
-                continue
-        elif isinstance(source, HubSource):
-            if source.sha256 is None:
-                continue
-            file = f"{name}.jsonl"
-        else:
-            file = source.pin.filename
+        folder = Path(source.place) if source.local else None
+        if folder is None and source.sha256_of_archive is None:
+            continue
+        if folder is not None and not folder.is_relative_to(LOCAL):
+            continue
+        file = source.archive_name(name)
         entry = held.listed.get(f"{ARCHIVES}/{file}")
         if entry is not None:
-            found.append(Wanted(name, file, entry.sha256, folder))
+            found.append(SourceArchive(name, file, entry.sha256, folder))
     return found
 
 
 class Places:
     """Where an archive may lie on this machine, best first."""
 
-    def __init__(self, root: Path, downloads: Path, dvc_cache: Path, held: Held) -> None:
+    def __init__(self, root: Path, downloads: Path, dvc_cache: Path, held: VersionFiles) -> None:
         """`downloads` is MINIGPT_CACHE of the checkout `root`."""
         self.root, self.downloads, self.dvc_cache = root, downloads, dvc_cache
         self.md5 = outputs_of(held.lock).get(ARCHIVES)
 
-    def find(self, archive: Wanted) -> tuple[Path, str] | None:
+    def find(self, archive: SourceArchive) -> tuple[Path, str] | None:
         """A file with the right sha256, and where it was; None if no place has it."""
         for path, place in (
             (self.root / self.downloads / "archives" / archive.sha256, "the cache of downloads"),
@@ -90,25 +82,20 @@ class Places:
                 return path, place
         return None
 
-    def in_cache(self, cache: Path, archive: Wanted) -> Path | None:
+    def in_cache(self, cache: Path, archive: SourceArchive) -> Path | None:
         """As `find`, in one DVC cache."""
         path = self._object(cache, archive)
         return path if path and path.is_file() and file_digest(path) == archive.sha256 else None
 
-    def packed(self, archive: Wanted, values: Mapping[str, Any], target: Path) -> bool:
+    def packed(self, archive: SourceArchive, values: Mapping[str, Any], target: Path) -> bool:
         """Pack the folder of a local source as it is now, if that gives the version's archive."""
-        if archive.folder is None or not (folder := self.root / archive.folder).is_dir():
+        source = source_of(values)
+        if not (source and archive.folder and (self.root / archive.folder).is_dir()):
             return False
-        source = LocalSource.model_validate(values)
-        chosen = [
-            path
-            for path in files_of(folder)
-            if is_chosen(source, path.relative_to(folder).as_posix())
-        ]
-        write_bytes(target, pack_folder(folder, chosen))
+        write_bytes(target, source.packed(self.root))
         return file_digest(target) == archive.sha256
 
-    def _object(self, cache: Path, archive: Wanted) -> Path | None:
+    def _object(self, cache: Path, archive: SourceArchive) -> Path | None:
         if not self.md5:
             return None
         part = folder_list(object_path(cache, self.md5)).get(archive.file)
@@ -116,7 +103,7 @@ class Places:
 
 
 def bring(
-    held: Held,
+    held: VersionFiles,
     params: Mapping[str, Any],
     places: Places,
     tree: Path,
@@ -132,9 +119,9 @@ def bring(
         RegistryError: the files of a local source are nowhere; nobody else has them.
     """
     told, asked = {}, None
-    for archive in wanted(held, params):
+    for archive in source_archives(held, params):
         place = ""
-        packed = downloads / f"{archive.source}.tar"
+        packed = downloads / archive.file
         if found := places.find(archive):
             path, place = found
         elif places.packed(archive, params["sources"][archive.source], packed):

@@ -16,12 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from minigpt import log
+from minigpt.dvc_lock import LOCK
 from minigpt.errors import BusyError, RegistryError
 from minigpt.git import git, run_git
 from minigpt.graph import read_graph
 from minigpt.machine import PREFIX
 from minigpt.process import WORK, holder_of, named, run_dvc, take_lock
-from minigpt.registry.verification.held import LOCK, PATCH, Held
+from minigpt.registry.artifacts import PATCH, VersionFiles
 
 FOLDER = WORK / "verify"
 SETTINGS = ("threads", "micro_batch", "compile")
@@ -29,6 +30,7 @@ REMOVE_SECONDS = 10.0  # a killed verification's stage may still be ending
 STARTED = re.compile(r"^Running stage '(.+)':")
 WHERE = """
 import importlib.util, sys
+sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 for name in sys.argv[1:]:
     print(next(iter(importlib.util.find_spec(name).submodule_search_locations)))
 """
@@ -102,7 +104,7 @@ def tidy(base: Path) -> None:
         base.parent.rmdir()
 
 
-def check_out(root: Path, held: Held, folder: Path) -> Path:
+def check_out(root: Path, held: VersionFiles, folder: Path) -> Path:
     """The tree that a version was made from, without results; the project's root in it.
 
     Raises:
@@ -196,7 +198,8 @@ def refuse_other_code(tree: Path, env: Mapping[str, str]) -> None:
     names = [name for name in ("minigpt", "stages") if (tree / name).is_dir()]
     done = subprocess.run(
         [sys.executable, "-c", WHERE, *names],
-        cwd=tree, env={**os.environ, **env}, capture_output=True, text=True, check=False,
+        cwd=tree, env={**os.environ, **env}, capture_output=True, check=False,
+        encoding="utf-8", errors="surrogateescape",
     )  # fmt: skip
     places = done.stdout.splitlines()
     inside = [Path(place).resolve().is_relative_to(tree.resolve()) for place in places]
