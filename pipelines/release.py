@@ -117,7 +117,7 @@ def run_flow(root: Path, wait: bool, debug: bool) -> int:
     if not debug:
         log_to_file(root)
     if database_of(tracking_uri(root)):  # a server may come back until there is a version
-        open_store(root)  # while Prefect's server gets ready
+        open_store(root)  # before any stage does, and while Prefect's server gets ready
     server_answers()
     with tags(BEATS):
         state: Any = release(wait=wait, return_state=True)

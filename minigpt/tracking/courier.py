@@ -24,7 +24,7 @@ LOCK = "courier.lock"
 TROUBLE = "trouble.txt"
 """Why the last round of a courier failed: it has no terminal to say it on."""
 POLL_SECONDS = 1.5
-LINGER_SECONDS = 5.0  # between two stages of one `dvc repro`
+LINGER_SECONDS = 3.0  # between two stages of one `dvc repro`
 LONGEST_PAUSE_SECONDS = 30.0
 TRIES = 4  # after the last stage has ended
 END_SECONDS = 5.0  # without progress, at the end of a flow
@@ -38,6 +38,7 @@ class Courier:
         self._delivery = Delivery(folder, sinks_of(folder), self._progressed)
         self._last_progress = time.monotonic()
         self._nothing_more = threading.Event()
+        self._given_up = False
         self.trouble = ""
         """Why the last round failed."""
 
@@ -59,9 +60,9 @@ class Courier:
         return not self.trouble
 
     def work(self) -> None:
-        """Deliver until `finish` was called and a round after it worked."""
+        """Deliver until nothing more comes and a round after that worked."""
         pause = POLL_SECONDS
-        while True:
+        while not self._given_up:
             last = self._nothing_more.is_set()
             worked = self.try_round()
             if worked and last:
@@ -84,9 +85,13 @@ class Courier:
             yield
         finally:
             self._nothing_more.set()
-            self._last_progress = time.monotonic()
+            self._progressed()
             while thread.is_alive() and time.monotonic() < self._last_progress + END_SECONDS:
-                thread.join(0.05)
+                used = time.process_time()
+                thread.join(0.25)
+                if time.process_time() - used > 0.02:  # importing a library is slow, not stuck
+                    self._progressed()
+            self._given_up = True
             if thread.is_alive():
                 say(left(self._folder, self.trouble))
 

@@ -42,7 +42,7 @@ class Journal(Recorder):
     ) -> None:
         """Begin the run `name`; `parent` is the id of the journal that it belongs under."""
         began = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        self.id = f"{began}.{time.time_ns() % 10**9:09d}-{secrets.token_hex(4)}"
+        self.id = f"{began}-{time.time_ns() % 10**9:09d}-{secrets.token_hex(4)}"
         self.path = folder / f"{self.id}{SUFFIX}"
         self._file: int | None = None
         self._one_writer = threading.RLock()

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from minigpt.errors import RegistryError
-from minigpt.tracking.delivery import GoneError, RefusedError
 from minigpt.tracking.journal import journals
 from minigpt.tracking.mlflow_events import write_events
 from minigpt.tracking.mlflow_tracker import (
@@ -18,7 +17,15 @@ from minigpt.tracking.mlflow_tracker import (
     end_abandoned,
     newest_run,
 )
-from minigpt.tracking.store import Store, clear_errors, open_store, shown, tracking_uri
+from minigpt.tracking.sink import GoneError, RefusedError
+from minigpt.tracking.store import (
+    EXPERIMENT,
+    Store,
+    clear_errors,
+    open_store,
+    shown,
+    tracking_uri,
+)
 from minigpt.tracking.tracker import Event
 
 ANSWER_SECONDS = 5.0
@@ -41,6 +48,7 @@ class MlflowSink:
     def begin(self, journal: str, event: Event) -> str:
         """The run of a journal, begun if it is not there; under its parent's, if that is there."""
         with self._opened() as store:
+            refuse_deleted(store)
             if there := self._run_of(store, journal):
                 return there
             parent = event["parent"] and self._run_of(store, event["parent"])
@@ -71,8 +79,9 @@ class MlflowSink:
             if code == "RESOURCE_DOES_NOT_EXIST":
                 raise GoneError(str(error)) from error
             if code == "INVALID_PARAMETER_VALUE":
-                with self._opened():  # where the whole experiment was deleted, that is what is said
-                    raise RefusedError(str(error)) from error
+                with self._opened() as store:  # with an experiment, its runs are deleted
+                    refuse_deleted(store)
+                raise RefusedError(str(error)) from error
             raise
 
     @contextlib.contextmanager
@@ -100,6 +109,19 @@ class MlflowSink:
         for double in ids[1:]:
             store.client.delete_run(double)
         return ids[0] if ids else None
+
+
+def refuse_deleted(store: Store) -> None:
+    """Refuse to write where a person deleted the experiment: it can be restored.
+
+    Raises:
+        RegistryError: it was deleted.
+    """
+    if store.client.get_experiment(store.experiment_id).lifecycle_stage != "active":
+        raise RegistryError(
+            f"{shown(store.uri)}: the experiment {EXPERIMENT} was deleted there. To restore it: "
+            f"mlflow experiments restore --experiment-id {store.experiment_id}"
+        )
 
 
 def refuse_silent(uri: str) -> None:

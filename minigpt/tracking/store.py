@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -265,18 +265,7 @@ def _readable(uri: str, database: Path) -> Store | None:
         with only_opener(database):
             return _mlflow_client(uri)
 
-    if experiment is None:
-        return None
-    _refuse_deleted(uri, experiment)
-    return Store(uri, Client(connect, reader), experiment.experiment_id)
-
-
-def _refuse_deleted(uri: str, experiment: Any) -> None:
-    if experiment.lifecycle_stage != "active":
-        raise RegistryError(
-            f"{shown(uri)}: the experiment {EXPERIMENT} was deleted there. To restore it: "
-            f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
-        )
+    return Store(uri, Client(connect, reader), experiment.experiment_id) if experiment else None
 
 
 def _mlflow_client(uri: str) -> "MlflowClient":
@@ -295,7 +284,6 @@ def _connect(uri: str, database: Path | None) -> Store:
         opened = Client(lambda: client)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:
-            _refuse_deleted(uri, experiment)
             return Store(uri, opened, experiment.experiment_id)
         artifacts = artifacts_of(database).as_uri() if database else None
         try:
