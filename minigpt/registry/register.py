@@ -63,8 +63,8 @@ def register(registry: Registry, parent: str | None = None) -> Version:
     identity = manifest_digest(root / MANIFEST)
     _refuse_changed(root, manifest)
     with only_changer(registry, name):
-        held = [v.version for v in list_versions(registry) if v.digest == identity]
-        number = held[0] if held else _register(registry, manifest, identity, parent)
+        numbers = [v.version for v in list_versions(registry) if v.digest == identity]
+        number = numbers[0] if numbers else _register(registry, manifest, identity, parent)
         revoke_inherited(registry, number)  # also of one whose registration was cut off here
         with clear_errors(registry.store.uri):
             registry.store.client.set_registered_model_alias(name, CHALLENGER, number)

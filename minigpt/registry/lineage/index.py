@@ -44,12 +44,12 @@ def index_of(registry: Registry, version: Version) -> list[Document] | None:
     Raises:
         RegistryError: the store cannot be reached, or the index cannot be read.
     """
-    kept = read_artifact(registry, version, INDEX)
-    if kept is None:
+    data = read_artifact(registry, version, INDEX)
+    if data is None:
         return None
     blank = dict.fromkeys(COLUMNS, "")
     try:
-        rows = pq.ParquetFile(io.BytesIO(kept)).read().to_pylist()  # read_table imports pandas
+        rows = pq.ParquetFile(io.BytesIO(data)).read().to_pylist()  # read_table imports pandas
         return [Document(**(blank | row)) for row in rows]
     except (pa.ArrowException, TypeError) as error:
         raise RegistryError(

@@ -105,9 +105,9 @@ def trace(registry: Registry, wanted: TextQuery, name: str | None = None) -> Tra
         if documents is None:
             unknown.append(version)
             continue
-        found = [_holding(version, d) for d in _matching(registry, version, documents, wanted)]
-        if found:
-            holdings += found
+        matches = [_holding(version, d) for d in _matching(registry, version, documents, wanted)]
+        if matches:
+            holdings += matches
             continue
         if not wanted.gone:
             never.append(version)
@@ -146,10 +146,10 @@ def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
     if path.is_file():
         return TextQuery(frozenset(_digests(path)), _inside(root, path))
     if path.is_dir():
-        found = frozenset(digest for file in files_of(path) for digest in _digests(file))
-        if not found:
+        digests = frozenset(digest for file in files_of(path) for digest in _digests(file))
+        if not digests:
             raise ParamsError(f"{what}: the folder holds no file")
-        return TextQuery(found)
+        return TextQuery(digests)
     if DIGEST.fullmatch(what.lower()):
         return by_digest(what)
     gone = _inside(root, path)

@@ -97,8 +97,8 @@ def event_from(fields: Mapping[str, str], run_id: str) -> Event:
 
 def digest_of(fields: Mapping[str, str]) -> str:
     """sha256 over every field but the digest itself."""
-    kept = {key: text for key, text in fields.items() if key != "digest"}
-    return text_digest([json.dumps(kept, sort_keys=True, ensure_ascii=False)])
+    covered = {key: text for key, text in fields.items() if key != "digest"}
+    return text_digest([json.dumps(covered, sort_keys=True, ensure_ascii=False)])
 
 
 def pieces(fields: Mapping[str, str]) -> dict[str, str]:

@@ -47,12 +47,14 @@ def bits_per_byte(bits: ArrayLike, n_bytes: ArrayLike, seed: int = SEED) -> Inte
     Raises:
         ValueError: there is no passage, or the arrays have not the same length.
     """
-    found, size = np.asarray(bits, np.float64), np.asarray(n_bytes, np.float64)
-    if found.shape != size.shape or found.ndim != 1 or not size.sum() > 0:
-        raise ValueError(f"{found.shape} bits over {size.shape} bytes: one of each for a passage")
-    drawn = _resampled(found, size, seed)
+    amounts, sizes = np.asarray(bits, np.float64), np.asarray(n_bytes, np.float64)
+    if amounts.shape != sizes.shape or amounts.ndim != 1 or not sizes.sum() > 0:
+        raise ValueError(
+            f"{amounts.shape} bits over {sizes.shape} bytes: one of each for a passage"
+        )
+    drawn = _resampled(amounts, sizes, seed)
     low, high = np.quantile(drawn, [(1 - CHANCE) / 2, (1 + CHANCE) / 2])
-    return Interval(float(found.sum() / size.sum()), float(low), float(high), len(found))
+    return Interval(float(amounts.sum() / sizes.sum()), float(low), float(high), len(amounts))
 
 
 def difference(bits: ArrayLike, other: ArrayLike, n_bytes: ArrayLike, seed: int = SEED) -> Interval:
