@@ -67,7 +67,7 @@ def register(registry: Registry, parent: str | None = None) -> Version:
     with only_changer(registry, name):
         numbers = [v.version for v in list_versions(registry) if v.digest == identity]
         number = numbers[0] if numbers else _register(registry, manifest, identity, parent)
-        revoke_inherited(registry, number)  # also of one whose registration was cut off here
+        revoke_inherited(registry, number)  # also where an earlier registration was cut off here
         with clear_errors(registry.store.uri):
             registry.store.client.set_registered_model_alias(name, CHALLENGER, number)
     return find_version(registry, number)

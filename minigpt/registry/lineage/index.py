@@ -32,14 +32,12 @@ def learned(documents: Iterable[Document]) -> set[str]:
 
 
 def file_of(document: Document) -> str:
-    """sha256 of the file or archive that a document came in; empty where that was not kept."""
+    """sha256 of the file or archive that a document came in; empty where nobody wrote it down."""
     return document.origin.partition(":")[0]
 
 
 def index_of(registry: Registry, version: Version) -> list[Document] | None:
     """The documents of a version, texts left out; None where its index is gone.
-
-    Of a version from before `origin` was kept, that field is empty.
 
     Raises:
         RegistryError: the store cannot be reached, or the index cannot be read.

@@ -1,8 +1,8 @@
 """Where a version comes from, as one record: lineage.json among the version's files.
 
 It is put together from what the pipeline wrote (dvc.lock, release/files.json, the document index)
-and from the runs that made it. Of a version that was registered without one, it is put together
-from the same files, as far as the version still has them.
+and from the runs that made it. Where it is lost or damaged it is put together again from the
+same files, as far as the version still has them.
 """
 
 from collections import Counter

@@ -136,7 +136,7 @@ def trace_everywhere(registry: Registry, wanted: TextQuery) -> dict[str, Trace]:
 def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
     """What a person means: a file, a folder of files, or a digest.
 
-    Of a file or folder that is gone, and that may have lain in data/, only the path is known.
+    Only the path is known of a file or folder that is gone and may have lain in data/.
 
     Raises:
         ParamsError: there is no such file, and it is no digest.
@@ -192,7 +192,7 @@ def texts_of(path: Path) -> Iterator[str]:
 
 
 def _digests(path: Path) -> Iterator[str]:
-    """Of the file, and of every text in it."""
+    """The digests of a file and of every text in it."""
     try:
         yield file_digest(path)
     except OSError as error:

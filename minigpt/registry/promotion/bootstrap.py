@@ -31,7 +31,7 @@ class Interval:
 
     @property
     def clear(self) -> bool:
-        """Of a difference: zero is not among what it may be."""
+        """Whether a difference is clear: zero is not inside its interval."""
         return not self.low <= 0 <= self.high
 
     @property
@@ -42,7 +42,7 @@ class Interval:
 
 
 def bits_per_byte(bits: ArrayLike, n_bytes: ArrayLike, seed: int = SEED) -> Interval:
-    """Of one model over passages: (n,) bits and (n,) bytes.
+    """Bits per byte of one model over passages: (n,) bits and (n,) bytes.
 
     Raises:
         ValueError: there is no passage, or the arrays have not the same length.

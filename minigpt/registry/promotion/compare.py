@@ -35,7 +35,7 @@ class Line:
     """Bits per byte."""
     second: float
     difference: Interval
-    """Of the second less the first: above zero, the second is worse."""
+    """The second less the first: above zero, the second is worse."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ class NearDuplicate:
 
     document: Document
     share: float
-    """Of the runs of the shorter text, those that both have."""
+    """How many of the shorter text's runs both have, as a share."""
 
 
 def near_duplicates(texts: Sequence[str], others: Iterable[Document]) -> list[NearDuplicate]:

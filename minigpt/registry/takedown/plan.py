@@ -37,7 +37,7 @@ class Takedown:
     asked: str
     """As a person typed it."""
     documents: tuple[Document, ...]
-    """The texts to take out, each once; of one that only a version knows the text is empty."""
+    """The texts to take out, each once; empty where only a version knows the text."""
     near: tuple[NearDuplicate, ...]
     """Others in data/raw that repeat a large part of one of them; they are not among them."""
     exclude: tuple[str, ...]
@@ -151,7 +151,7 @@ def _in_raw(root: Path, raw: Iterable[Document], wanted: TextQuery) -> list[Docu
 
 
 def _refuse_gone(what: str, wanted: TextQuery, traces: Iterable[Trace]) -> None:
-    """Of a file that is gone nobody can say that it was never seen, or that another one was."""
+    """Nobody can say of a file that is gone whether any version saw it."""
     if not wanted.gone:
         return
     namesakes = [h for t in traces for h in t.namesakes]

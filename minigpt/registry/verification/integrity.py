@@ -31,7 +31,7 @@ class CacheObject:
     """An object of DVC's cache, and which file of an output it stands for."""
 
     path: str
-    """Of the file, or of the folder where the object is a folder's list."""
+    """The file's path; the folder's where the object is a folder's list."""
     out: str
     md5: str
     """As its name says; a folder's ends in .dir."""
@@ -111,7 +111,7 @@ def check_cache(files: VersionFiles, cache: Path, originals: ReferenceFiles) -> 
 def check_object(
     cached: CacheObject, cache: Path, files: VersionFiles, originals: ReferenceFiles
 ) -> Verdict | None:
-    """What is to be said of one object; nothing of a folder's list that is as it should be."""
+    """The verdict on one object; None for a folder's list that is as it should be."""
     path, entry = object_path(cache, cached.md5), files.listed.get(cached.path)
     if not path.is_file():
         return Verdict(

@@ -46,8 +46,8 @@ class SourceArchive:
 def source_archives(files: VersionFiles, params: Mapping[str, Any]) -> list[SourceArchive]:
     """The archives of a version, of the sources in its params.yaml.
 
-    A folder in data/tiny is part of the commit and is left out; so is a source that the list of
-    files does not have, and one on the hub without a pinned sha256: download asks for those.
+    Left out are a folder in data/tiny, which is part of the commit; a source that the list of files
+    does not have; and one on the hub without a pinned sha256: download asks for those.
     """
     archives = []
     for name, values in sorted(dict(params.get("sources") or {}).items()):
