@@ -178,15 +178,15 @@ def clean(
     if not (root / "dvc.yaml").is_file():
         raise MiniGPTError(f"{root} is not a minigpt project (no dvc.yaml); nothing was removed")
     names = [".work", "reports", ".prefect", *([".cache"] if cache else [])]
-    found = [root / name for name in names if (root / name).exists()]
-    if not found:
+    paths = [root / name for name in names if (root / name).exists()]
+    if not paths:
         talk("nothing to remove")
         return
     if not yes:
-        typer.confirm(f"Remove {', '.join(path.name for path in found)}?", abort=True, err=True)
+        typer.confirm(f"Remove {', '.join(path.name for path in paths)}?", abort=True, err=True)
     with workspace_lock(root):
         refuse_in_use(root)
-        for path in found:
+        for path in paths:
             for inner in path.iterdir():
                 if inner == root / RUNS:  # what MLflow has yet to get
                     continue
@@ -194,7 +194,7 @@ def clean(
                     shutil.rmtree(inner, ignore_errors=True)
                 elif inner.suffix != ".lock":  # whoever holds one must stay visible
                     inner.unlink()
-    talk(f"removed {', '.join(path.name for path in found)}")
+    talk(f"removed {', '.join(path.name for path in paths)}")
 
 
 def refuse_in_use(root: Path) -> None:

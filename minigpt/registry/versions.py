@@ -37,7 +37,7 @@ class Version:
     aliases: tuple[str, ...]
     """Sorted: champion, challenger."""
     bits_per_byte: float | None
-    """Of the fine-tuned model on the test works of the first fine-tuning source."""
+    """The fine-tuned model's, on the test works of the first fine-tuning source."""
     created: datetime
     run_id: str
     """The MLflow run whose artifacts are the version's."""
@@ -57,12 +57,12 @@ def list_versions(registry: Registry, name: str | None = None) -> list[Version]:
         return []
     name = name or registry.name
     with clear_errors(registry.store.uri):
-        found = registry.store.client.search_model_versions(f"name = '{name}'")
-        if not found:
+        entries = registry.store.client.search_model_versions(f"name = '{name}'")
+        if not entries:
             return []
         # A version from a search comes without its aliases.
         aliases = aliases_in(registry, name)
-    versions = [_version(entry, aliases) for entry in found]
+    versions = [_version(entry, aliases) for entry in entries]
     return sorted(versions, key=lambda version: int(version.version))
 
 
@@ -104,7 +104,7 @@ def _version(entry: Any, aliases: dict[str, str]) -> Version:
         digest=tags.get(DIGEST, ""),
         commit=tags.get(COMMIT, ""),
         dirty=tags.get(DIRTY) == "true",
-        aliases=tuple(sorted(alias for alias, held in aliases.items() if held == number)),
+        aliases=tuple(sorted(alias for alias, owner in aliases.items() if owner == number)),
         bits_per_byte=float(tags[BITS]) if BITS in tags else None,
         created=datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC),
         run_id=entry.run_id or "",

@@ -58,10 +58,10 @@ class ProducingRuns:
     def _earlier(self, since: datetime) -> Iterator[Version]:
         """Versions of any name that were registered after a run began, oldest first."""
         if self._versions is None:
-            found = [
+            versions = [
                 v for name in names_in(self._registry) for v in list_versions(self._registry, name)
             ]
-            self._versions = sorted(found, key=lambda version: version.created)
+            self._versions = sorted(versions, key=lambda version: version.created)
         return (v for v in self._versions if since <= v.created < self._until)
 
     def _lock(self, version: Version) -> dict[str, Any]:

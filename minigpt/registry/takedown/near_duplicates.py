@@ -31,20 +31,20 @@ class NearDuplicate:
 
     document: Document
     share: float
-    """Of the runs of the shorter text, those that both have."""
+    """How many of the shorter text's runs both have, as a share."""
 
 
 def near_duplicates(texts: Sequence[str], others: Iterable[Document]) -> list[NearDuplicate]:
     """Which of `others` repeat half of one of `texts` or more, or are half in it; nearest first."""
     wanted = [runs for text in texts if len(runs := runs_of(text)) >= FEWEST]
-    found = []
+    duplicates = []
     for document in others if wanted else ():
         runs = runs_of(document.text)
         if len(runs) >= FEWEST:
-            share = max(overlap(runs, each) for each in wanted)
+            share = max(overlap(runs, other) for other in wanted)
             if share >= SHARE:
-                found.append(NearDuplicate(document, share))
-    return sorted(found, key=lambda near: (-near.share, near.document.doc_id))
+                duplicates.append(NearDuplicate(document, share))
+    return sorted(duplicates, key=lambda near: (-near.share, near.document.doc_id))
 
 
 def overlap(one: Runs, other: Runs) -> float:
