@@ -16,13 +16,14 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
 from minigpt.errors import StageError
+from minigpt.git import require_git
 from minigpt.graph import read_graph
 from minigpt.machine import Machine
 from minigpt.model.count import parameters
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
 from minigpt.tracking import PARENT_ENV, Status, close_parent, find_run, link_run, open_parent
-from pipelines.dag import Stage, anything_stale, read_stages, require_git
+from pipelines.dag import Stage, anything_stale, read_stages
 from pipelines.display import Display
 from pipelines.lockfile import keep_lock
 from pipelines.runner import Outcome, Result, run_stage

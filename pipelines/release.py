@@ -16,13 +16,13 @@ from prefect.states import Completed
 
 from minigpt import log
 from minigpt.errors import GateRefusedError
+from minigpt.git import require_git
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
 from minigpt.tracking.store import open_store
 from pipelines.build import build, holder_name, parent_run
 from pipelines.closing import all_unchanged, closing, nothing_to_do
 from pipelines.committed import note
-from pipelines.dag import require_git
 from pipelines.runner import Result
 from pipelines.server import log_to_file, start_server
 from pipelines.services import BEATS

@@ -25,6 +25,7 @@ from prefect.states import Completed, Failed
 
 from minigpt import log
 from minigpt.errors import ParamsError, StageError
+from minigpt.git import require_git
 from minigpt.machine import Machine
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
@@ -33,7 +34,7 @@ from minigpt.tracking.mlflow_tracker import create_run
 from minigpt.tracking.store import open_store
 from pipelines.build import came_to, holder_name
 from pipelines.clone import Clone, throwaway
-from pipelines.dag import read_stages, require_git
+from pipelines.dag import read_stages
 from pipelines.server import log_to_file, start_server
 from pipelines.services import BEATS
 from pipelines.terminal import ended
