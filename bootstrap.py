@@ -72,7 +72,7 @@ def main(arguments: list[str]) -> int:
 
 def run(rest: list[str]) -> int:
     """The flow: build, register, promote."""
-    return call([PYTHON, "-m", "pipelines.release", *rest])
+    return call([PYTHON, "-m", "pipelines.run", *rest])
 
 
 def up(rest: list[str]) -> int:

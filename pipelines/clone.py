@@ -13,7 +13,6 @@ from minigpt.files import write_text
 from minigpt.git import git, require_git
 from minigpt.machine import Machine
 from minigpt.process import WORK, run_dvc, use_dvc_cache
-from minigpt.tracking.store import tracking_uri
 from pipelines.dag import opened
 
 PLACE = WORK / "sweep"
@@ -53,7 +52,6 @@ class Clone:
                 filter(None, [str(self.root), os.environ.get("PYTHONPATH")])
             ),
             "DVC_SITE_CACHE_DIR": str(self.root.parent / "site"),
-            "MLFLOW_TRACKING_URI": tracking_uri(self.workspace),
             "MINIGPT_CACHE": str((self.workspace / Machine.load().cache).resolve()),
             **environment,
         }

@@ -9,10 +9,11 @@ import logging
 import os
 import sqlite3
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
@@ -169,10 +170,14 @@ def local_path(uri: str) -> Path | None:
     return None if "://" in uri or uri.startswith("mlflow-artifacts:") else Path(uri)
 
 
+_importing = threading.Lock()  # two threads that import it at once see halves of its modules
+
+
 def _import_mlflow() -> None:
     """Import mlflow (seconds), quiet and with telemetry off."""
     quiet_environment()
-    import mlflow  # noqa: F401
+    with _importing:
+        import mlflow  # noqa: F401
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -272,7 +277,18 @@ def _readable(uri: str, database: Path) -> Store | None:
         with only_opener(database):
             return _mlflow_client(uri)
 
-    return Store(uri, Client(connect, reader), experiment.experiment_id) if experiment else None
+    if experiment is None:
+        return None
+    _refuse_deleted(uri, experiment)
+    return Store(uri, Client(connect, reader), experiment.experiment_id)
+
+
+def _refuse_deleted(uri: str, experiment: Any) -> None:
+    if experiment.lifecycle_stage != "active":
+        raise RegistryError(
+            f"{shown(uri)}: the experiment {EXPERIMENT} was deleted there. To restore it: "
+            f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+        )
 
 
 def _mlflow_client(uri: str) -> "MlflowClient":
@@ -291,6 +307,7 @@ def _connect(uri: str, database: Path | None) -> Store:
         opened = Client(lambda: client)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:
+            _refuse_deleted(uri, experiment)
             return Store(uri, opened, experiment.experiment_id)
         artifacts = artifacts_of(database).as_uri() if database else None
         try:

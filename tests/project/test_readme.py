@@ -12,7 +12,7 @@ BLOCKS = [
     [line.split("  #")[0].strip() for line in block.strip().splitlines()]
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 ]
-FLOW = f"{sys.executable} -m pipelines.release"
+FLOW = f"{sys.executable} -m pipelines.run"
 INSTEAD = {
     "git clone <this repository> minigpt && cd minigpt": "true",  # the fixture's copy is one
     "make run": FLOW,  # what it runs after set-up; set-up itself: test_setup.py
