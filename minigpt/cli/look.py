@@ -11,7 +11,7 @@ import typer
 
 from minigpt.cli.shared import Json, project_root, show_json, show_table, talk
 from minigpt.errors import BusyError, MiniGPTError, ParamsError
-from minigpt.git import run_git
+from minigpt.git import require_git
 from minigpt.log import minutes
 from minigpt.machine import Machine
 
@@ -77,11 +77,9 @@ def doctor(as_json: Json = False) -> None:
 def commit_of(root: Path) -> tuple[bool, str]:
     """Whether git holds a commit of `root`, and which, or what is missing."""
     try:
-        done = run_git(root, "rev-parse", "--short", "HEAD")
-    except MiniGPTError:
-        return False, "not installed; every model records its commit"
-    missing = "no commit here; run: git init && git add -A && git commit -m start"
-    return done.returncode == 0, missing if done.returncode else done.stdout.decode().strip()
+        return True, require_git(root)[:12]
+    except MiniGPTError as error:
+        return False, str(error)
 
 
 def plan(as_json: Json = False) -> None:

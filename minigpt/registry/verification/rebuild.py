@@ -21,7 +21,7 @@ from minigpt.errors import BusyError, RegistryError
 from minigpt.git import git, run_git
 from minigpt.graph import read_graph
 from minigpt.machine import PREFIX
-from minigpt.process import WORK, holder_of, named, run_dvc, take_lock
+from minigpt.process import WORK, holder_of, named, run_dvc, take_lock, use_dvc_cache
 from minigpt.registry.artifacts import PATCH, VersionFiles
 
 FOLDER = WORK / "verify"
@@ -266,4 +266,4 @@ def rebuild(tree: Path, env: Mapping[str, str], tell: Callable[[str], None]) -> 
 def use_own_cache(tree: Path, cache: Path) -> None:
     """Point the tree's DVC at a cache of its own, whatever the user's configuration says."""
     (tree / ".dvc").mkdir(exist_ok=True)
-    (tree / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {cache}\n", encoding="utf-8")
+    use_dvc_cache(tree, cache)
