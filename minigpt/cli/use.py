@@ -9,8 +9,6 @@ import typer
 
 from minigpt.cli.shared import Json, project_registry, show_json, talk
 from minigpt.errors import ParamsError
-from minigpt.generation.config import SamplingConfig
-from minigpt.machine import Machine
 
 Reference = Annotated[
     str, typer.Option("--model", "-m", help="A package folder, champion, 3, minigpt@champion …")
@@ -50,8 +48,10 @@ def generate(
     if stop and "" in stop:
         raise ParamsError("--stop: an empty text would end at once; leave it out")
     folder = find_package(model)
+    from minigpt.generation.config import SamplingConfig
     from minigpt.generation.engine import TorchEngine
     from minigpt.generation.stream import generate as write
+    from minigpt.machine import Machine
     from minigpt.package import load_package
 
     machine = Machine.load()
