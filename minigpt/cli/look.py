@@ -173,6 +173,7 @@ def clean(
     Example: minigpt clean -y
     """
     from minigpt.process import workspace_lock
+    from minigpt.tracking.journal import RUNS
 
     root = project_root()
     if not (root / "dvc.yaml").is_file():
@@ -188,6 +189,8 @@ def clean(
         refuse_in_use(root)
         for path in found:
             for inner in path.iterdir():
+                if inner == root / RUNS:  # what MLflow has yet to get
+                    continue
                 if inner.is_dir():
                     shutil.rmtree(inner, ignore_errors=True)
                 elif inner.suffix != ".lock":  # whoever holds one must stay visible
