@@ -13,7 +13,6 @@ from minigpt.cli.shared import Json, project_root, show_json, show_table, talk
 from minigpt.errors import BusyError, MiniGPTError, ParamsError
 from minigpt.git import require_git
 from minigpt.log import minutes
-from minigpt.machine import Machine
 
 TOOLS = ("torch", "dvc", "prefect", "mlflow", "great-expectations", "datasets", "onnxruntime")
 
@@ -29,6 +28,7 @@ def doctor(as_json: Json = False) -> None:
 
     Example: minigpt doctor
     """
+    from minigpt.machine import Machine
     from minigpt.params import PARAMS, Params, load_params
 
     root = project_root()
@@ -87,6 +87,7 @@ def plan(as_json: Json = False) -> None:
 
     Example: minigpt plan
     """
+    from minigpt.machine import Machine
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.training.plan import plan_training
 

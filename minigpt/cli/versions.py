@@ -8,12 +8,11 @@ import typer
 
 from minigpt.cli.shared import Json, project_registry, project_root, show_json, show_table, talk
 from minigpt.errors import RegistryError
-from minigpt.registry.refs import shortest_ref
-from minigpt.registry.versions import Version
 
 if TYPE_CHECKING:
     from minigpt.registry.promotion.audit_log import Event
     from minigpt.registry.promotion.promote import Promotion
+    from minigpt.registry.versions import Version
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -202,7 +201,7 @@ def relocate() -> None:
     talk(f"{mend(root)} locations now lie under {root}")
 
 
-def facts(version: Version) -> dict[str, Any]:
+def facts(version: "Version") -> dict[str, Any]:
     """A version as JSON."""
     return {
         "name": version.name,
@@ -218,6 +217,8 @@ def facts(version: Version) -> dict[str, Any]:
 
 def back_to(done: "Promotion", own: str) -> str:
     """What to type for the champion before."""
+    from minigpt.registry.refs import shortest_ref
+
     return shortest_ref(done.version.name, done.before or "", own)
 
 
