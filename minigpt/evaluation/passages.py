@@ -9,7 +9,7 @@ A compressor has no bits for a passage: it has one row a source, with no work, d
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +17,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from minigpt.data.document import Document
-from minigpt.evaluation.perplexity import DocumentBits
 from minigpt.files import write_bytes
+
+if TYPE_CHECKING:
+    from minigpt.evaluation.perplexity import DocumentBits  # imports torch
 
 FILE = "passages.parquet"
 SCHEMA = pa.schema(
@@ -58,7 +60,7 @@ def share(borders: NDArray[np.int64], unit_bytes: NDArray[np.int64], bits: Any) 
     return np.diff(np.interp(borders, ends, np.concatenate(([0.0], np.cumsum(bits)))))
 
 
-def model_rows(measure: str, documents: Sequence[DocumentBits], wanted: int) -> list[Row]:
+def model_rows(measure: str, documents: Sequence["DocumentBits"], wanted: int) -> list[Row]:
     """One row a passage for what a model needed."""
     rows = []
     for each in documents:
