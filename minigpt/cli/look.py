@@ -88,10 +88,14 @@ def plan(as_json: Json = False) -> None:
     Example: minigpt plan
     """
     from minigpt.machine import Machine
+    from minigpt.own_text import plan_problems
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.training.plan import plan_training
 
-    params = load_params(Params, project_root() / PARAMS)
+    root = project_root()
+    params = load_params(Params, root / PARAMS)
+    if problems := plan_problems(root, params):
+        raise ParamsError("\n".join(problems))
     stages = {"pretrain": params.pretrain, "finetune": params.finetune}
     facts = plan_training(params.model, params.tokenizer.vocab_size, stages, Machine.load())
     if as_json:
@@ -137,22 +141,29 @@ def report(as_json: Json = False) -> None:
 def preset(
     name: Annotated[str, typer.Argument(help="shakespeare, tiny, local …")],
     path: Annotated[Path | None, typer.Option(help="local: the folder with your text.")] = None,
-    force: Annotated[bool, typer.Option(help="Overwrite edits that git does not hold.")] = False,
+    force: Annotated[bool, typer.Option(help="Overwrite edits (also of data/local).")] = False,
 ) -> None:
     """Write params.yaml afresh.
 
     Examples: minigpt preset tiny · minigpt preset local --path ~/letters
     """
-    from minigpt.presets import load_preset, local_preset, with_exclusions, write_params
+    from minigpt.own_text import plan_own_text
+    from minigpt.presets import load_preset, with_exclusions, write_params
 
     root = project_root()
     if name == "local" and path is None:
         raise ParamsError("preset local needs your text: minigpt preset local --path FOLDER")
     if name != "local" and path is not None:
         raise ParamsError("--path belongs to preset local")
-    params = load_preset(root, name) if path is None else local_preset(root, path)
-    params = with_exclusions(root, params)
-    write_params(root, params, name, force=force)
+    if path is None:
+        params = with_exclusions(root, load_preset(root, name))
+        write_params(root, params, name, force=force)
+    else:
+        own = plan_own_text(root, path, force=force)
+        params = own.params
+        write_params(root, params, name, force=force, first=own.copy)
+        for line in own.said:
+            talk(line)
     if count := len(params.validation.exclude):
         talk(f"{count} {'text stays' if count == 1 else 'texts stay'} excluded (validate.exclude)")
     talk(f"params.yaml now holds preset {name}. Next: make run")
