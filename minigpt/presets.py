@@ -16,6 +16,7 @@ from minigpt.files import write_text
 from minigpt.git import run_git
 from minigpt.log import say
 from minigpt.params import PARAMS, STAGE_PARAMS, Params, explain
+from minigpt.roles import MAIN, PRETRAIN
 
 TEXT_SUFFIXES = {".txt", ".md", ".jsonl"}
 WIDTH = 100
@@ -61,11 +62,11 @@ def local_preset(root: Path, folder: Path) -> Params:
     kept = {
         key: source.model_dump(mode="json")
         for key, source in base.sources.items()
-        if source.role == "pretrain"
+        if source.role == PRETRAIN.name
     }
     if name in kept:
         raise ParamsError(f"{folder}: {name} is the pretraining source's name; rename the folder")
-    own = {"kind": "local", "path": f"data/local/{name}", "role": "finetune", "licence": "private"}
+    own = {"kind": "local", "path": f"data/local/{name}", "role": MAIN.name, "licence": "private"}
     changes = {"sources": kept | {name: own}, "release": {"name": f"minigpt-{name}"}}
     params = checked(merge(dumped(base), changes), "presets/local.yaml")
     if folder.resolve() != target.resolve():

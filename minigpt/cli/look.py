@@ -90,10 +90,11 @@ def plan(as_json: Json = False) -> None:
     Example: minigpt plan
     """
     from minigpt.params import PARAMS, Params, load_params
+    from minigpt.roles import ROLES
     from minigpt.training.plan import plan_training
 
     params = load_params(Params, project_root() / PARAMS)
-    stages = {"pretrain": params.pretrain, "finetune": params.finetune}
+    stages = {role.stage: getattr(params, role.stage) for role in ROLES.values()}
     facts = plan_training(params.model, params.tokenizer.vocab_size, stages, Machine.load())
     if as_json:
         show_json(facts)
