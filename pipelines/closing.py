@@ -19,9 +19,9 @@ SAMPLE_CHARACTERS = 160
 PROMPT = "My fellow citizens"
 
 
-def nothing_to_do(results: Mapping[str, Result], standing: str, seconds: float) -> str:
+def nothing_to_do(stages: int, standing: str, seconds: float) -> str:
     """The whole of a second run."""
-    return f"{len(results)} of {len(results)} stages unchanged · {standing} · {seconds:.0f} s"
+    return f"{stages} of {stages} stages unchanged · {standing} · {seconds:.0f} s"
 
 
 def all_unchanged(results: Mapping[str, Result]) -> bool:

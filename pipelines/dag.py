@@ -58,12 +58,11 @@ def anything_stale(root: Path, until: str | None = None) -> bool:
         ParamsError: there is no stage `until`.
     """
     with _opened(root) as repo, repo.lock:
-        asked = {stage.name for stage in _stages_in(repo, until)}
-        return any(
-            node.changed()
-            for node in repo.index.stages
-            if until is None or (node.cmd and node.name in asked)
-        )
+        nodes = repo.index.stages
+        if until is not None:
+            asked = {stage.name for stage in _stages_in(repo, until)}
+            nodes = [node for node in nodes if node.cmd and node.name in asked]
+        return any(node.changed() for node in nodes)
 
 
 def require_git(root: Path) -> str:

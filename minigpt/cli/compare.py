@@ -54,10 +54,10 @@ def show(found: "Comparison", name: str) -> None:
     from minigpt.registry.refs import shortest_ref
 
     one, other = found.first.version, found.second.version
-    title, judged_on = f"{found.first.name} {one} and {other}", f"version {found.judged_on.version}"
+    title, judged_on = f"{found.first.name} {one} and {other}", f"version {found.first.version}"
     if found.first.name != found.second.name:  # numbers alone would not tell them apart
         one, other = (f"{each.name} {each.version}" for each in (found.first, found.second))
-        title, judged_on = f"{one} and {other}", f"{found.judged_on.name} {judged_on}"
+        title, judged_on = f"{one} and {other}", f"{found.first.name} {judged_on}"
     typer.echo(
         f"{title}, on the {found.documents} test documents of {judged_on}, bits per byte "
         "(int8 and int4: on the beginning of each)"
@@ -115,8 +115,8 @@ def facts(found: "Comparison") -> dict[str, Any]:
         "second_name": found.second.name,
         "first": found.first.version,
         "second": found.second.version,
-        "judged_on": found.judged_on.version,
-        "judged_on_name": found.judged_on.name,
+        "judged_on": found.first.version,
+        "judged_on_name": found.first.name,
         "documents": found.documents,
         "leaked": None if found.leaked is None else list(found.leaked),
         "figures": [

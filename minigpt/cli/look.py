@@ -100,9 +100,10 @@ def plan(as_json: Json = False) -> None:
         show_json(facts)
         return
     total = sum(stage["seconds"] for stage in facts["stages"].values())
+    device = "" if facts["device"] == "cpu" else "GPU "
     typer.echo(
         f"{facts['parameters'] / 1e6:.2f}M parameters · "
-        f"{facts['memory_bytes'] / 1e6:.0f} MB of memory"
+        f"{facts['memory_bytes'] / 1e6:.0f} MB of {device}memory"
     )
     show_table(
         ("stage", "steps", "tokens", "time here"),

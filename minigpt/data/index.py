@@ -16,8 +16,8 @@ import requests
 from pypi_simple import PYPI_SIMPLE_ENDPOINT, ProjectPage, UnsupportedContentTypeError
 from pypi_simple.errors import UnsupportedRepoVersionError
 
-from minigpt.data.config import PackageSource
 from minigpt.data.fetch import Web, shown, why
+from minigpt.data.sources.package import PackageSource
 from minigpt.errors import DataError
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5, */*;q=0.1"

@@ -3,6 +3,7 @@
 import json
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safetensors import safe_open
 
 from minigpt.data.document import Document, read_documents
-from minigpt.digest import digest
+from minigpt.digest import digest, file_digest, remembered
 from minigpt.errors import RegistryError
 from minigpt.files import write_json
 from minigpt.registry.artifacts import STORED, VALIDATION
@@ -61,7 +62,8 @@ def register(registry: Registry, parent: str | None = None) -> Version:
     root, name = registry.root, registry.name
     manifest = load_manifest(root / MANIFEST)
     identity = manifest_digest(root / MANIFEST)
-    _refuse_changed(root, manifest)
+    with remembered(root) as of_file:  # a version that is registered already is only found
+        _refuse_changed(root, manifest, of_file)
     with only_changer(registry, name):
         held = [v.version for v in list_versions(registry) if v.digest == identity]
         number = held[0] if held else _register(registry, manifest, identity, parent)
@@ -71,9 +73,9 @@ def register(registry: Registry, parent: str | None = None) -> Version:
     return find_version(registry, number)
 
 
-def _refuse_changed(root: Path, manifest: Manifest) -> None:
+def _refuse_changed(root: Path, manifest: Manifest, of_file: Callable[[Path], str]) -> None:
     for path, expected in manifest.digests.items():
-        if not (root / path).exists() or digest(root / path) != expected:
+        if not (root / path).exists() or digest(root / path, of_file) != expected:
             raise RegistryError(
                 f"{path} is not what {MANIFEST.as_posix()} describes. Run: dvc repro"
             )
@@ -81,6 +83,7 @@ def _refuse_changed(root: Path, manifest: Manifest) -> None:
 
 def _register(registry: Registry, manifest: Manifest, identity: str, parent: str | None) -> str:
     root, name = registry.root, registry.name
+    _refuse_changed(root, manifest, file_digest)
     refuse_other_inputs(root)
     state, metrics, key = checkout_state(root), _metrics(root), signing_key()
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))

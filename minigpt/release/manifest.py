@@ -11,6 +11,7 @@ from minigpt.errors import DataError, RegistryError
 from minigpt.files import write_json
 from minigpt.run import Run
 
+MANIFEST = Path("release/manifest.json")
 MADE_OF = ("data/documents", "exports/", "metrics/", "models/")
 """What a version is made of; outputs on the way there are listed, but are no part of its name."""
 
@@ -57,11 +58,12 @@ def manifest(root: Path, inputs: list[Path], manifest: Path, files: Path, run: R
         listed = files_of(root / path) if (root / path).exists() else []
         if not listed:
             raise DataError(f"{path}: there is nothing to list. Run: dvc repro")
+        sha256 = {file: file_digest(file) for file in listed}
         if (name := relative(root, path)).startswith(MADE_OF):
-            digests[name] = digest(root / path)
+            digests[name] = digest(root / path, sha256.__getitem__)
         entries += [
-            FileEntry(path=relative(root, f), size=f.stat().st_size, sha256=file_digest(f))
-            for f in listed
+            FileEntry(path=relative(root, file), size=file.stat().st_size, sha256=sha256[file])
+            for file in listed
         ]
     entries.sort(key=lambda entry: entry.path)
     write_json(files, FileList(files=entries).model_dump())

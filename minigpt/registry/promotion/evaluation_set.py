@@ -91,21 +91,19 @@ def write_evaluation_set(root: Path, folder: Path) -> None:
     write_bytes(folder / FOLDER / DOCUMENTS, buffer.getvalue())
 
 
-def read_evaluation_set(registry: Registry, version: Version) -> EvaluationSet | None:
-    """The evaluation set of a version; None of one that was registered before they were kept.
+def read_evaluation_set(registry: Registry, version: Version) -> EvaluationSet:
+    """The evaluation set of a version.
 
     Raises:
-        RegistryError: the store cannot be reached, or a file of it is not what was registered.
+        RegistryError: the store cannot be reached, or a file of it is gone or was changed.
     """
     with tempfile.TemporaryDirectory() as name:
         files: dict[str, Path] = {}
         for file in (DOCUMENTS, PASSAGES, SAMPLES):
-            found = find_artifact(registry, version, f"{FOLDER}/{file}", Path(name))
-            if found is None and file == DOCUMENTS:
-                return None
-            if found is None:
+            path = find_artifact(registry, version, f"{FOLDER}/{file}", Path(name))
+            if path is None:
                 raise _damaged(version, file, "it is gone")
-            files[file] = found
+            files[file] = path
         _refuse_changed(registry, version, files)
         try:
             documents = read_documents(files[DOCUMENTS].parent)

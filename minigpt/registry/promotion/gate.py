@@ -12,7 +12,7 @@ from minigpt.roles import MAIN, ROLES, main_first, of_role
 
 if TYPE_CHECKING:
     from minigpt.data.document import Document
-    from minigpt.registry.promotion.evaluation_set import EvaluationSet, Passages
+    from minigpt.registry.promotion.evaluation_set import Passages
     from minigpt.registry.versions import Version
 
 SET = "evaluation set"
@@ -229,32 +229,16 @@ def _on_one_set(
     from minigpt.registry.promotion.scores import both_on
 
     own = read_evaluation_set(registry, challenger)
-    kept = read_evaluation_set(registry, champion) if champion else None
-    frozen = kept or (own if champion is None or _judged_on(registry, champion, own) else None)
-    if frozen is None:
-        if champion is None:  # it is judged by its own figures only
-            return []
-        text = f"version {champion.version} kept none, and it was judged on other documents"
-        return [Condition(SET, text, False)]
+    reference = read_evaluation_set(registry, champion) if champion else own
     index = index_of(registry, challenger)
     if index is None:
         text = f"the document index of version {challenger.version} is gone: nobody can tell "
         return [Condition(SET, f"{text}whether it was trained on these documents", False)]
-    clean = leaked(frozen.documents, index)
-    if champion is None or not clean.holds:
-        return [clean]
-    ours, theirs = both_on(registry, (challenger, champion), (own, kept), frozen)
-    return [*against(ours, theirs, frozen.roles, gate), clean]
-
-
-def _judged_on(registry: Registry, champion: "Version", other: "EvaluationSet | None") -> bool:
-    """Whether the test documents of a champion that kept no set are those of `other`."""
-    from minigpt.registry.lineage.index import index_of
-    from minigpt.registry.promotion.evaluation_set import identities
-
-    index = index_of(registry, champion) or []
-    tested = identities(document for document in index if document.split == "test")
-    return other is not None and tested == identities(other.documents)
+    unlearned = leaked(reference.documents, index)
+    if champion is None or not unlearned.holds:
+        return [unlearned]
+    ours, theirs = both_on(registry, (own, reference), reference)
+    return [*against(ours, theirs, reference.roles, gate), unlearned]
 
 
 def _below(source: str, found: float, name: str, limit: float) -> Condition:

@@ -48,31 +48,24 @@ def metrics_of(registry: Registry, version: Version, stage: str) -> dict[str, An
 
 
 def passages_on(
-    registry: Registry,
-    version: Version,
-    own: EvaluationSet | None,
-    frozen: EvaluationSet,
-    package: str = "finetuned",
+    registry: Registry, own: EvaluationSet, reference: EvaluationSet, package: str = "finetuned"
 ) -> Passages:
-    """What `base` or `finetuned` of `version` needs for each passage of `frozen`.
-
-    `own` is the evaluation set of `version`, if it kept one.
+    """What `base` or `finetuned` of the version with the set `own` needs for `reference`.
 
     Raises:
         RegistryError: its files are gone.
     """
-    if own is not None and own.same_text(frozen):
+    if own.same_text(reference):
         stored = own.passages(package)
-        if cut_alike(stored, frozen.passages(package)):
+        if cut_alike(stored, reference.passages(package)):
             return stored
-    return run_on(registry, version, package, frozen.documents, frozen.config)
+    return run_on(registry, own.version, package, reference.documents, reference.config)
 
 
 def both_on(
     registry: Registry,
-    versions: tuple[Version, Version],
-    sets: tuple[EvaluationSet | None, EvaluationSet | None],
-    frozen: EvaluationSet,
+    sets: tuple[EvaluationSet, EvaluationSet],
+    reference: EvaluationSet,
     package: str = "finetuned",
 ) -> tuple[Passages, Passages]:
     """As `passages_on` of two versions, so that passage i of both is the same text.
@@ -80,16 +73,13 @@ def both_on(
     Raises:
         RegistryError: files of one are gone.
     """
-    one, other = (
-        passages_on(registry, version, own, frozen, package)
-        for version, own in zip(versions, sets, strict=True)
-    )
-    if not cut_alike(one, other):  # another MiniGPT cut those that are stored
-        one, other = (
-            run_on(registry, version, package, frozen.documents, frozen.config)
-            for version in versions
+    first, second = (passages_on(registry, own, reference, package) for own in sets)
+    if not cut_alike(first, second):  # another MiniGPT cut those that are stored
+        first, second = (
+            run_on(registry, own.version, package, reference.documents, reference.config)
+            for own in sets
         )
-    return one, other
+    return first, second
 
 
 def run_on(

@@ -260,8 +260,8 @@ def read_envelope(registry: Registry, version: Version) -> tuple[dict[str, Any],
     data = read_artifact(registry, version, ENVELOPE)
     if data is None:
         raise RegistryError(
-            f"{version.name} {version.version} has no {ENVELOPE}: it was registered by an older "
-            "minigpt, or its files are gone. A version of a new build has one: make run"
+            f"{version.name} {version.version} has no {ENVELOPE}: its files are gone. "
+            "Put the store's files back from a copy"
         )
     return dsse.opened(data, ENVELOPE)
 

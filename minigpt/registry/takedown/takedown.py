@@ -21,7 +21,7 @@ from minigpt.release.manifest import manifest_digest
 from minigpt.tracking.store import refuse_unwritable
 
 MANIFEST = Path("release/manifest.json")
-FLOW = "pipelines.release"
+FLOW = "pipelines.run"
 
 
 def carry_out(
