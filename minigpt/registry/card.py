@@ -8,6 +8,7 @@ import yaml
 
 from minigpt.data.sources import on_hub
 from minigpt.registry.lineage.record import Record, SourceRecord
+from minigpt.roles import FINETUNE, PRETRAIN
 
 LIMITS = """\
 A model of this size knows the sound of its texts and little else: it states no facts, follows no
@@ -64,7 +65,7 @@ def render(facts: CardFacts) -> str:
         f"---\n{yaml.safe_dump(metadata(facts), sort_keys=False, allow_unicode=True)}---",
         f"# {record.name} {facts.version}",
         f"A GPT of {facts.parameters:,} parameters, trained on "
-        f"{_names(record, 'pretrain')} and fine-tuned on {_names(record, 'finetune')}.",
+        f"{_names(record, PRETRAIN.name)} and fine-tuned on {_names(record, FINETUNE.name)}.",
         "## Data",
         _table(
             ("source", "used to", "licence", "documents (train, val, test)", "from"),

@@ -19,6 +19,7 @@ from minigpt.registry.provenance.provenance import signer
 from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import CHAMPION, Version, list_versions
+from minigpt.roles import MAIN, main_first
 from minigpt.tracking.store import shown
 
 
@@ -137,11 +138,11 @@ def _judged(registry: Registry, version: Version) -> tuple[Judgement, ...]:
     roles = {source: about["role"] for source, about in evaluation.get("test", {}).items()}
     passages = _passages(registry, version)
     judgements = []
-    for source, role in sorted(roles.items(), key=lambda item: (item[1] != "finetune", item[0])):
+    for source in main_first(roles):
         if figures := evaluation.get("finetuned", {}).get(source):
             sizes, bits = zip(*passages.get(source, [(0, 0.0)]), strict=True)
             interval = bits_per_byte(bits, sizes) if sum(sizes) else None
-            judgements.append(Judgement(source, role, figures["bits_per_byte"], interval))
+            judgements.append(Judgement(source, roles[source], figures["bits_per_byte"], interval))
     return tuple(judgements)
 
 
@@ -174,7 +175,7 @@ def _tests(registry: Registry, version: Version) -> set[str] | None:
     documents = index_of(registry, version)
     if documents is None:
         return None
-    return {d.sha256 for d in documents if (d.role, d.split) == ("finetune", "test")}
+    return {d.sha256 for d in documents if (d.role, d.split) == (MAIN.name, "test")}
 
 
 def _told(tag: str | None) -> Mapping[str, Any] | None:

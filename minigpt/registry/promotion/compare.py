@@ -20,6 +20,7 @@ from minigpt.registry.promotion.evaluation_set import (
 from minigpt.registry.promotion.scores import both_on, metrics_of, run_on
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
+from minigpt.roles import main_first
 
 MEASURED = ("finetuned", "base", "int8", "int4")
 ROUNDED = ("int8", "int4")
@@ -125,7 +126,7 @@ def _lines(
     if first is None or second is None:
         return []
     lines = []
-    for source in sorted(roles, key=lambda name: (roles[name] != "finetune", name)):
+    for source in main_first(roles):
         keys = [key for key in first if key[0] == source]
         sizes = [first[key][0] for key in keys]
         before, after = ([passages[key][1] for key in keys] for passages in (first, second))

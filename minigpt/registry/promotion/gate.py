@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minigpt.registry.config import GateConfig
 from minigpt.registry.promotion.bootstrap import Interval, decimals_for, difference
 from minigpt.registry.registry import Registry
+from minigpt.roles import MAIN, ROLES, main_first, of_role
 
 if TYPE_CHECKING:
     from minigpt.data.document import Document
@@ -66,18 +67,17 @@ def judge(
     """
     conditions = []
     roles = {source: about["role"] for source, about in evaluation["test"].items()}
-    for role in ("pretrain", "finetune"):
-        sources = sorted(source for source, its_role in roles.items() if its_role == role)
+    for role in ROLES.values():
+        sources = of_role(roles, role)
         if not sources:
-            conditions.append(Condition(role, "no source of this role has test works", False))
+            conditions.append(Condition(role.name, "no source of this role has test works", False))
         for source in sources:
-            base = evaluation["base"][source]["bits_per_byte"]
-            if role == "pretrain":
-                baseline = evaluation["baselines"][gate.must_beat][source]["bits_per_byte"]
-                conditions.append(_below(source, base, gate.must_beat, baseline))
+            figure = evaluation[role.model][source]["bits_per_byte"]
+            if role.against:
+                name, limits = f"the {role.against} model's", evaluation[role.against]
             else:
-                tuned = evaluation["finetuned"][source]["bits_per_byte"]
-                conditions.append(_below(source, tuned, "the base model's", base))
+                name, limits = str(gate.must_beat), evaluation["baselines"][gate.must_beat]
+            conditions.append(_below(source, figure, name, limits[source]["bits_per_byte"]))
     for name, figures in sorted(exports.items()):
         if "relative_difference" not in figures:
             worst, allowed = figures["greatest_logit_difference"], gate.max_logit_difference
@@ -139,7 +139,7 @@ def against(
     sources come first: they are what a version is for.
     """
     conditions = []
-    for source in sorted(roles, key=lambda name: (roles[name] != "finetune", name)):
+    for source in main_first(roles):
         keys = [key for key in theirs if key[0] == source]
         if len(keys) < gate.min_passages:
             text = (
@@ -151,7 +151,7 @@ def against(
         sizes = [theirs[key][0] for key in keys]
         mine, other = ([passages[key][1] for key in keys] for passages in (ours, theirs))
         worse = difference(mine, other, sizes)
-        allowed = gate.max_worse if roles[source] == "finetune" else gate.max_forgetting
+        allowed = getattr(gate, ROLES[roles[source]].may_lose)
         before = sum(other) / sum(sizes)
         text = compared(before, worse)
         if not worse.point <= 0:
@@ -184,8 +184,8 @@ def per_cent(share: float) -> str:
 
 def main_figure(evaluation: Mapping[str, Any]) -> float | None:
     """Bits per byte of the fine-tuned model on the first fine-tuning source."""
-    sources = sorted(s for s, about in evaluation["test"].items() if about["role"] == "finetune")
-    return float(evaluation["finetuned"][sources[0]]["bits_per_byte"]) if sources else None
+    sources = of_role({s: about["role"] for s, about in evaluation["test"].items()}, MAIN)
+    return float(evaluation[MAIN.model][sources[0]]["bits_per_byte"]) if sources else None
 
 
 def refusal(

@@ -27,11 +27,11 @@ from minigpt.registry.registry import Registry
 from minigpt.registry.takedown.plan import Takedown
 from minigpt.registry.versions import Version, champion_of
 from minigpt.release.text import shortened
+from minigpt.roles import ROLES
 from minigpt.tokenizer.bpe import Tokenizer
 
 FOLDER = "takedown"
 DOCUMENTS, TOKENS, TOKENIZER = Path("data/documents"), Path("data/tokens"), Path("models/tokenizer")
-ROLES = ("pretrain", "finetune")
 COMPARED = 60_000  # bytes of held-out text that the loss is held against, at least
 REMAINS = (
     "The text itself is not deleted: sources, data/archives, data/raw, DVC's cache and remotes may "
