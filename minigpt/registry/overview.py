@@ -18,7 +18,7 @@ from minigpt.registry.promotion.history import MOVES
 from minigpt.registry.provenance.provenance import signer
 from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
-from minigpt.registry.versions import CHAMPION, Version, list_versions
+from minigpt.registry.versions import CHAMPION, Version, version_of
 from minigpt.roles import MAIN, main_first
 from minigpt.tracking.store import shown
 
@@ -162,7 +162,7 @@ def _beaten(registry: Registry, version: Version, moves: list[Event]) -> Beaten 
     before = next((e.before for e in reversed(moves) if e.kind == "promoted" and e.before), None)
     if before is None:
         return None
-    other = next((v for v in list_versions(registry, version.name) if v.version == before), None)
+    other = version_of(registry, version.name, before)
     if other is None or version.bits_per_byte is None or other.bits_per_byte is None:
         return Beaten(before, None)
     if _tests(registry, version) != _tests(registry, other):

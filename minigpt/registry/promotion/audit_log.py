@@ -28,6 +28,7 @@ from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
 from minigpt.tracking.entities import ViewType
 from minigpt.tracking.mlflow_tracker import create_run, end_abandoned
+from minigpt.tracking.paging import every_page
 from minigpt.tracking.store import artifacts_of, clear_errors, database_of, mlflow_errors
 
 LOG = "minigpt-log"  # the experiment
@@ -135,17 +136,13 @@ def _runs(registry: Registry, name: str) -> Iterator[Any]:
         experiment = registry.store.client.get_experiment_by_name(LOG)
         if experiment is None:
             return
-        token: str | None = ""
-        while token is not None:
-            page = registry.store.client.search_runs(
-                [experiment.experiment_id],
-                f"params.name = '{name}'",
-                run_view_type=ViewType.ALL,
-                max_results=1000,
-                page_token=token or None,
-            )
-            yield from page
-            token = page.token or None
+        yield from every_page(
+            registry.store.client.search_runs,
+            [experiment.experiment_id],
+            f"params.name = '{name}'",
+            run_view_type=ViewType.ALL,
+            order_by=["attributes.start_time ASC"],  # an event that is added meanwhile moves none
+        )
 
 
 def _experiment(registry: Registry) -> str:
