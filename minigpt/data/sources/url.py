@@ -33,3 +33,6 @@ class UrlSource(PinnedSource):
 
         progress = progress_of(name, self.pin, run)
         fetch(f"sources.{name}", self.url, kept, self.pin, Web(), progress)
+
+
+ENTRY = UrlSource
