@@ -10,6 +10,7 @@ from minigpt.digest import file_digest
 from minigpt.graph import read_graph
 from minigpt.registry.config import RegistryParams
 from minigpt.registry.versions import Version
+from minigpt.tracking import open_journal
 from pipelines import settled as module
 from pipelines.settled import Settled, settled
 
@@ -62,6 +63,12 @@ def test_a_version_that_is_refused_again_is_settled_and_says_why(built, monkeypa
 def test_a_version_that_a_run_would_change_is_left_to_it(built, aliases):
     project, versions = built
     versions[1] = version("2", versions[1].digest, *aliases)
+    assert settled(project, RegistryParams()) is None
+
+
+def test_what_no_store_has_yet_is_delivered(built):
+    project, _ = built
+    open_journal(project, "pretrain").close()
     assert settled(project, RegistryParams()) is None
 
 
