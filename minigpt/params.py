@@ -14,7 +14,8 @@ import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
 from minigpt.config import Config
-from minigpt.data.config import DownloadParams, ValidateParams
+from minigpt.data.config import ValidateParams
+from minigpt.data.corpora import DownloadParams
 from minigpt.errors import ParamsError
 from minigpt.evaluation.config import EvaluateParams
 from minigpt.export.config import ExportParams

@@ -231,13 +231,14 @@ def tied(
 ) -> Iterator[subprocess.Popen[str]]:
     """Run `argv` through a lifeline; at the end of the block, or of this process, it ends too.
 
-    `popen` goes to Popen (stdout, stderr). The lifeline leads a session of its own, so Ctrl-C in
-    the terminal reaches this process only, which then ends the block.
+    `popen` goes to Popen; stdout that goes there is UTF-8. The lifeline leads a session of its own,
+    so Ctrl-C in the terminal reaches this process only, which then ends the block.
     """
     inherited = [] if _workspace is None or sys.platform == "win32" else [_workspace]
+    encoding = {"PYTHONIOENCODING": "utf-8:replace"} if "stdout" in popen else {}
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", LIFELINE, *argv],
-        cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.PIPE, text=True,
+        cwd=cwd, env={**os.environ, **encoding, **(env or {})}, stdin=subprocess.PIPE, text=True,
         encoding="utf-8", errors="replace", start_new_session=True, pass_fds=inherited, **popen,
     )  # fmt: skip
     try:

@@ -16,7 +16,6 @@ from minigpt.files import write_text
 from minigpt.git import git
 from minigpt.machine import Machine
 from minigpt.process import WORK, run_dvc
-from minigpt.tracking.store import tracking_uri
 from pipelines.dag import require_git
 
 PLACE = WORK / "sweep"
@@ -56,7 +55,6 @@ class Clone:
                 filter(None, [str(self.root), os.environ.get("PYTHONPATH")])
             ),
             "DVC_SITE_CACHE_DIR": str(self.root.parent / "site"),
-            "MLFLOW_TRACKING_URI": tracking_uri(self.workspace),
             "MINIGPT_CACHE": str((self.workspace / Machine.load().cache).resolve()),
             **environment,
         }

@@ -99,9 +99,10 @@ def plan(as_json: Json = False) -> None:
         show_json(facts)
         return
     total = sum(stage["seconds"] for stage in facts["stages"].values())
+    device = "" if facts["device"] == "cpu" else "GPU "
     typer.echo(
         f"{facts['parameters'] / 1e6:.2f}M parameters · "
-        f"{facts['memory_bytes'] / 1e6:.0f} MB of memory"
+        f"{facts['memory_bytes'] / 1e6:.0f} MB of {device}memory"
     )
     show_table(
         ("stage", "steps", "tokens", "time here"),
@@ -171,6 +172,7 @@ def clean(
     Example: minigpt clean -y
     """
     from minigpt.process import workspace_lock
+    from minigpt.tracking.journal import RUNS
 
     root = project_root()
     if not (root / "dvc.yaml").is_file():
@@ -186,6 +188,8 @@ def clean(
         refuse_in_use(root)
         for path in paths:
             for inner in path.iterdir():
+                if inner == root / RUNS:  # what MLflow has yet to get
+                    continue
                 if inner.is_dir():
                     shutil.rmtree(inner, ignore_errors=True)
                 elif inner.suffix != ".lock":  # whoever holds one must stay visible

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from minigpt.data.config import AutoSplits, Splits, WorkSplits, YearSplits
 from minigpt.data.document import Document
+from minigpt.data.source import AutoSplits, Splits, WorkSplits, YearSplits
 from minigpt.data.text import cut_tail
 from minigpt.errors import DataError
 

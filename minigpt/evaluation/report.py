@@ -26,11 +26,8 @@ LABELS = {
     "finetuned": "fine-tuned model",
     "ngram": "byte n-gram",
     "ppmd": "PPMd",
-    "hf": "Hugging Face",
-    "onnx": "ONNX",
-    "onnx_int8": "ONNX int8",
 }
-"""Names of measures and formats that are not their own best name."""
+"""Names of models and baselines that are not their own best name."""
 
 
 def render(root: Path, durations: Mapping[str, float] | None = None) -> Path:
@@ -166,8 +163,8 @@ def sizes(root: Path) -> list[dict[str, Any]]:
 
 
 def label(name: str) -> str:
-    """What a measure or a format is called on the page."""
-    return LABELS.get(name, name)
+    """What a model, a baseline or a format is called on the page."""
+    return LABELS.get(name, name.replace("_", " "))
 
 
 def size(n_bytes: float) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from minigpt.data.sources import on_hub
 from minigpt.registry.lineage.record import Record, SourceRecord
 
 LIMITS = """\
@@ -16,7 +17,8 @@ Do not show what it writes as the words of the authors it learned from."""
 
 USE = """\
 ```python
-model = mlflow.pyfunc.load_model("models:/{name}/{version}")  # from any folder
+# In the checkout MLflow finds the store by itself; elsewhere: MLFLOW_TRACKING_URI=sqlite:////…/mlflow.db
+model = mlflow.pyfunc.load_model("models:/{name}/{version}")
 model.predict(["My fellow citizens"], params={{"max_tokens": 100, "seed": 0}})
 ```"""
 
@@ -99,7 +101,7 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
     """The YAML that Hugging Face reads."""
     sources = facts.record.sources
     languages = sorted({source.lang for source in sources} - {"und", ""})
-    hub = sorted({source.place.split(" ")[0] for source in sources if source.kind == "hf"})
+    hub = sorted({source.place.split(" ")[0] for source in sources if on_hub(source.kind)})
     results = [
         {
             "task": {"type": "text-generation"},

@@ -43,6 +43,7 @@ from minigpt.registry.versions import (
 )
 from minigpt.release.manifest import Manifest, load_manifest, manifest_digest
 from minigpt.tracking import Status, numbers
+from minigpt.tracking.delivery import deliver_all
 from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
 from minigpt.tracking.store import clear_errors
 
@@ -64,6 +65,7 @@ def register(registry: Registry, parent: str | None = None) -> Version:
     identity = manifest_digest(root / MANIFEST)
     with remembered(root) as of_file:  # a version that is registered already is only found
         _refuse_changed(root, manifest, of_file)
+    deliver_all(root)  # the record names the runs that made it
     with only_changer(registry, name):
         numbers = [v.version for v in list_versions(registry) if v.digest == identity]
         number = numbers[0] if numbers else _register(registry, manifest, identity, parent)
@@ -97,7 +99,7 @@ def _register(registry: Registry, manifest: Manifest, identity: str, parent: str
     with clear_errors(registry.store.uri):
         run_id = create_run(registry.store, f"register {name}", tags, parent)
         status: Status = "FAILED"
-        tracker = MlflowTracker(registry.store, run_id, strict=True)
+        tracker = MlflowTracker(registry.store, run_id)
         try:
             tracker.params(params)
             for stage, values in metrics.items():

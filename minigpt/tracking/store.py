@@ -9,6 +9,7 @@ import logging
 import os
 import sqlite3
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -157,10 +158,14 @@ def local_path(uri: str) -> Path | None:
     return None if "://" in uri or uri.startswith("mlflow-artifacts:") else Path(uri)
 
 
+_importing = threading.Lock()  # two threads that import it at once see halves of its modules
+
+
 def _import_mlflow() -> None:
     """Import mlflow (seconds), quiet and with telemetry off."""
     quiet_environment()
-    import mlflow  # noqa: F401
+    with _importing:
+        import mlflow  # noqa: F401
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -7,9 +7,12 @@ import sys
 import pytest
 
 from minigpt.data.archives import members
-from minigpt.data.config import DownloadParams, LocalSource, UrlSource, WorkSplits
+from minigpt.data.corpora import DownloadParams
 from minigpt.data.document import read_documents
-from minigpt.data.sources import download
+from minigpt.data.download import download
+from minigpt.data.source import WorkSplits
+from minigpt.data.sources.local import LocalSource
+from minigpt.data.sources.url import UrlSource
 from minigpt.digest import digest
 from minigpt.errors import DataError
 
@@ -131,7 +134,7 @@ def test_files_of_other_kinds_are_left_out_and_said(go, letters, run, workspace)
         "notes/b.docx": b"PK",
     }
     go(letters=letters(files))
-    assert "letters: 2 files left out (.docx, .pdf)" in run.said
+    assert "letters: 2 left out (.docx 1, .pdf 1)" in run.said
     tar = workspace / ARCHIVES / "letters.tar"
     assert [m.path for m in members(tar, lambda _: True)] == [f"{n}.txt" for n in range(5)]
 
@@ -240,8 +243,8 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 sys.path[:0] = {path!r}
-from minigpt.data.config import DownloadParams
-from minigpt.data.sources import download
+from minigpt.data.corpora import DownloadParams
+from minigpt.data.download import download
 from minigpt.data.document import import_datasets
 from minigpt.errors import DataError
 from minigpt.machine import Machine

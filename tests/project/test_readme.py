@@ -41,6 +41,14 @@ def test_the_commands_of_use(registered):
     assert (registered.root / "reports" / "index.html").is_file()
 
 
+def test_the_commands_of_use_in_another_folder(registered, tmp_path):
+    export, load = block_with('export MLFLOW_TRACKING_URI="sqlite:///$PWD/mlflow.db"')
+    load = load.replace("models:/minigpt@", "models:/minigpt-tiny@")
+    done = registered.run("bash", "-c", f"{export}\ncd '{tmp_path}'\n{load}")
+    assert done.stdout.strip()
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_commands_of_proof(registered):
     run_block(registered, block_with("minigpt lineage champion"))
 

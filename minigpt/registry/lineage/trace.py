@@ -12,7 +12,9 @@ from pathlib import Path, PurePosixPath
 
 from minigpt.data.archives import is_archive
 from minigpt.data.document import Document
-from minigpt.data.text import CLEANING, cut_tail, pieces, tidy
+from minigpt.data.readers import reader_of
+from minigpt.data.sources import is_local
+from minigpt.data.text import CLEANING, cut_tail, tidy
 from minigpt.digest import file_digest, files_of
 from minigpt.errors import DataError, ParamsError
 from minigpt.registry.lineage.index import file_of, index_of
@@ -184,7 +186,7 @@ def texts_of(path: Path) -> Iterator[str]:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    for piece in pieces(path.name, data):
+    for piece in reader_of(path.name).read(path.name, data):
         for clean in CLEANING.values():
             text = tidy(clean(tidy(piece.text)))
             # Where works are few, a source cuts its texts in three.
@@ -217,7 +219,7 @@ def _at(
     places = [
         PurePosixPath(s.name, PurePosixPath(path).relative_to(s.place))
         for s in sources
-        if s.kind == "local" and PurePosixPath(path).is_relative_to(s.place)
+        if is_local(s.kind) and PurePosixPath(path).is_relative_to(s.place)
     ]
     # A record of a .jsonl file ends in #line, the tail of a cut text in " (test)".
     for document in documents:

@@ -87,10 +87,15 @@ def judge(
 
 
 def rounding(packages: Mapping[str, Any], gate: GateConfig) -> list[Condition]:
-    """What each rounded model loses on the source where it loses most; from its metrics."""
+    """What each rounded model loses on the source where it loses most; from its metrics.
+
+    One that params.yaml does not name may lose the most that it allows any other.
+    """
     conditions = []
-    for name, allowed in gate.max_quantization_loss.model_dump().items():
+    limits = gate.max_quantization_loss.model_dump()
+    for name in dict.fromkeys([*limits, *sorted(packages)]):
         if loss := packages.get(name, {}).get("relative_difference"):
+            allowed = limits.get(name, max(limits.values()))
             source = max(loss, key=lambda name: loss[name])
             text = f"{per_cent(loss[source])} on {source}; allowed {per_cent(allowed)}"
             conditions.append(Condition(f"{name} loss", text, loss[source] <= allowed))

@@ -45,7 +45,7 @@ def environment() -> dict[str, Any]:
         sys.executable, "-m", "cyclonedx_py", "environment", sys.executable,
         "--output-reproducible", "--sv", "1.6",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         reason = done.stderr.strip().splitlines() or ["no reason given"]
         raise RegistryError(f"cyclonedx-py failed: {reason[-1]}")

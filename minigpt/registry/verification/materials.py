@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
-
-from minigpt.data.archives import members, pack_folder
-from minigpt.data.config import HubSource, LocalSource, Source
-from minigpt.data.obtain import is_chosen
-from minigpt.digest import file_digest, files_of
+from minigpt.data.archives import members
+from minigpt.data.sources import source_of
+from minigpt.digest import file_digest
 from minigpt.dvc_lock import outputs_of
 from minigpt.errors import DataError, RegistryError
 from minigpt.files import write_bytes
@@ -51,21 +48,15 @@ def source_archives(files: VersionFiles, params: Mapping[str, Any]) -> list[Sour
     """
     archives = []
     for name, values in sorted(dict(params.get("sources") or {}).items()):
-        try:
-            source: Source = TypeAdapter[Source](Source).validate_python(values)
-        except ValidationError:  # written by a later or older minigpt: its own code will read it
+        source = source_of(values)
+        if source is None:  # written by a later or older minigpt: its own code will read it
             continue
-        folder = None
-        if isinstance(source, LocalSource):
-            file, folder = f"{name}.tar", Path(source.path)
-            if not folder.is_relative_to(LOCAL):
-                continue
-        elif isinstance(source, HubSource):
-            if source.sha256 is None:
-                continue
-            file = f"{name}.jsonl"
-        else:
-            file = source.pin.filename
+        folder = Path(source.place) if source.local else None
+        if folder is None and source.sha256_of_archive is None:
+            continue
+        if folder is not None and not folder.is_relative_to(LOCAL):
+            continue
+        file = source.archive_name(name)
         entry = files.listed.get(f"{ARCHIVES}/{file}")
         if entry is not None:
             archives.append(SourceArchive(name, file, entry.sha256, folder))
@@ -98,15 +89,10 @@ class Places:
 
     def packed(self, archive: SourceArchive, values: Mapping[str, Any], target: Path) -> bool:
         """Pack the folder of a local source as it is now, if that gives the version's archive."""
-        if archive.folder is None or not (folder := self.root / archive.folder).is_dir():
+        source = source_of(values)
+        if not (source and archive.folder and (self.root / archive.folder).is_dir()):
             return False
-        source = LocalSource.model_validate(values)
-        chosen = [
-            path
-            for path in files_of(folder)
-            if is_chosen(source, path.relative_to(folder).as_posix())
-        ]
-        write_bytes(target, pack_folder(folder, chosen))
+        write_bytes(target, source.packed(self.root))
         return file_digest(target) == archive.sha256
 
     def _object(self, cache: Path, archive: SourceArchive) -> Path | None:
@@ -135,7 +121,7 @@ def bring(
     told, asked = {}, None
     for archive in source_archives(files, params):
         place = ""
-        packed = downloads / f"{archive.source}.tar"
+        packed = downloads / archive.file
         if at_hand := places.find(archive):
             path, place = at_hand
         elif places.packed(archive, params["sources"][archive.source], packed):
