@@ -118,10 +118,7 @@ class Params(
         """Role → tokens of the longest window that its training takes, targets included."""
         context = self.model.context_length
         trainings: dict[str, TrainConfig] = {"pretrain": self.pretrain, "finetune": self.finetune}
-        return {
-            role: max(context // phase.divisor for phase in config.phases) + 1
-            for role, config in trainings.items()
-        }
+        return {role: config.longest(context) + 1 for role, config in trainings.items()}
 
     @property
     def roles(self) -> dict[str, str]:

@@ -55,7 +55,7 @@ def figures(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
     base, tuned, baselines = (evaluation[key] for key in ("base", "finetuned", "baselines"))
     roles = {source: about["role"] for source, about in sorted(evaluation["test"].items())}
     for source in (source for source, role in roles.items() if role == "pretrain"):
-        works = len(base[source]["works"])
+        works = evaluation["test"][source].get("works", len(base[source]["works"]))
         facts.append(
             ("base", f"{bits(base, source)} bits per byte on {source} ({works} held-out works)")
         )
