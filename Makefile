@@ -2,8 +2,8 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: run up down setup test lint prove lock help
-run setup test lint prove:  ## raw text → registered model · .venv · tests · style, types, imports · slow proofs
+.PHONY: run up down setup test lint prove deps lock help
+run setup test lint prove deps:  ## raw text → registered model · .venv · tests · style, types, imports · slow proofs · code deps in dvc.yaml
 	@$(PYTHON) bootstrap.py $@ $(if $(and $(WAIT),$(filter run,$@)),--wait) $(ARGS)
 
 up down:  ## Prefect, the schedule and MLflow in a browser · end them

@@ -6,6 +6,7 @@
     python3 bootstrap.py down           end them
     python3 bootstrap.py test [ARGS]    set up, then pytest ARGS
     python3 bootstrap.py lint           set up, then ruff, mypy and import-linter
+    python3 bootstrap.py deps [ARGS]    set up, then write the stages' code deps to dvc.yaml
     python3 bootstrap.py prove [ARGS]   set up, then the slow proofs
 
 MINIGPT_TORCH=auto|cpu|cuda chooses the torch build. auto: a wheel in a local folder named by
@@ -33,6 +34,9 @@ TORCH_CHOICES = ("auto", "cpu", "cuda")
 
 def main(arguments: list[str]) -> int:
     """Run the command in `arguments`; its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a pipe on Windows has few letters
+            stream.reconfigure(errors="replace")
     if sys.version_info < (3, 11):
         found = sys.version.split()[0]
         return fail(
@@ -43,7 +47,7 @@ def main(arguments: list[str]) -> int:
     command, *rest = arguments or ["--help"]
     commands = {
         "setup": None, "run": run, "up": up, "down": down, "test": test, "lint": lint,
-        "prove": prove,
+        "prove": prove, "deps": deps,
     }  # fmt: skip
     if command not in commands:
         print(__doc__)
@@ -68,7 +72,7 @@ def main(arguments: list[str]) -> int:
 
 def run(rest: list[str]) -> int:
     """The flow: build, register, promote."""
-    return call([PYTHON, "-m", "pipelines.release", *rest])
+    return call([PYTHON, "-m", "pipelines.run", *rest])
 
 
 def up(rest: list[str]) -> int:
@@ -93,6 +97,11 @@ def test(rest: list[str]) -> int:
 def prove(rest: list[str]) -> int:
     """The slow proofs: full rebuilds, many kills, the default preset."""
     return call([PYTHON, "-m", "pytest", "-m", "prove", "--timeout=3600", *rest])
+
+
+def deps(rest: list[str]) -> int:
+    """The code deps of every stage, from what its script imports."""
+    return call([PYTHON, "-m", "pipelines.deps", *rest])
 
 
 def lint(rest: list[str]) -> int:
@@ -181,7 +190,9 @@ class Installer:
         """Install the pinned uv into .venv through pip; None where the index has no wheel of it."""
         pip = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         lock = ["--require-hashes", "--only-binary", ":all:", "-r", str(LOCKS / "uv.txt")]
-        tried = subprocess.run([*pip, *lock], capture_output=True, text=True)
+        tried = subprocess.run(
+            [*pip, *lock], capture_output=True, encoding="utf-8", errors="replace"
+        )
         found = BIN / ("uv.exe" if os.name == "nt" else "uv")
         return str(found) if tried.returncode == 0 and found.exists() else None
 
@@ -191,7 +202,12 @@ class Installer:
         if self.uv:
             command = [self.uv, "pip", "install", "-q", "--python", str(PYTHON), *words]
             done = subprocess.run(
-                command, env=self.environment, cwd=ROOT, capture_output=True, text=True
+                command,
+                env=self.environment,
+                cwd=ROOT,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
             )
             if done.returncode == 0:
                 return True
@@ -211,7 +227,10 @@ def uv_settings() -> dict[str, str]:
         ("global.cert", "SSL_CERT_FILE"),
     ):
         asked = subprocess.run(
-            [str(PYTHON), "-m", "pip", "config", "get", key], capture_output=True, text=True
+            [str(PYTHON), "-m", "pip", "config", "get", key],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
         )
         if asked.returncode == 0 and asked.stdout.strip() and variable not in os.environ:
             settings[variable] = asked.stdout.strip()

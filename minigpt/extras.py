@@ -1,4 +1,4 @@
-"""Optional dependencies: imported where they are used, with a message that says how to get them."""
+"""Libraries imported where they are used; where one is missing, a message says how to get it."""
 
 import importlib
 from types import ModuleType
@@ -6,11 +6,14 @@ from types import ModuleType
 from minigpt.errors import MissingExtraError
 
 
-def require(module: str, extra: str) -> ModuleType:
-    """Import `module`, or say which extra of minigpt brings it."""
+def require(module: str, extra: str | None = None) -> ModuleType:
+    """Import `module`, which `extra` of minigpt brings; without one, minigpt itself.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"{module} is not installed. Run: pip install 'minigpt[{extra}]'"
-        ) from error
+        todo = f"pip install 'minigpt[{extra}]'" if extra else "python bootstrap.py setup"
+        raise MissingExtraError(f"{error.name} is not installed. Run: {todo}") from error

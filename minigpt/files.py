@@ -1,15 +1,31 @@
 """Writing outputs: byte-stable formats, a temporary name first, then a rename."""
 
 import contextlib
+import errno
+import glob
+import hashlib
+import itertools
 import json
 import math
 import os
+import platform
+import re
 import shutil
+import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from minigpt.errors import DataError
+from minigpt.process import is_alive
+
+ABANDONED_SECONDS = 24 * 3600
+"""Without a change for so long, a temporary file of another machine has no writer any more."""
+NO_ROOM = {errno.ENOSPC, errno.EFBIG, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
+"""What a system answers to a write that it has no place for."""
+TEMPORARY = re.compile(r"\.([0-9a-f]{8})-(\d+)-\d+\.part$")
+_numbers = itertools.count()
 
 
 def to_json(value: Any) -> str:
@@ -32,20 +48,56 @@ def rounded(value: Any, digits: int = 6) -> Any:
     return value
 
 
+@cache
+def _here() -> str:
+    """This machine since it was started, and its process numbers (a container has its own)."""
+    facts = [platform.node()]
+    with contextlib.suppress(OSError):
+        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8"))
+        facts.append(str(Path("/proc/self/ns/pid").readlink()))
+    return hashlib.sha256("".join(facts).encode()).hexdigest()[:8]
+
+
+def temporary(path: Path) -> Path:
+    """A name beside `path` that no other process uses: .NAME.MACHINE-PID-NUMBER.part."""
+    return path.with_name(f".{path.name}.{_here()}-{os.getpid()}-{next(_numbers)}.part")
+
+
+def abandoned(path: Path) -> list[Path]:
+    """What stands beside `path` under names of `temporary` whose processes are gone."""
+    parts = []
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if (named := TEMPORARY.search(part.name)) is None:
+            continue
+        with contextlib.suppress(OSError):  # another process removes it meanwhile
+            silent = time.time() - part.stat().st_mtime > ABANDONED_SECONDS
+            if silent or (named[1] == _here() and not is_alive(int(named[2]))):
+                parts.append(part)
+    return parts
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
     """A file to write under a temporary name; it takes its own only when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    with full_disk(path):
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = _fresh(path)
         try:
-            with temporary.open("wb") as file:
+            with part.open("wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            temporary.replace(path)
+            part.replace(path)
         finally:
-            temporary.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -67,27 +119,59 @@ def write_json(path: Path, value: Any) -> None:
 @contextlib.contextmanager
 def new_folder(out: Path) -> Iterator[Path]:
     """A folder to fill beside `out`; it takes that name only when the block ends well."""
-    temporary = out.with_name(f".{out.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)
-    with full_disk(out):
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        part = _fresh(out)
         try:
-            temporary.mkdir(parents=True)
-            yield temporary
-            shutil.rmtree(out, ignore_errors=True)
-            temporary.replace(out)
+            part.mkdir()
+            yield part
+            before = temporary(out)  # so that nobody sees `out` half removed
+            with contextlib.suppress(FileNotFoundError):
+                out.replace(before)
+            part.replace(out)
+            remove(before)
         finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            remove(part)
+
+
+def _fresh(path: Path) -> Path:
+    """A temporary name, with what killed writers of `path` left out of the way."""
+    for part in abandoned(path):
+        remove(part)
+    return temporary(path)
 
 
 @contextlib.contextmanager
-def full_disk(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write (disk full, quota, size limit) into our error."""
+def writing(path: Path) -> Iterator[None]:
+    """Turn the system's refusal in a block that writes `path` into our error.
+
+    No room is about `path`; another refusal is about the file that it names, which may be one that
+    the block reads. What names none, a network's for one, is left as it is.
+    """
     try:
         yield
     except OSError as error:
         if error.errno is None or isinstance(error, FileNotFoundError):
             raise
-        raise DataError(
-            f"{path}: cannot write: {os.strerror(error.errno)}. Nothing was left half-written. "
-            "Make room or mend the permissions, then run the same command."
-        ) from error
+        refused = Path(os.fsdecode(error.filename)) if error.filename else None
+        why = os.strerror(error.errno)
+        if error.errno in NO_ROOM:
+            problem = f"{path}: cannot write: {why}. Nothing was left half-written. Make room"
+        elif refused is None:
+            raise
+        elif _belongs_to(refused, path):
+            problem = (
+                f"{path}: cannot write: {why} ({refused}). Nothing was left half-written. "
+                "Mend the permissions"
+            )
+        else:
+            problem = f"{refused}: {why}. {path} was not written. Mend that file"
+        raise DataError(f"{problem}, then run the same command.") from error
+
+
+def _belongs_to(refused: Path, path: Path) -> bool:
+    """Whether a refused name is `path`, lies in it, above it, or under its temporary name."""
+    refused, path = refused.absolute(), path.absolute()
+    names = {part.name for part in (refused, *refused.parents) if part.parent == path.parent}
+    ours = any(name == path.name or name.startswith(f".{path.name}.") for name in names)
+    return ours or path.is_relative_to(refused)

@@ -22,10 +22,11 @@ from minigpt.data.splits import deal
 from minigpt.digest import IGNORED, file_digest
 from minigpt.errors import DataError, ParamsError
 from minigpt.evaluation.passages import cut
-from minigpt.files import full_disk, write_json
+from minigpt.files import write_json, writing
 from minigpt.log import say
 from minigpt.params import Params
 from minigpt.presets import checked, dumped, load_preset, merge, with_exclusions
+from minigpt.roles import MAIN, PRETRAIN
 
 PASSAGES = (500, 250, 100)
 """Shorter passages to judge by, in bytes, where there are too few of the usual length."""
@@ -82,7 +83,7 @@ class OwnText:
             return
         part, old = (self.target.with_name(f".{self.name}.{end}.part") for end in ("new", "old"))
         gone = copied_before(self.target).keys() - self.folder.files.keys()
-        with full_disk(self.target):
+        with writing(self.target):
             for leftover in (part, old):
                 shutil.rmtree(leftover, ignore_errors=True)
             digests = {}
@@ -125,11 +126,11 @@ def plan_own_text(root: Path, path: Path, *, force: bool = False) -> OwnText:
     sources = {
         key: source.model_dump(mode="json")
         for key, source in base.sources.items()
-        if source.role == "pretrain"
+        if source.role == PRETRAIN.name
     }
     if name in sources:
         raise ParamsError(f"{path}: {name} is the pretraining source's name; rename the folder")
-    own = {"kind": "local", "path": f"data/local/{name}", "role": "finetune", "licence": "private"}
+    own = {"kind": "local", "path": f"data/local/{name}", "role": MAIN.name, "licence": "private"}
     changes = {"sources": sources | {name: own}, "release": {"name": f"minigpt-{name}"}}
     params = with_exclusions(root, checked(merge(dumped(base), changes), "presets/local.yaml"))
     source = params.sources[name]

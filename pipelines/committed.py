@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from minigpt.dvc_lock import LOCK, stages_of
 from minigpt.git import run_git
-from minigpt.registry.lineage.makers import LOCK, stages_of
 
 MADE_ON = "metrics/pretrain.json"  # its `machine` is the platform fingerprint
 

@@ -9,10 +9,10 @@ from pathlib import Path
 import yaml
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 
+from minigpt.dvc_lock import LOCK
 from minigpt.files import write_bytes
 from minigpt.log import say
 from minigpt.process import WORK
-from minigpt.registry.lineage.makers import LOCK
 from pipelines.committed import committed
 
 KEPT, TORN = WORK / "dvc.lock", WORK / "dvc.lock.torn"

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from minigpt.cli import versions
-from minigpt.cli.shared import Json, model_name, project_root, show_json, talk
+from minigpt.cli.shared import Json, project_registry, show_json, talk
 
 keys = typer.Typer(
     no_args_is_help=True,
@@ -73,16 +73,16 @@ def sign(
 
     Examples: minigpt registry sign 3 · minigpt registry sign champion --openssf
     """
-    from minigpt.registry.versions import find_version, shortest_ref
+    from minigpt.registry.refs import find_version, shortest_ref
 
-    root, name = project_root(), model_name()
-    version = find_version(root, reference, name)
+    registry = project_registry()
+    version = find_version(registry, reference)
     exact = f"models:/{version.name}/{version.version}"  # an alias may move meanwhile
     if openssf:
         from minigpt.registry.provenance.keys import openssf_path, public_path
         from minigpt.registry.provenance.openssf import SIGNATURE, sign_package
 
-        package = sign_package(root, exact, name)
+        package = sign_package(registry, exact)
         public = public_path(openssf_path())
         if as_json:
             show_json({"signature": SIGNATURE, "package": str(package), "public": str(public)})
@@ -93,12 +93,12 @@ def sign(
     from minigpt.registry.provenance.provenance import ENVELOPE
     from minigpt.registry.provenance.provenance import sign as add_signature
 
-    signed_by = add_signature(root, exact, name)
+    signed_by = add_signature(registry, exact)
     if as_json:
         show_json({"signature": ENVELOPE, "key": signed_by})
     else:
         typer.echo(f"{version.version} of {version.name} is signed by key {signed_by[:12]}")
-        ref = shortest_ref(version.name, version.version, name)
+        ref = shortest_ref(version.name, version.version, registry.name)
         talk(f"Next: minigpt verify {ref} --signature")
 
 
@@ -112,7 +112,7 @@ def sbom(
     """
     from minigpt.registry.provenance.sbom import BOM, write_bom
 
-    bom = write_bom(project_root(), reference, model_name())
+    bom = write_bom(project_registry(), reference)
     if as_json:
         show_json(bom)
     else:

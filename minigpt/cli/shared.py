@@ -4,9 +4,12 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from minigpt.registry.registry import Registry
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script to read.")]
 
@@ -35,6 +38,13 @@ def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 def talk(message: str) -> None:
     """One line for people, on stderr."""
     print(message, file=sys.stderr)
+
+
+def project_registry() -> "Registry":
+    """The registry of this project; nothing is opened yet."""
+    from minigpt.registry.registry import Registry
+
+    return Registry(project_root(), model_name())
 
 
 def model_name() -> str:

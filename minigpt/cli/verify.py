@@ -2,13 +2,16 @@
 
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minigpt.cli.shared import Json, model_name, project_root, show_json, show_table, talk
+from minigpt.cli.shared import Json, project_registry, show_json, show_table, talk
 from minigpt.errors import ParamsError
 from minigpt.registry.verification.verdict import Report, lines, summary
+
+if TYPE_CHECKING:
+    from minigpt.registry.registry import Registry
 
 
 def add_to(app: typer.Typer) -> None:
@@ -43,23 +46,23 @@ def verify(
         raise ParamsError("--key belongs to --signature")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: exit_with(128 + number))
-    root, name = project_root(), model_name()
-    found: dict[str, Any] = {}
+    registry = project_registry()
+    answer: dict[str, Any] = {}
     if signature:
-        found = check_signature(root, reference, name, key, as_json)
+        answer = check_signature(registry, reference, key, as_json)
     if from_cache or not signature:
         report = (
-            proof.verify_from_cache(root, reference, name)
+            proof.verify_from_cache(registry, reference)
             if from_cache
-            else proof.verify(root, reference, name, talk)
+            else proof.verify(registry, reference, talk)
         )
-        found |= facts(report)
+        answer |= facts(report)
         if not as_json:
             show(report)
-    found["holds"] = found["holds"] and not found.get("problems")
+    answer["holds"] = answer["holds"] and not answer.get("problems")
     if as_json:
-        show_json(found)
-    if not found["holds"]:
+        show_json(answer)
+    if not answer["holds"]:
         raise typer.Exit(1)
 
 
@@ -105,21 +108,20 @@ def facts(report: Report) -> dict[str, Any]:
 
 
 def check_signature(
-    root: Path, reference: str, name: str, key: Path | None, as_json: bool
+    registry: "Registry", reference: str, key: Path | None, as_json: bool
 ) -> dict[str, Any]:
     """Say whether the signed statement of a version holds."""
     from minigpt.registry.provenance.provenance import check
-    from minigpt.registry.versions import find_version, shortest_ref
-    from minigpt.tracking.store import open_store
+    from minigpt.registry.refs import find_version, shortest_ref
 
-    version = find_version(root, reference, name)
-    problems = check(root, open_store(root), version, key)
+    version = find_version(registry, reference)
+    problems = check(registry, version, key)
     if not as_json:
         for problem in problems:
             typer.echo(problem)
         if not problems:
             typer.echo("the signature holds, and every file is the one that was signed")
-            ref = shortest_ref(version.name, version.version, name)
+            ref = shortest_ref(version.name, version.version, registry.name)
             talk(f"Next: minigpt verify {ref}")
     return {
         "name": version.name,

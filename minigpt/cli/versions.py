@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minigpt.cli.shared import Json, model_name, project_root, show_json, show_table, talk
+from minigpt.cli.shared import Json, project_registry, project_root, show_json, show_table, talk
 from minigpt.errors import RegistryError
-from minigpt.registry.versions import Version, shortest_ref
 
 if TYPE_CHECKING:
-    from minigpt.registry.promotion.events import Event
+    from minigpt.registry.promotion.audit_log import Event
     from minigpt.registry.promotion.promote import Promotion
+    from minigpt.registry.versions import Version
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,12 +28,12 @@ def show(as_json: Json = False) -> None:
     """
     from minigpt.registry.versions import list_versions
 
-    name = model_name()
-    versions = list_versions(project_root(), name)
+    registry = project_registry()
+    versions = list_versions(registry)
     if as_json:
         show_json([facts(version) for version in versions])
     elif not versions:
-        talk(f"no version of {name} is registered yet. Run: make run")
+        talk(f"no version of {registry.name} is registered yet. Run: make run")
     else:
         show_table(
             ("version", "alias", "bits per byte", "commit", "digest"),
@@ -61,12 +61,13 @@ def sync(
     """
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.process import workspace_lock
-    from minigpt.registry.sync import sync as register
+    from minigpt.registry.register import register
+    from minigpt.registry.registry import Registry
 
     root = project_root()
     params = load_params(Params, root / PARAMS)
     with workspace_lock(root, wait=wait):  # while a stage writes, outputs are of two builds
-        version = register(root, params)
+        version = register(Registry(root, params.release.name))
     if as_json:
         show_json(facts(version) | {"alias": "challenger"})
     else:
@@ -92,10 +93,11 @@ def promote(
     """
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.registry.promotion.promote import promote as move
+    from minigpt.registry.registry import Registry
 
     root = project_root()
     params = load_params(Params, root / PARAMS)
-    done = move(root, reference, params, force, reason)
+    done = move(Registry(root, params.release.name), reference, params.gate, force, reason)
     if as_json:
         show_json(outcome(done))
         return
@@ -125,10 +127,11 @@ def rollback(
     """
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.registry.promotion.promote import rollback as move
+    from minigpt.registry.registry import Registry
 
     root = project_root()
-    params = load_params(Params, root / PARAMS)
-    done = move(root, params, to, force, reason)
+    registry = Registry(root, load_params(Params, root / PARAMS).release.name)
+    done = move(registry, to, force, reason)
     if as_json:
         show_json(outcome(done))
         return
@@ -142,7 +145,7 @@ def rollback(
     typer.echo(f"restored {name} in place of version {done.before} ({registered}{figure})")
     talk(
         f"version {done.before} stays registered. To undo: minigpt registry rollback "
-        f"--to {back_to(done, params.release.name)}"
+        f"--to {back_to(done, registry.name)}"
     )
 
 
@@ -157,9 +160,9 @@ def show_log(as_json: Json = False) -> None:
     """
     from minigpt.registry.promotion.history import log_of
 
-    found = log_of(project_root(), model_name())
+    history = log_of(project_registry())
     if as_json:
-        show_json([asdict(event) for event in found.events])
+        show_json([asdict(event) for event in history.events])
     else:
         show_table(
             ("", "when", "what", "version", "by", "why"),
@@ -172,15 +175,15 @@ def show_log(as_json: Json = False) -> None:
                     event.by,
                     why(event),
                 )
-                for event in found.events
+                for event in history.events
             ),
         )
-    if found.stray:
-        talk(f"{found.stray}. The next promotion notes it.")
-    if found.problems:
-        raise RegistryError("\n".join(f"the log is not whole: {p}" for p in found.problems))
-    if found.events:
-        events = "1 event" if len(found.events) == 1 else f"{len(found.events)} events"
+    if history.stray:
+        talk(f"{history.stray}. The next promotion notes it.")
+    if history.problems:
+        raise RegistryError("\n".join(f"the log is not whole: {p}" for p in history.problems))
+    if history.events:
+        events = "1 event" if len(history.events) == 1 else f"{len(history.events)} events"
         talk(f"{events}, chained: none was changed or is missing. Next: minigpt registry list")
     else:
         talk("nothing was promoted or refused yet. Next: minigpt registry promote challenger")
@@ -198,7 +201,7 @@ def relocate() -> None:
     talk(f"{mend(root)} locations now lie under {root}")
 
 
-def facts(version: Version) -> dict[str, Any]:
+def facts(version: "Version") -> dict[str, Any]:
     """A version as JSON."""
     return {
         "name": version.name,
@@ -214,6 +217,8 @@ def facts(version: Version) -> dict[str, Any]:
 
 def back_to(done: "Promotion", own: str) -> str:
     """What to type for the champion before."""
+    from minigpt.registry.refs import shortest_ref
+
     return shortest_ref(done.version.name, done.before or "", own)
 
 

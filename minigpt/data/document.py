@@ -109,8 +109,8 @@ def stored_columns(folder: Path) -> list[str]:
         return list(file.schema_arrow.names)
 
 
-def read_rows(path: Path, columns: list[str]) -> list[dict[str, str]]:
-    """Rows of a Parquet file."""
+def read_rows(path: Path, columns: list[str] | None = None) -> list[dict[str, Any]]:
+    """Rows of a Parquet file; all of its columns where none are named."""
     with open_parquet(path) as file:
         return list(file.read(columns=columns).to_pylist())
 

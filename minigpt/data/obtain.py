@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigpt.data.fetch import Progress
-from minigpt.data.source import Pin
+from minigpt.data.pin import Pin
 from minigpt.digest import file_digest
-from minigpt.files import full_disk
+from minigpt.files import writing
 
 if TYPE_CHECKING:
     from minigpt.run import Run
@@ -32,5 +32,5 @@ def progress_of(name: str, pin: Pin, run: "Run") -> Progress:
 
 def copy(kept: Path, target: Path) -> None:
     """Copy out of the cache (a link would let an edit of one spoil the other)."""
-    with full_disk(target):
+    with writing(target):
         shutil.copyfile(kept, target)

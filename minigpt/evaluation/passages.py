@@ -21,7 +21,7 @@ from minigpt.data.document import Document
 from minigpt.files import write_bytes
 
 if TYPE_CHECKING:
-    from minigpt.evaluation.perplexity import DocumentBits  # imports torch
+    from minigpt.evaluation.perplexity import DocumentBits  # it imports torch
 
 FILE = "passages.parquet"
 SCHEMA = pa.schema(

@@ -21,8 +21,8 @@ class OnnxEngine(Engine):
         Raises:
             PackageError: the folder is not an ONNX export.
         """
-        runtime = require("onnxruntime", extra="export")
-        theirs = require("onnxruntime.capi.onnxruntime_pybind11_state", extra="export")
+        runtime = require("onnxruntime")
+        theirs = require("onnxruntime.capi.onnxruntime_pybind11_state")
         try:
             config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
             self.context_length = config["context_length"]

@@ -11,27 +11,28 @@ from pathlib import Path
 
 from minigpt.digest import text_digest
 from minigpt.errors import RegistryError
+from minigpt.registry.registry import Registry
 from minigpt.tracking.owner import has_died, this_process
-from minigpt.tracking.store import Store, clear_errors, refuse_unwritable
+from minigpt.tracking.store import clear_errors, refuse_unwritable
 
 PREFIX = "lock."  # of the registered models that are locks
 WAIT_SECONDS = 30.0
 
 
 @contextlib.contextmanager
-def only_changer(store: Store, name: str) -> Iterator[None]:
+def only_changer(registry: Registry, name: str) -> Iterator[None]:
     """Hold the lock of `name` for the block. One whose holder died on this machine is broken.
 
     Raises:
         RegistryError: another process holds it, or the store cannot be written.
     """
-    refuse_unwritable(store)
+    refuse_unwritable(registry.store)
     lock = f"{PREFIX}{name}.champion"
     deadline = time.monotonic() + WAIT_SECONDS
-    while not _taken(store, lock):
-        holder = _holder(store, lock)
+    while not _taken(registry, lock):
+        holder = _holder(registry, lock)
         if holder and has_died(holder):
-            _break(store, lock)
+            _break(registry, lock)
         elif time.monotonic() > deadline:
             raise RegistryError(
                 f"{name} is being changed by process {holder.get('pid', '?')} on "
@@ -43,16 +44,16 @@ def only_changer(store: Store, name: str) -> Iterator[None]:
     try:
         yield
     finally:
-        with clear_errors(store.uri):
-            store.client.delete_registered_model(lock)
+        with clear_errors(registry.store.uri):
+            registry.store.client.delete_registered_model(lock)
 
 
-def _taken(store: Store, lock: str) -> bool:
-    with clear_errors(store.uri):
+def _taken(registry: Registry, lock: str) -> bool:
+    with clear_errors(registry.store.uri):
         from mlflow.exceptions import MlflowException
 
         try:
-            store.client.create_registered_model(lock, tags=this_process())
+            registry.store.client.create_registered_model(lock, tags=this_process())
         except MlflowException as error:
             # It does not exist either where its holder lets go while MLflow looks for its name.
             if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
@@ -61,26 +62,28 @@ def _taken(store: Store, lock: str) -> bool:
     return True
 
 
-def _holder(store: Store, lock: str) -> Mapping[str, str]:
+def _holder(registry: Registry, lock: str) -> Mapping[str, str]:
     """What the holder wrote; nothing if it has just let go."""
-    with clear_errors(store.uri):
+    with clear_errors(registry.store.uri):
         from mlflow.exceptions import MlflowException
 
         try:
-            return dict(store.client.get_registered_model(lock).tags)
+            return dict(registry.store.client.get_registered_model(lock).tags)
         except MlflowException as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return {}
 
 
-def _break(store: Store, lock: str) -> None:
+def _break(registry: Registry, lock: str) -> None:
     """Remove a dead holder's lock, once: a second breaker would remove its successor's."""
     from filelock import FileLock
 
-    guard = Path(tempfile.gettempdir()) / f"minigpt-{text_digest([store.uri, lock])[:16]}.lock"
+    guard = (
+        Path(tempfile.gettempdir()) / f"minigpt-{text_digest([registry.store.uri, lock])[:16]}.lock"
+    )
     with FileLock(guard):
-        holder = _holder(store, lock)
+        holder = _holder(registry, lock)
         if holder and has_died(holder):
-            with clear_errors(store.uri):
-                store.client.delete_registered_model(lock)
+            with clear_errors(registry.store.uri):
+                registry.store.client.delete_registered_model(lock)

@@ -5,8 +5,8 @@ import sqlite3
 from pathlib import Path
 
 from minigpt.errors import RegistryError
+from minigpt.tracking.reader import BUSY_SECONDS
 from minigpt.tracking.store import (
-    BUSY_SECONDS,
     EXPERIMENT,
     artifacts_of,
     database_of,

@@ -1,27 +1,32 @@
 """Where runs and versions are kept: MLflow's store in the checkout, or MLFLOW_TRACKING_URI.
 
 It lies where MLflow looks by itself, so `mlflow ui` in the checkout needs no settings.
+What only reads a sqlite store whose tables are known does without MLflow (docs/decisions/0021).
 """
 
 import contextlib
 import logging
 import os
 import sqlite3
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from minigpt.errors import RegistryError
 from minigpt.process import quiet_environment
+from minigpt.tracking.client import Client
+from minigpt.tracking.reader import BUSY_SECONDS, Reader
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
 EXPERIMENT = "minigpt"
-BUSY_SECONDS = 20.0  # as MLflow's own sqlite busy_timeout
 OPENING_SECONDS = 60.0
 
 SETTINGS = {
@@ -37,14 +42,26 @@ class Store:
     """An opened store: every call names its run, so there is no global active run."""
 
     uri: str
-    client: "MlflowClient"
+    client: Client
     experiment_id: str
 
 
 def tracking_uri(root: Path) -> str:
-    """MLFLOW_TRACKING_URI, else the checkout's own sqlite store."""
+    """MLFLOW_TRACKING_URI, else the checkout's own sqlite store.
+
+    Raises:
+        RegistryError: the checkout's path reads as another one in such an address.
+    """
+    if chosen := os.environ.get("MLFLOW_TRACKING_URI"):
+        return chosen
     own = (root.resolve() / "mlflow.db").as_posix()
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{own}"
+    if "?" in own or unquote(own) != own:
+        raise RegistryError(
+            f"{root.resolve()}: MLflow cannot keep a store in a folder with a question mark, or a "
+            "percent sign before two digits, in its path. Rename the folder, or name a place: "
+            "MLFLOW_TRACKING_URI=sqlite:////elsewhere/mlflow.db"
+        )
+    return f"sqlite:///{own}"
 
 
 def database_of(uri: str) -> Path | None:
@@ -69,34 +86,47 @@ def open_store(root: Path) -> Store:
     Raises:
         RegistryError: it cannot be opened, another process keeps it locked, or it was moved.
     """
+    for name, value in SETTINGS.items():
+        os.environ.setdefault(name, value)
     uri = tracking_uri(root)
     database = database_of(uri)
     if database is None:
         return _connect(uri, None)
+    if database.exists():
+        _check(database)
+        if store := _readable(uri, database):
+            return store
     with only_opener(database):
-        if database.exists():
-            _check(database)
-            return _connect(uri, artifacts_of(database).as_uri())
-        with clear_errors(uri):
-            _make(database)
-        return _connect(uri, artifacts_of(database).as_uri())
+        if not database.exists():
+            with clear_errors(uri):
+                _import_mlflow()
+                _make(database)
+        return _readable(uri, database) or _connect(uri, database)
 
 
 @contextlib.contextmanager
 def clear_errors(uri: str) -> Iterator[None]:
-    """Turn what MLflow raises into one line of ours that names the store."""
-    _import_mlflow()
-    from mlflow.exceptions import MlflowException
-
+    """Turn what MLflow or sqlite raises into one line of ours that names the store."""
     try:
         yield
-    except (MlflowException, OSError) as error:
+    except store_errors() as error:
         if _is_unreachable(error):
             raise RegistryError(
                 f"{shown(uri)} cannot be reached. Start that server, or unset MLFLOW_TRACKING_URI."
             ) from error
         reason = (str(error).strip() or type(error).__name__).replace(uri.rstrip("/"), shown(uri))
         raise RegistryError(f"{shown(uri)}: {' '.join(reason.split())[:500]}") from error
+
+
+def store_errors() -> tuple[type[Exception], ...]:
+    """Whatever a store raises, for an `except` clause."""
+    return OSError, sqlite3.Error, *mlflow_errors()
+
+
+def mlflow_errors() -> "tuple[type[MlflowException], ...]":
+    """What MLflow raises, for an `except` clause; nothing while it is not imported."""
+    module = sys.modules.get("mlflow.exceptions")
+    return (module.MlflowException,) if module else ()
 
 
 def _is_unreachable(error: Exception) -> bool:
@@ -140,12 +170,14 @@ def local_path(uri: str) -> Path | None:
     return None if "://" in uri or uri.startswith("mlflow-artifacts:") else Path(uri)
 
 
+_importing = threading.Lock()  # two threads that import it at once see halves of its modules
+
+
 def _import_mlflow() -> None:
     """Import mlflow (seconds), quiet and with telemetry off."""
     quiet_environment()
-    for name, value in SETTINGS.items():
-        os.environ.setdefault(name, value)
-    import mlflow  # noqa: F401
+    with _importing:
+        import mlflow  # noqa: F401
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -165,17 +197,24 @@ def only_opener(database: Path) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     folder = artifacts_of(database).parent
+    lock = FileLock(folder / ".lock", timeout=OPENING_SECONDS)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / ".lock", timeout=OPENING_SECONDS):
-            yield
+        lock.acquire()
     except Timeout as error:
         raise RegistryError(
             f"{database}: another process has been opening it for {OPENING_SECONDS:.0f} s "
             f"({folder / '.lock'})"
         ) from error
     except PermissionError as error:
-        raise RegistryError(f"{database}: cannot be written: {error.strerror}") from error
+        raise RegistryError(
+            f"{error.filename or folder}: {error.strerror}; {database.name} is opened under a lock "
+            "there. Make that folder writable"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _make(database: Path) -> None:
@@ -222,22 +261,50 @@ def _check(database: Path) -> None:
         )
 
 
-def _connect(uri: str, artifacts: str | None) -> Store:
-    with clear_errors(uri):
-        from mlflow import MlflowClient
-        from mlflow.exceptions import MlflowException
+def _readable(uri: str, database: Path) -> Store | None:
+    """A store that is read without MLflow; None where its tables are not those that we know.
 
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    It needs no lock: such a store is whole, and MLflow has nothing to change in it.
+    """
+    with clear_errors(uri):
+        reader = Reader(database)
+        # With workspaces every question of MLflow's is another one.
+        if os.environ.get("MLFLOW_ENABLE_WORKSPACES") or not reader.knows():
+            return None
+        experiment = reader.get_experiment_by_name(EXPERIMENT)
+
+    def connect() -> "MlflowClient":
+        with only_opener(database):
+            return _mlflow_client(uri)
+
+    return Store(uri, Client(connect, reader), experiment.experiment_id) if experiment else None
+
+
+def _mlflow_client(uri: str) -> "MlflowClient":
+    _import_mlflow()
+    from mlflow import MlflowClient
+
+    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    client.get_experiment_by_name(EXPERIMENT)  # it opens the store only when it is asked
+    return client
+
+
+def _connect(uri: str, database: Path | None) -> Store:
+    """Open a store through MLflow; its experiment is made where it has none."""
+    with clear_errors(uri):
+        client = _mlflow_client(uri)
+        opened = Client(lambda: client)
         experiment = client.get_experiment_by_name(EXPERIMENT)
         if experiment is not None:
-            return Store(uri, client, experiment.experiment_id)
+            return Store(uri, opened, experiment.experiment_id)
+        artifacts = artifacts_of(database).as_uri() if database else None
         try:
-            return Store(uri, client, client.create_experiment(EXPERIMENT, artifacts))
-        except MlflowException as error:
+            return Store(uri, opened, client.create_experiment(EXPERIMENT, artifacts))
+        except mlflow_errors() as error:
             # On a server another process may have been quicker.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             experiment = client.get_experiment_by_name(EXPERIMENT)
             if experiment is None:
                 raise
-            return Store(uri, client, experiment.experiment_id)
+            return Store(uri, opened, experiment.experiment_id)

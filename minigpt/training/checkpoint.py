@@ -21,7 +21,7 @@ from torch import Tensor
 from minigpt import seeding
 from minigpt.digest import file_digest, text_digest
 from minigpt.errors import CheckpointError
-from minigpt.files import full_disk, new_folder, to_json, write_bytes, write_json
+from minigpt.files import new_folder, to_json, write_bytes, write_json, writing
 
 FORMAT = 1
 KEPT = 2
@@ -75,6 +75,13 @@ class Checkpoints:
         self._alive.touch()
         return time.monotonic() - self._saved >= self.every_seconds
 
+    def not_finite(self) -> str | None:
+        """The first tensor with a number in it that is none, if there is one."""
+        for name, tensor in self.tensors.items():
+            if not tensor.isfinite().all():
+                return name
+        return None
+
     def save(self, step: int) -> None:
         """Write a checkpoint now."""
         rng = {f"rng.{name}": value for name, value in seeding.capture().items()}
@@ -100,9 +107,9 @@ def save(workdir: Path, step: int, tensors: Mapping[str, Tensor], state: Mapping
             "sha256": {TENSORS: file_digest(folder / TENSORS)},
         }
         write_json(folder / STATE, {**body, "self": text_digest([to_json(body)])})
-    with full_disk(workdir):
+    with writing(workdir):
         sync(workdir)
-    for old in found(workdir)[KEPT:]:
+    for old in saved(workdir)[KEPT:]:
         shutil.rmtree(old)
 
 
@@ -112,14 +119,23 @@ def load_newest(
     """Tensors and state.json of the newest whole checkpoint; None if there is none.
 
     Raises:
-        CheckpointError: it is of a format that this code does not read.
+        CheckpointError: it is of a format that this code does not read, or may not be read.
     """
-    for path in found(workdir):
+    for path in saved(workdir):
         try:
             return load(path)
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            say(f"{path.name} is torn ({error}); it is left out, the one before it is used")
-            shutil.rmtree(path, ignore_errors=True)
+        except OSError as error:
+            if not isinstance(error, FileNotFoundError | IsADirectoryError | NotADirectoryError):
+                # It may be whole: what is not torn is not to be removed.
+                raise CheckpointError(
+                    f"{error.filename or path}: {error.strerror}. Mend that, then run the same "
+                    "command; to begin anew instead: minigpt clean"
+                ) from error
+            torn = f"{error.strerror}: {Path(error.filename).name}"
+        except (ValueError, KeyError, SafetensorError) as error:
+            torn = str(error)
+        say(f"{path.name} is torn ({torn}); it is left out, the one before it is used")
+        shutil.rmtree(path, ignore_errors=True)
     return None
 
 
@@ -138,7 +154,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return load_file(path / TENSORS), body
 
 
-def found(workdir: Path) -> list[Path]:
+def saved(workdir: Path) -> list[Path]:
     """The checkpoints of a folder, newest first."""
     return sorted(workdir.glob("checkpoint-*"), reverse=True)
 

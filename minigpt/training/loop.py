@@ -23,7 +23,7 @@ from minigpt.training.lanes import Lanes, lane_count
 from minigpt.training.meter import Meter, measure_peak
 from minigpt.training.optim import build_optimizer
 from minigpt.training.parallel import make_parallel
-from minigpt.training.precision import Precision, make_precision
+from minigpt.training.precision import SMALLEST_SCALE, Precision, make_precision
 from minigpt.training.schedules import multiplier
 from minigpt.training.state import Curve, TrainState
 
@@ -86,7 +86,8 @@ def train(
 
     Raises:
         ParamsError: a step is too small for the processes that share it.
-        StageError: the loss is no longer a number.
+        StageError: the loss, a gradient or a weight is no longer a number; what made it so was
+            neither applied nor saved.
         SystemExit: the process was asked to stop; a checkpoint is saved.
     """
     machine, context = run.machine, model.config.context_length
@@ -137,15 +138,19 @@ def train(
             (loss,) = parallel.sum_numbers(loss)
             parallel.sum_tensors(list(grads.values()))
             if not math.isfinite(loss):
-                raise StageError(
-                    f"the loss is {loss} at step {state.step + 1}; lower lr or set grad_clip "
-                    "in params.yaml"
-                )
-            if precision.usable(grads.values()):
+                raise diverged(run.stage, f"the loss is {loss}", state.step)
+            usable = precision.usable(grads.values())
+            if usable:
                 grad_norm = clip(grads, config.grad_clip)
+                if not math.isfinite(grad_norm):
+                    problem = f"the gradients' norm is {grad_norm}, though the loss is {loss:.4g}"
+                    raise diverged(run.stage, problem, state.step)
                 with torch.no_grad():
                     lanes.run(optimizer.tasks(grads, lr, state.step))
                 precision.refresh()
+            elif precision.scale < SMALLEST_SCALE:
+                problem = "step after step, gradients overflow whatever the loss is scaled by"
+                raise diverged(run.stage, problem, state.step)
             state.advance(n_targets, loss)
             flops = flops_per_token(model.config, model.vocab_size, length)
             meter.stop(n_targets, flops * n_targets)
@@ -164,7 +169,11 @@ def train(
                 state.curve.close_row(state.step, lr, val_loss)
             elif state.step % state.curve.interval == 0:
                 state.curve.close_row(state.step, lr, None)
-            if (checkpoints.step_done() or done or stop) and parallel.rank == 0:
+            # Behind an overflow the next checkpoint waits: it may be the first of a divergence.
+            due = checkpoints.step_done() and usable
+            if (due or done or stop) and parallel.rank == 0:
+                if broken := checkpoints.not_finite():
+                    raise diverged(run.stage, f"{broken} is not finite", state.step - 1)
                 checkpoints.save(state.step)
             if stop and not done:
                 run.say(f"stopped at step {state.step}; the same command goes on from there")
@@ -172,6 +181,15 @@ def train(
     model.to("cpu")
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return TrainResult(state.curve, state.tokens, trained)
+
+
+def diverged(stage: str, problem: str, steps: int) -> StageError:
+    """What to say of a training that cannot go on behind `steps` steps."""
+    return StageError(
+        f"step {steps + 1}: {problem}. That step was not saved; what was saved before it is good, "
+        "so the same command goes on from there. If it stops here again, change params.yaml: "
+        f"lower {stage}.lr, set {stage}.grad_clip (1.0, say), or {stage}.dtype: fp32"
+    )
 
 
 def gradients(

@@ -14,6 +14,8 @@ from minigpt.model.gpt import GPT
 from minigpt.training.config import Dtype
 
 GROW_AFTER = 2000
+SMALLEST_SCALE = 2.0**-14
+"""Below fp16's smallest normal number no scale can be what makes gradients overflow."""
 
 
 class Precision:

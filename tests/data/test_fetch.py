@@ -1,12 +1,14 @@
 import hashlib
 import socket
+import threading
+import time
 
 import pytest
 import requests
 
 from minigpt.data import fetch as fetch_module
 from minigpt.data.fetch import Web, fetch, shown
-from minigpt.data.source import Pin
+from minigpt.data.pin import Pin
 from minigpt.errors import DataError
 
 BODY = bytes(range(256)) * 4000
@@ -62,6 +64,21 @@ def test_a_server_that_knows_no_ranges_sends_all_again(get, server):
     server.cut["/a.bin"], server.ranges = 300_000, False
     target, _ = get()
     assert target.read_bytes() == BODY
+
+
+def test_two_that_fetch_the_same_file_at_once_each_get_it_whole(get, server, workspace):
+    server.hold["/a.bin"] = 300_000
+    others = []
+    first = threading.Thread(target=lambda: others.append(get()[0].read_bytes()))
+    first.start()
+    while not [p for p in workspace.glob("cache/*") if p.stat().st_size >= 2 * 64 * 1024]:
+        time.sleep(0.01)
+    server.hold.clear()
+    assert get()[0].read_bytes() == BODY
+    server.go_on.set()
+    first.join()
+    assert others == [BODY]
+    assert [path.name for path in (workspace / "cache").iterdir()] == ["a"]
 
 
 def test_a_part_of_another_file_is_found_out_and_deleted(get, workspace):

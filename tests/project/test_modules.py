@@ -1,6 +1,5 @@
 """A stage's deps name every module that can change a byte of its outputs."""
 
-import ast
 import functools
 import json
 import subprocess
@@ -11,10 +10,9 @@ from typing import get_args
 from minigpt.config import Config
 from minigpt.graph import read_graph
 from minigpt.params import STAGE_PARAMS
+from pipelines.deps import exempt, has_code
 
 ROOT = Path(__file__).resolve().parents[2]
-# These may refuse, speak or record; test_rebuild trains without the tracker and compares.
-SILENT = {"log", "errors", "extras", "process", "parent", "lifeline", "tracking", "params"}
 
 
 def test_every_module_that_a_stage_loads_lies_under_its_deps(rebuilt):
@@ -25,12 +23,12 @@ def test_every_module_that_a_stage_loads_lies_under_its_deps(rebuilt):
         loaded = set(json.loads((rebuilt.modules / f"{name}.json").read_text()))
         for module in sorted(loaded - (to_check_params - own)):
             parts = module.split(".")
-            if len(parts) == 1 or parts[1] in SILENT:  # minigpt/__init__.py holds the version only
+            if exempt(module):
                 continue
             file = Path(*parts)
             file = file / "__init__.py" if (ROOT / file).is_dir() else file.with_suffix(".py")
-            if len(ast.parse((ROOT / file).read_text()).body) == 1:
-                continue  # a docstring and no code
+            if not has_code(ROOT / file):
+                continue
             if not any(file.is_relative_to(dep) for dep in spec.deps):
                 missing.setdefault(name, []).append(file.as_posix())
     assert missing == {}
@@ -64,6 +62,15 @@ def configs(kind, seen=None):
     for argument in get_args(kind):
         configs(argument, seen)
     return seen
+
+
+def test_the_command_line_is_there_before_any_library_but_its_own():
+    heavy = {"pydantic", "yaml", "sqlite3", "numpy", "psutil", "dvc"}
+    code = f"import sys, minigpt.cli.main; print(*{heavy} & {{*sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "\n"
 
 
 def test_looking_at_help_params_and_data_stages_never_imports_torch():

@@ -1,151 +1,16 @@
-"""A tiny checkout whose outputs were made by the library, without DVC, and a store with it."""
+"""Checkouts with a store: built, registered, and one with three versions."""
 
 import shutil
-import subprocess
-from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import yaml
 
-from minigpt.data.document import Document, write_documents
 from minigpt.digest import text_digest
-from minigpt.evaluation.passages import write_passages
-from minigpt.files import write_json
-from minigpt.model.build import build_model
-from minigpt.model.config import ModelConfig
-from minigpt.package import save_package
-from minigpt.registry.config import RegistryParams, ReleaseConfig
-from minigpt.registry.sync import sync
-from minigpt.release.manifest import manifest
-from minigpt.tokenizer.bpe import Tokenizer
-from minigpt.tokenizer.config import TokenizerConfig
-
-NAME = "minigpt-test"
-PARAMS = RegistryParams(release=ReleaseConfig(name=NAME))
-TEXT = "To be, or not to be, that is the question: whether 'tis nobler in the mind to suffer. " * 20
-DVC = {
-    "stages": {
-        "pretrain": {
-            "cmd": "python -m stages.pretrain",
-            "deps": ["stages"],
-            "outs": ["models/base"],
-        }
-    }
-}
-PASSAGES = 25
-PASSAGE_BYTES = 400
-OUTPUTS = [
-    "models/base",
-    "models/finetuned",
-    "exports/hf",
-    "data/documents",
-    "data/evaluation",
-    "metrics/evaluate.json",
-    "metrics/export.json",
-    "metrics/quantize.json",
-]
-
-
-def evaluation(base=2.0, tuned=1.8):
-    """metrics/evaluate.json of a model that meets the conditions."""
-
-    def bits(value):
-        return {"bits_per_byte": value}
-
-    return {
-        "test": {"plays": {"role": "pretrain"}, "speeches": {"role": "finetune"}},
-        "base": {"plays": bits(base), "speeches": bits(2.6)},
-        "finetuned": {"plays": bits(2.2), "speeches": bits(tuned)},
-        "baselines": {
-            "unigram": {"plays": bits(4.8), "speeches": bits(4.5)},
-            "ngram": {"plays": bits(2.47) | {"order": 5}, "speeches": bits(2.3)},
-        },
-    }
-
-
-def passages(figures):
-    """Rows of passages.parquet whose sums are the figures of metrics/evaluate.json."""
-    swing = [0.2 * ((7 * i) % PASSAGES / (PASSAGES - 1) - 0.5) for i in range(PASSAGES)]
-    return [
-        {
-            "source": source, "measure": measure, "work": "test", "doc_id": f"{source}/test",
-            "passage": i, "bytes": PASSAGE_BYTES, "tokens": 100,
-            "bits": PASSAGE_BYTES * (found["bits_per_byte"] + swing[i]),
-        }
-        for measure in ("base", "finetuned")
-        for source, found in figures[measure].items()
-        for i in range(PASSAGES)
-    ]  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Checkout:
-    root: Path
-
-    def git(self, *arguments):
-        identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
-        subprocess.run(
-            ["git", *identity, *arguments], cwd=self.root, check=True, capture_output=True
-        )
-
-    def build(self, **figures):
-        """Write metrics with these figures, and the manifest of everything."""
-        write_json(self.root / "metrics" / "evaluate.json", evaluation(**figures))
-        judged = self.root / "data" / "evaluation"
-        write_passages(judged, passages(evaluation(**figures)))
-        samples = [("base", "a base model"), ("finetuned", f"a text of {figures or 'version 1'}")]
-        write_json(
-            judged / "samples.json",
-            [{"model": m, "prompt": "To be", "seed": 1, "text": text} for m, text in samples],
-        )
-        run = SimpleNamespace(say=lambda _: None)
-        paths = [Path(output) for output in OUTPUTS]
-        release = self.root / "release"
-        manifest(self.root, paths, release / "manifest.json", release / "files.json", run)
-
-
-def make(root: Path) -> Checkout:
-    config = TokenizerConfig(vocab_size=300)
-    tokenizer = Tokenizer.train([TEXT], config)
-    tokenizer.save(root / "models" / "tokenizer")
-    model_config = ModelConfig(n_layer=1, n_head=1, n_kv_head=1, n_embd=16, head_dim=16, mlp_dim=16)
-    model = build_model(model_config, tokenizer.vocab_size, seed=1)
-    for name in ("base", "finetuned"):
-        save_package(root / "models" / name, model, root / "models" / "tokenizer")
-    (root / "exports" / "hf").mkdir(parents=True)
-    (root / "exports" / "hf" / "config.json").write_text("{}")
-    documents = [
-        Document(
-            doc_id=f"{source}/{split}", text=split, source=source, role=role, work=split, lang="en",
-            licence="public domain", split=split, sha256=text_digest([split]), origin="-",
-        )
-        for source, role in (("plays", "pretrain"), ("speeches", "finetune"))
-        for split in ("train", "val", "test")
-    ]  # fmt: skip
-    write_documents(root / "data" / "documents" / "documents.parquet", documents)
-    bits = {"plays": 2.0, "speeches": 1.8}
-    write_json(root / "metrics" / "quantize.json", {"fp32": {"bytes": 9000, "bits_per_byte": bits}})
-    exports = {
-        "hf": {"greatest_logit_difference": 1e-6},
-        "onnx_int8": {"greatest_logit_difference": 0.4, "relative_difference": {"plays": 0.01}},
-    }
-    write_json(root / "metrics" / "export.json", exports)
-    (root / "params.yaml").write_text(yaml.safe_dump({"seed": 0, "model": {"n_layer": 1}}))
-    (root / "dvc.yaml").write_text(yaml.safe_dump(DVC))
-    (root / "dvc.lock").write_text("{}")
-    write_json(root / "data" / "validation.json", {"success": True})
-    (root / "stages").mkdir()
-    (root / "stages" / "pretrain.py").write_text("# code\n")
-    ignored = ("models", "exports", "data", "release", "mlruns", "mlflow.db*")
-    (root / ".gitignore").write_text("\n".join(f"/{name}" for name in ignored))
-    checkout = Checkout(root)
-    checkout.git("init", "-q")
-    checkout.build()
-    checkout.git("add", "-A")
-    checkout.git("commit", "-q", "-m", "start")
-    return checkout
+from minigpt.registry.register import register
+from minigpt.registry.registry import Registry
+from minigpt.tracking.relocate import relocate
+from tests.registry.checkout import NAME, Checkout, make
+from tests.registry.story import Story, ran, tell
 
 
 @pytest.fixture(autouse=True)
@@ -169,7 +34,7 @@ def registered(checkout, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("MINIGPT_KEY", "none")
-        sync(root, PARAMS)
+        register(Registry(root, NAME))
     return Checkout(root)
 
 
@@ -187,18 +52,64 @@ def changed(registered, tmp_path):
 @pytest.fixture
 def add_version(request):
     """A function that adds a version with version 1's files and this figure; sync takes longer."""
-    from minigpt.registry.versions import BITS, DIGEST, find_version, names_in
-    from minigpt.tracking.store import open_store
+    from minigpt.registry.refs import find_version
+    from minigpt.registry.versions import BITS, DIGEST, names_in
 
     def add(bits: float, root: Path | None = None, name: str = NAME) -> str:
         root = root or request.getfixturevalue("changed").root
-        client, first = open_store(root).client, find_version(root, "1", NAME)
+        registry = Registry(root, NAME)
+        client, first = registry.store.client, find_version(registry, "1")
         source = client.get_model_version_download_uri(NAME, "1")
         model = source.split("/")[-2]  # …/models/ID/artifacts
         tags = {DIGEST: text_digest([str(bits)]), BITS: str(bits)}
-        if name not in names_in(open_store(root)):
+        if name not in names_in(registry):
             client.create_registered_model(name)
         made = client.create_model_version(name, source, first.run_id, tags=tags, model_id=model)
         return str(made.version)
 
     return add
+
+
+@pytest.fixture
+def gate_by_figure(monkeypatch):
+    """A gate that wants a lower figure than the champion's, and below 2."""
+    from minigpt.registry.promotion import promote as promotions
+    from minigpt.registry.promotion.gate import Condition
+
+    def decide(registry, challenger, champion, gate):
+        limit = champion.bits_per_byte if champion else 2.0
+        found = f"{challenger.bits_per_byte} against {limit}"
+        return (Condition("speeches", found, challenger.bits_per_byte < limit),)
+
+    monkeypatch.setattr(promotions, "decide", decide)
+
+
+@pytest.fixture(scope="session")
+def story(registered, tmp_path_factory):
+    root = tmp_path_factory.mktemp("story") / "a checkout"
+    shutil.copytree(registered.root, root)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MINIGPT_KEY", "none")
+        # DVC did not write its dvc.lock: nothing was built from the code that it names.
+        patch.setattr("minigpt.registry.register.refuse_other_inputs", lambda root: None)
+        relocate(root)
+        checkout = Checkout(root)
+        tell(root)
+        runs = ran(root, "download", "pretrain")
+        register(checkout.registry)
+        tell(root, leave_out="1862-09.txt")
+        runs |= {f"again {stage}": run for stage, run in ran(root, "download").items()}
+        checkout.git("add", "-A")
+        checkout.git("commit", "-q", "-m", "one letter less")
+        register(checkout.registry)
+    return Story(checkout, runs)
+
+
+@pytest.fixture
+def own_story(story, tmp_path):
+    """A copy whose store may be changed."""
+    root = tmp_path / "copy"
+    shutil.copytree(story.root, root)
+    relocate(root)
+    return Story(Checkout(root), story.runs)

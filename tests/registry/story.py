@@ -1,7 +1,7 @@
 """Three versions with real sources and runs, in a store of their own."""
 
 import shutil
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,16 +10,18 @@ import yaml
 from minigpt.data.archives import pack_folder
 from minigpt.data.document import write_documents
 from minigpt.data.download import read_source
-from minigpt.data.source import Pin
+from minigpt.data.pin import Pin
 from minigpt.data.sources.local import LocalSource
 from minigpt.data.sources.package import PackageSource
 from minigpt.digest import file_digest, files_of
 from minigpt.files import write_json
 from minigpt.graph import read_graph
+from minigpt.registry.lineage.record import read_record
+from minigpt.registry.refs import find_version
 from minigpt.release.manifest import manifest
 from minigpt.tracking.mlflow_tracker import OUTPUT_DIGEST, STAGE, create_run
-from minigpt.tracking.store import open_store
-from tests.registry.conftest import OUTPUTS
+from minigpt.tracking.store import local_path, open_store
+from tests.registry.checkout import OUTPUTS, Checkout
 
 LETTERS = {
     "1862-03.txt": "My dear sister, the roads are deep in mud.\n\nWe march at dawn.",
@@ -114,3 +116,26 @@ def ran(root: Path, *stages: str, parent: str | None = None) -> dict[str, str]:
         runs[stage] = create_run(store, stage, tags, parent)
         store.client.set_terminated(runs[stage])
     return runs
+
+
+@dataclass(frozen=True)
+class Story:
+    """Version 1 has no letters; 2 learned from three and held one out; 3 no longer has one."""
+
+    checkout: Checkout
+    runs: dict[str, str]
+
+    @property
+    def root(self):
+        return self.checkout.root
+
+    @property
+    def registry(self):
+        return self.checkout.registry
+
+    def record(self, number):
+        return read_record(self.registry, find_version(self.registry, str(number)))
+
+    def artifacts(self, number):
+        run_id = find_version(self.registry, str(number)).run_id
+        return local_path(self.registry.store.client.get_run(run_id).info.artifact_uri)

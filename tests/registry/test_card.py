@@ -6,7 +6,7 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from minigpt.registry.card import CardFacts, description, render
 from minigpt.registry.lineage.record import Record, SourceRecord
-from tests.registry.conftest import evaluation
+from tests.registry.checkout import evaluation
 
 BOOK = {
     "name": "plays",

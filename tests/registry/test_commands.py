@@ -11,7 +11,6 @@ from minigpt.errors import BusyError, GateRefusedError, RegistryError
 from minigpt.process import take_lock
 from minigpt.registry.promotion import promote as promotions
 from minigpt.registry.promotion.gate import Condition
-from minigpt.tracking.store import open_store
 
 RUNNER = CliRunner()
 
@@ -22,7 +21,7 @@ def run(changed, monkeypatch):
     monkeypatch.chdir(changed.root)
     (changed.root / "params.yaml").write_text("release: {name: minigpt-test}\n")
 
-    def decide(root, store, challenger, champion, gate):
+    def decide(registry, challenger, champion, gate):
         worse = champion is not None and challenger.bits_per_byte > champion.bits_per_byte
         return (Condition("speeches", f"{challenger.bits_per_byte} bits per byte", not worse),)
 
@@ -90,7 +89,7 @@ def test_a_log_with_a_gap_is_shown_and_the_command_fails(run, changed, add_versi
     add_version(1.7)
     run("promote", "2")
     first, _ = json.loads(run("log", "--json").stdout)
-    open_store(changed.root).client.delete_run(first["run_id"])
+    changed.registry.store.client.delete_run(first["run_id"])
     with pytest.raises(RegistryError, match="event 1 was deleted"):
         run("log")
 

@@ -15,17 +15,20 @@ from minigpt.errors import RegistryError
 from minigpt.evaluation.passages import model_rows, write_passages
 from minigpt.evaluation.perplexity import bits_of_documents, model_score, window_over
 from minigpt.package import load_package
-from minigpt.registry import kept
+from minigpt.registry import artifacts
+from minigpt.registry.artifacts import find_artifact
 from minigpt.registry.config import GateConfig
-from minigpt.registry.kept import kept_file
 from minigpt.registry.lineage.index import INDEX, write_index
 from minigpt.registry.promotion.compare import compare
-from minigpt.registry.promotion.frozen import frozen_set, keep
+from minigpt.registry.promotion.evaluation_set import (
+    read_evaluation_set,
+    write_evaluation_set,
+)
 from minigpt.registry.promotion.gate import decide
-from minigpt.registry.versions import DIGEST, find_version
+from minigpt.registry.refs import find_version
+from minigpt.registry.versions import DIGEST
 from minigpt.release.manifest import FileEntry, FileList
 from minigpt.tracking.relocate import relocate
-from minigpt.tracking.store import open_store
 
 NAME = "minigpt-test"
 GATE = GateConfig(min_passages=20)
@@ -62,21 +65,21 @@ def add(world, tmp_path):
 def register(world, root, made, keeps=True):
     """As `sync`, without the model: it is version 1's."""
     shutil.rmtree(made, ignore_errors=True)
-    store = open_store(world.root)
+    registry = world.registry
     for name in ("metrics", "release", "models"):
         shutil.copytree(root / name, made / name)
     write_index(made, read_documents(root / "data/documents"))
     if keeps:
-        keep(root, made)
-    run = store.client.create_run(store.experiment_id).info.run_id
-    store.client.log_artifacts(run, str(made))
-    first = find_version(world.root, "1", NAME)
-    source = store.client.get_model_version_download_uri(NAME, "1")
+        write_evaluation_set(root, made)
+    run = registry.store.client.create_run(registry.store.experiment_id).info.run_id
+    registry.store.client.log_artifacts(run, str(made))
+    first = find_version(world.registry, "1")
+    source = registry.store.client.get_model_version_download_uri(NAME, "1")
     model = source.split("/")[-2]
-    entry = store.client.create_model_version(
+    entry = registry.store.client.create_model_version(
         NAME, source, run, tags={DIGEST: first.digest}, model_id=model
     )
-    return find_version(world.root, str(entry.version), NAME)
+    return find_version(world.registry, str(entry.version))
 
 
 def text_document(split, text, source="speeches", name=None):
@@ -89,7 +92,7 @@ def text_document(split, text, source="speeches", name=None):
 
 
 def failed(world, challenger, champion, gate=GATE):
-    found = decide(world.root, open_store(world.root), challenger, champion, gate)
+    found = decide(world.registry, challenger, champion, gate)
     return {condition.about: condition.found for condition in found if not condition.holds}
 
 
@@ -99,7 +102,7 @@ def test_the_first_version_is_judged_by_its_own_figures(world, add):
 
 
 def test_a_better_challenger_passes_and_a_worse_one_is_refused_with_reasons(world, add):
-    champion = find_version(world.root, "1", NAME)
+    champion = find_version(world.registry, "1")
     assert failed(world, add(tuned=1.7), champion) == {}
     assert failed(world, add(tuned=1.8), champion) == {}
     assert failed(world, add(tuned=1.88), champion) == {
@@ -110,7 +113,7 @@ def test_a_better_challenger_passes_and_a_worse_one_is_refused_with_reasons(worl
 
 
 def test_one_that_trained_on_an_evaluation_document_is_refused_by_name(world, add):
-    champion = find_version(world.root, "1", NAME)
+    champion = find_version(world.registry, "1")
     held_out = text_document("test", "test")
     documents = [text_document("train", "test", name="again"), text_document("test", "other")]
     found = failed(world, add(documents, tuned=1.2), champion)
@@ -138,7 +141,7 @@ def test_a_challenger_with_other_test_documents_is_run_on_the_champions(world, a
 
 
 def test_stored_figures_count_only_where_the_documents_are_the_same(world, add, capsys):
-    champion = find_version(world.root, "1", NAME)
+    champion = find_version(world.registry, "1")
     capsys.readouterr()
     assert failed(world, add(tuned=1.7), champion) == {}
     assert "running" not in capsys.readouterr().err
@@ -152,7 +155,7 @@ def test_stored_figures_count_only_where_the_documents_are_the_same(world, add, 
 def judged_for_real(world, add, documents, bonus, cut=1000):
     """A version that needs `bonus` bits per byte less for `documents` than its model does."""
     version = add(documents)
-    store = open_store(world.root)
+    registry = world.registry
     package = load_package(world.root / "models/finetuned")
     found = bits_of_documents(
         model_score(package.model), package.tokenizer, documents, window_over(package.config)
@@ -162,9 +165,9 @@ def judged_for_real(world, add, documents, bonus, cut=1000):
         for measure in ("base", "finetuned")
         for row in model_rows(measure, found, cut)
     ]
-    path = kept_file(store, version, "evaluation/passages.parquet", world.root)
+    path = find_artifact(registry, version, "evaluation/passages.parquet", world.root)
     write_passages(path.parent, rows)
-    listed = kept_file(store, version, "release/files.json", world.root)
+    listed = find_artifact(registry, version, "release/files.json", world.root)
     relist(listed, "data/evaluation/passages.parquet", path)
     return version
 
@@ -176,53 +179,55 @@ def relist(listed, name, path):
     listed.write_text(json.dumps(FileList(files=[*kept, entry]).model_dump()))
 
 
-def test_a_champion_from_before_sets_were_kept_is_run_where_the_documents_are_the_same(world, add):
-    same = add(keeps=False)
-    assert frozen_set(open_store(world.root), same) is None
-    found = failed(world, add(tuned=1.7), same, GATE.replace(min_passages=1))
-    assert found == {}  # one model, so both are run and are the same
-    other = add([text_document("test", "other")], keeps=False)
-    assert failed(world, add(), other).keys() == {"evaluation set"}
+def test_an_evaluation_set_that_is_gone_is_named(world, add):
+    gone = add(keeps=False)
+    for judge in (
+        lambda: failed(world, add(), gone),
+        lambda: failed(world, gone, None),
+        lambda: compare(world.registry, gone, gone),
+    ):
+        with pytest.raises(RegistryError, match=r"evaluation/documents.parquet .* it is gone"):
+            judge()
 
 
 def test_a_set_is_fetched_from_a_server(world, add, monkeypatch):
     version = add(tuned=1.7)
-    here = frozen_set(open_store(world.root), version)
-    monkeypatch.setattr(kept, "local_path", lambda uri: None)  # as that of a server
-    assert frozen_set(open_store(world.root), version) == here
-    assert failed(world, version, find_version(world.root, "1", NAME)) == {}
+    here = read_evaluation_set(world.registry, version)
+    monkeypatch.setattr(artifacts, "local_path", lambda uri: None)  # as that of a server
+    assert read_evaluation_set(world.registry, version) == here
+    assert failed(world, version, find_version(world.registry, "1")) == {}
 
 
 def test_a_server_that_fails_is_not_a_file_that_is_gone(world, add, monkeypatch):
-    store, version = open_store(world.root), add()
-    monkeypatch.setattr(kept, "local_path", lambda uri: None)  # as that of a server
+    registry, version = world.registry, add()
+    monkeypatch.setattr(artifacts, "local_path", lambda uri: None)  # as that of a server
     for missing in ("data/none.parquet", "none/none.parquet", "none", "data"):
-        assert kept.kept_bytes(store, version, missing) is None
-    assert kept.kept_bytes(store, version, INDEX)
+        assert artifacts.read_artifact(registry, version, missing) is None
+    assert artifacts.read_artifact(registry, version, INDEX)
 
     def refuse(*_):
         raise HTTPError("403 Client Error: FORBIDDEN for url")  # as MLflow's client raises it
 
     for call in ("download_artifacts", "list_artifacts"):
-        monkeypatch.setattr(store.client, call, refuse)
+        monkeypatch.setattr(registry.store.client, call, refuse)
         with pytest.raises(RegistryError, match="403"):
-            kept.kept_bytes(store, version, INDEX)
+            artifacts.read_artifact(registry, version, INDEX)
 
 
 def test_a_kept_file_that_was_changed_is_named(world, add):
     version = add()
-    store = open_store(world.root)
-    passages = kept_file(store, version, "evaluation/passages.parquet", world.root)
+    registry = world.registry
+    passages = find_artifact(registry, version, "evaluation/passages.parquet", world.root)
     write_passages(passages.parent, [])
     with pytest.raises(RegistryError, match=r"its evaluation/passages\.parquet cannot be used"):
-        frozen_set(store, version)
+        read_evaluation_set(registry, version)
     version = add()
-    documents = kept_file(store, version, "evaluation/documents.parquet", world.root)
+    documents = find_artifact(registry, version, "evaluation/documents.parquet", world.root)
     changed = [replace(d, text="changed") for d in read_documents(documents.parent)]
     write_documents(documents, changed)
     with pytest.raises(RegistryError, match="the text of plays/test was changed"):
-        frozen_set(store, version)
-    kept_file(store, version, "metrics/evaluate.json", world.root).unlink()
+        read_evaluation_set(registry, version)
+    find_artifact(registry, version, "metrics/evaluate.json", world.root).unlink()
     with pytest.raises(RegistryError, match=r"its metrics/evaluate\.json is gone"):
         failed(world, version, None)
 
@@ -232,7 +237,7 @@ def test_a_set_that_is_not_what_was_built_is_not_kept(world, tmp_path):
     shutil.copytree(world.root, root)
     (root / "data/evaluation/samples.json").write_text("[]")
     with pytest.raises(RegistryError, match="Run: dvc repro evaluate"):
-        keep(root, tmp_path / "kept")
+        write_evaluation_set(root, tmp_path / "kept")
 
 
 def test_speed_is_measured_where_it_has_a_budget(world, add):
@@ -264,21 +269,21 @@ def test_compare_shows_figures_differences_and_samples_of_both(world, add, monke
 def test_compare_runs_both_where_the_stored_passages_were_cut_otherwise(world, add):
     judged = [text_document("test", "To be, or not.\n" * 99, s) for s in ("speeches", "plays")]
     first = judged_for_real(world, add, judged, bonus=0.5, cut=100)
-    found = compare(world.root, open_store(world.root), first, add(judged))
+    found = compare(world.registry, first, add(judged))
     # One model on one text, whatever figures the first kept.
     assert [line.difference.point for line in found.lines] == [0.0] * 4
 
 
 def test_compare_says_where_nobody_can_tell_what_a_version_was_trained_on(world, add, monkeypatch):
     version = add()
-    kept_file(open_store(world.root), version, INDEX, world.root).unlink()
+    find_artifact(world.registry, version, INDEX, world.root).unlink()
     monkeypatch.chdir(world.root)
     done = CliRunner().invoke(app, ["compare", f"{NAME}/1", f"{NAME}/{version.version}"])
     assert "nobody can tell whether it was trained on these" in done.output
 
 
 def test_compare_tells_versions_of_two_models_apart_by_name(world, add, monkeypatch):
-    client, first = open_store(world.root).client, find_version(world.root, "1", NAME)
+    client, first = world.registry.store.client, find_version(world.registry, "1")
     source = client.get_model_version_download_uri(NAME, "1")
     client.create_registered_model("letters")
     client.create_model_version("letters", source, add(tuned=1.88).run_id)
@@ -298,12 +303,9 @@ def test_compare_tells_versions_of_two_models_apart_by_name(world, add, monkeypa
 
 
 def test_compare_lets_both_write_where_nothing_stored_is_shared(world, add):
-    store = open_store(world.root)
-    versions = find_version(world.root, "1", NAME), add()
-    found = compare(world.root, store, *versions, prompts=["To be"])
+    registry = world.registry
+    versions = find_version(world.registry, "1"), add()
+    found = compare(registry, *versions, prompts=["To be"])
     [pair] = found.samples
     assert pair.prompt == "To be"
     assert pair.first == pair.second != ""  # one model, one seed
-    old = add(keeps=False)
-    with pytest.raises(RegistryError, match="neither version"):
-        compare(world.root, store, old, old)

@@ -8,8 +8,7 @@ from typer.testing import CliRunner
 from minigpt.cli.main import app
 from minigpt.errors import MissingExtraError, RegistryError
 from minigpt.registry.provenance import keys, provenance
-from minigpt.registry.versions import find_version
-from minigpt.tracking.store import open_store
+from minigpt.registry.refs import find_version
 
 NAME = "minigpt-test"
 
@@ -21,7 +20,7 @@ def run(changed, tmp_path, monkeypatch):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(changed.root)
-    monkeypatch.setattr("minigpt.cli.key.model_name", lambda: NAME)
+    monkeypatch.setattr("minigpt.cli.shared.model_name", lambda: NAME)
 
     def invoke(*arguments):
         return CliRunner().invoke(app, arguments, catch_exceptions=False)
@@ -42,8 +41,8 @@ def test_key_new_then_registry_sign_signs_and_says_what_next(run, changed, tmp_p
     done = run("registry", "sign", "1")
     assert "1 of minigpt-test is signed by key" in done.stdout
     assert done.stderr.splitlines()[-1] == "Next: minigpt verify 1 --signature"
-    store, version = open_store(changed.root), find_version(changed.root, "1", NAME)
-    assert provenance.check(changed.root, store, version) == []
+    registry, version = changed.registry, find_version(changed.registry, "1")
+    assert provenance.check(registry, version) == []
     assert json.loads(run("key", "show", "--json").stdout)["id"].startswith(
         json.loads(run("registry", "sign", "1", "--json").stdout)["key"]
     )
@@ -60,7 +59,7 @@ def test_what_is_signed_is_named_by_its_own_model(run, changed, monkeypatch):
     run("key", "new")
     done = run("registry", "sign", "models/finetuned")
     assert "1 of minigpt-test is signed by key" in done.stdout
-    monkeypatch.setattr("minigpt.cli.key.model_name", lambda: "minigpt")
+    monkeypatch.setattr("minigpt.cli.shared.model_name", lambda: "minigpt")
     done = run("registry", "sign", f"{NAME}@challenger")
     assert "1 of minigpt-test is signed by key" in done.stdout
     assert done.stderr.splitlines()[-1] == f"Next: minigpt verify models:/{NAME}/1 --signature"

@@ -6,8 +6,8 @@ import pytest
 
 from minigpt.data.archives import pack_folder
 from minigpt.errors import RegistryError
+from minigpt.registry.artifacts import VersionFiles
 from minigpt.registry.verification.compare_files import TOLERANCE, judge_figures
-from minigpt.registry.verification.held import Held
 from minigpt.registry.verification.materials import FETCHED, Places, bring
 from minigpt.registry.verification.rebuild import Progress
 from minigpt.registry.verification.verdict import Outcome
@@ -23,7 +23,7 @@ def held_version(tmp_path, files):
     entries = [{"path": p, "size": 1, "sha256": s} for p, s in files.items()]
     (release / "files.json").write_text(json.dumps({"format": 1, "files": entries}))
     version = SimpleNamespace(name=NAME, version="3")
-    return Held(version, tmp_path / "artifacts", None)
+    return VersionFiles(version, tmp_path / "artifacts", None)
 
 
 PINNED = {

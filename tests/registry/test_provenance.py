@@ -16,15 +16,14 @@ from securesystemslib.signer import SSlibKey
 
 from minigpt.digest import file_digest
 from minigpt.errors import RegistryError
-from minigpt.registry.config import RegistryParams, ReleaseConfig
 from minigpt.registry.provenance import dsse, keys, provenance
-from minigpt.registry.sync import sync
-from minigpt.registry.versions import find_version, list_versions
-from minigpt.tracking.store import open_store
+from minigpt.registry.refs import find_version
+from minigpt.registry.register import register
+from minigpt.registry.registry import Registry
+from minigpt.registry.versions import list_versions
 
 NAME = "minigpt-test"
 PASSPHRASE = "a horse that is correct"
-PARAMS = RegistryParams(release=ReleaseConfig(name=NAME))
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +49,7 @@ def signed(checkout, tmp_path_factory):
         patch.setenv(keys.PASSPHRASE, PASSPHRASE)
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         keys.new_key(folder / "key.pem")
-        sync(root, PARAMS)
+        register(Registry(root, NAME))
     return root, folder / "key.pub"
 
 
@@ -62,7 +61,8 @@ def own(signed, tmp_path):
     root, public = tmp_path / "copy", signed[1]
     shutil.copytree(signed[0], root)
     relocate(root)
-    return root, open_store(root), find_version(root, "1", NAME), public
+    registry = Registry(root, NAME)
+    return root, registry, find_version(registry, "1"), public
 
 
 def kept(root, path):
@@ -85,8 +85,8 @@ def test_a_version_carries_a_statement_that_in_toto_reads(signed):
 
 def test_the_statement_names_products_materials_and_recipe(signed):
     root, _ = signed
-    [version] = list_versions(root, NAME)
-    _, said = provenance.read_envelope(open_store(root), version)
+    [version] = list_versions(Registry(root, NAME))
+    _, said = provenance.read_envelope(Registry(root, NAME), version)
     made = {each["name"]: each["digest"]["sha256"] for each in said["subject"]}
     assert made["release/manifest.json"] == version.digest
     for name in ("models/finetuned/model.safetensors", "exports/hf/config.json"):
@@ -134,66 +134,66 @@ def test_neither_key_nor_passphrase_reaches_a_file_of_the_project(signed):
     ],
 )
 def test_a_changed_file_is_named(own, name, place):
-    root, store, version, public = own
-    assert provenance.check(root, store, version, public) == []
+    root, registry, version, public = own
+    assert provenance.check(registry, version, public) == []
     file = kept(root, place)
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(bytes(data))
-    [problem] = provenance.check(root, store, version, public)
+    [problem] = provenance.check(registry, version, public)
     assert problem.startswith(f"{name}: DIFFERENT: sha256")
 
 
 def test_a_file_that_is_gone_is_named(own):
-    root, store, version, public = own
+    root, registry, version, public = own
     kept(root, "models/base/model.json").unlink()
-    [problem] = provenance.check(root, store, version, public)
+    [problem] = provenance.check(registry, version, public)
     assert problem.startswith("models/base/model.json: is gone")
 
 
 def test_a_statement_that_was_changed_after_signing_does_not_pass(own):
-    root, store, version, public = own
+    root, registry, version, public = own
     file = kept(root, provenance.ENVELOPE)
     envelope = json.loads(file.read_bytes())
     said = json.loads(base64.b64decode(envelope["payload"]))
     said["predicate"]["buildDefinition"]["externalParameters"]["params"]["seed"] = 1
     envelope["payload"] = base64.b64encode(json.dumps(said).encode()).decode()
     file.write_text(json.dumps(envelope))
-    [problem] = provenance.check(root, store, version, public)
+    [problem] = provenance.check(registry, version, public)
     assert "the statement was changed after signing" in problem
 
 
 def test_the_statement_of_another_version_does_not_pass(own):
-    root, store, version, public = own
-    [problem] = provenance.check(root, store, replace(version, digest="0" * 64), public)
+    _, registry, version, public = own
+    [problem] = provenance.check(registry, replace(version, digest="0" * 64), public)
     assert "speaks of another version; minigpt-test 1 has the manifest 000000000000…" in problem
 
 
 def test_a_key_that_is_not_the_signers_does_not_pass(own, home):
-    root, store, version, public = own
-    [problem] = provenance.check(root, store, version)
+    _, registry, version, public = own
+    [problem] = provenance.check(registry, version)
     assert "there is no public key to check it with" in problem
     keys.new_key(keys.key_path())
-    [problem] = provenance.check(root, store, version)
+    [problem] = provenance.check(registry, version)
     assert "expected was" in problem
-    assert "not checked" in provenance.signer(store, version)
+    assert "not checked" in provenance.signer(registry, version)
     shutil.copy(public, keys.public_path(keys.key_path()))
-    assert provenance.check(root, store, version) == []
-    assert provenance.signer(store, version) == "your key"
+    assert provenance.check(registry, version) == []
+    assert provenance.signer(registry, version) == "your key"
 
 
 def test_without_a_key_a_version_is_unsigned_and_can_be_signed_later(changed, home):
-    store, version = open_store(changed.root), find_version(changed.root, "1", NAME)
-    assert provenance.signer(store, version) is None
-    [problem] = provenance.check(changed.root, store, version)
+    registry, version = changed.registry, find_version(changed.registry, "1")
+    assert provenance.signer(registry, version) is None
+    [problem] = provenance.check(registry, version)
     assert "not signed" in problem
     with pytest.raises(RegistryError, match=r"there is no key at .* Run: minigpt key new"):
-        provenance.sign(changed.root, "1", NAME)
+        provenance.sign(changed.registry, "1")
     keys.new_key(keys.key_path())
-    provenance.sign(changed.root, "1", NAME)
-    assert provenance.check(changed.root, store, version) == []
+    provenance.sign(changed.registry, "1")
+    assert provenance.check(registry, version) == []
     held = kept(changed.root, provenance.ENVELOPE).read_bytes()
-    provenance.sign(changed.root, "1", NAME)  # once more changes nothing
+    provenance.sign(changed.registry, "1")  # once more changes nothing
     assert kept(changed.root, provenance.ENVELOPE).read_bytes() == held
 
 
@@ -201,10 +201,8 @@ def test_what_is_not_as_stated_is_not_signed(changed, home):
     keys.new_key(keys.key_path())
     kept(changed.root, "models/base/model.json").write_text("{}")
     with pytest.raises(RegistryError, match=r"was not signed: models/base/model\.json: DIFFERENT"):
-        provenance.sign(changed.root, "1", NAME)
-    assert (
-        provenance.signer(open_store(changed.root), find_version(changed.root, "1", NAME)) is None
-    )
+        provenance.sign(changed.registry, "1")
+    assert provenance.signer(changed.registry, find_version(changed.registry, "1")) is None
 
 
 def test_a_key_that_cannot_be_used_registers_nothing(changed, monkeypatch):
@@ -212,24 +210,24 @@ def test_a_key_that_cannot_be_used_registers_nothing(changed, monkeypatch):
     changed.build(tuned=1.7)
     before = sorted((changed.root / "mlruns").rglob("*"))
     with pytest.raises(RegistryError, match="MINIGPT_KEY names"):
-        sync(changed.root, PARAMS)
-    assert len(list_versions(changed.root, NAME)) == 1
+        register(changed.registry)
+    assert len(list_versions(changed.registry)) == 1
     assert sorted((changed.root / "mlruns").rglob("*")) == before  # no copy of the models either
 
 
 def test_what_is_no_envelope_is_said(own):
-    root, store, version, _ = own
+    root, registry, version, _ = own
     file = kept(root, provenance.ENVELOPE)
     good = json.loads(file.read_bytes())
     other_type = copy.deepcopy(good) | {"payloadType": "text/plain"}
     empty = copy.deepcopy(good) | {"payload": base64.b64encode(b"{}").decode()}
     for bad in ("[]", "no json", json.dumps(other_type), json.dumps(empty), '{"payload": 3}'):
         file.write_text(bad)
-        [problem] = provenance.check(root, store, version)
+        [problem] = provenance.check(registry, version)
         assert problem.startswith(f"{provenance.ENVELOPE}: is no DSSE envelope")
-        assert provenance.signer(store, version) is None
+        assert provenance.signer(registry, version) is None
     file.unlink()
-    [problem] = provenance.check(root, store, version)
+    [problem] = provenance.check(registry, version)
     assert "has no release/provenance.dsse.json" in problem
 
 

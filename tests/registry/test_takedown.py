@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from hashlib import sha256
 from types import SimpleNamespace
 
 import pytest
@@ -12,104 +11,48 @@ from typer.testing import CliRunner
 from minigpt.cli.main import app
 from minigpt.cli.takedown import unseen
 from minigpt.data.checks import drop
-from minigpt.data.config import Bounds, Validation
-from minigpt.data.document import Document, write_documents
-from minigpt.data.shards import ShardWriter
+from minigpt.data.config import Bounds
+from minigpt.data.document import write_documents
 from minigpt.data.splits import cut_document
 from minigpt.digest import file_digest
 from minigpt.errors import GateRefusedError, ParamsError, RegistryError, StageError
-from minigpt.registry.config import RegistryParams, ReleaseConfig
-from minigpt.registry.kept import kept_bytes, kept_file
+from minigpt.registry.artifacts import find_artifact, read_artifact
 from minigpt.registry.lineage.index import INDEX, index_of
-from minigpt.registry.lineage.lineage import Holding
 from minigpt.registry.promotion.promote import rollback
-from minigpt.registry.sync import sync
+from minigpt.registry.refs import find_version
+from minigpt.registry.register import register
+from minigpt.registry.registry import Registry
+from minigpt.registry.takedown import plan as planning
 from minigpt.registry.takedown import takedown
 from minigpt.registry.takedown.exclude import excluded
-from minigpt.registry.takedown.mark import BEGIN, mark, with_notice
-from minigpt.registry.takedown.takedown import carry_out, plan
-from minigpt.registry.versions import CHAMPION, find_version, list_versions
-from minigpt.tokenizer.bpe import Tokenizer
+from minigpt.registry.takedown.plan import plan
+from minigpt.registry.takedown.revoke import BEGIN
+from minigpt.registry.takedown.takedown import carry_out
+from minigpt.registry.versions import CHAMPION, list_versions
 from minigpt.tracking.relocate import relocate
-from minigpt.tracking.store import open_store
+from tests.registry.letters import (
+    BOUNDS,
+    LETTER,
+    LETTER_SHA,
+    NAME,
+    RAW,
+    build,
+    document,
+)
 from tests.registry.logs import whole_log
 
 RUNNER = CliRunner()
-NAME = "minigpt-test"
-PARAMS = RegistryParams(release=ReleaseConfig(name=NAME))
-BOUNDS = Validation(
-    pretrain_bytes=Bounds(min=0, max=10**6), finetune_bytes=Bounds(min=0, max=10**6)
-)
-
-LETTER = " ".join(f"of the {n} letters that he sent to his sister" for n in range(30)) + "\n"
-COPY = "printed in 1901 with a foreword\n" + LETTER
-HELD = " ".join(f"the speech number {n} that was held out" for n in range(30)) + "\n"
-
-
-def document(doc_id, text, role="finetune", split="train", origin="0" * 64):
-    source = doc_id.partition("/")[0]
-    return Document(
-        doc_id, text, source, role, doc_id, "en", "public domain", split,
-        sha256(text.encode()).hexdigest(), f"{origin}:{doc_id}",
-    )  # fmt: skip
-
-
-RAW = [
-    document(f"plays/{split}", f"a play of the {split} split\n", "pretrain", split)
-    for split in ("train", "val", "test")
-] + [
-    document("speeches/letter.txt", LETTER),
-    document("speeches/copy.txt", COPY),
-    document("speeches/other.txt", "another speech that stays in the training\n", origin="1" * 64),
-    document("speeches/val.txt", "a speech of the validation\n", split="val"),
-    document("speeches/test.txt", HELD, split="test"),
-    document("speeches/test2.txt", "a second speech that was held out\n", split="test"),
-]
-LETTER_SHA = RAW[3].sha256
-
-
-def build(checkout, params=PARAMS, tuned=1.7, champion=False):
-    """A function that does what the pipeline does where something was excluded."""
-
-    def run(root, _wait):
-        kept, _ = drop(RAW, replace_exclude(root))
-        write_documents(root / "data/documents/documents.parquet", kept)
-        tokenizer = Tokenizer.load(root / "models/tokenizer")
-        for role in ("pretrain", "finetune"):
-            folder = root / "data/tokens" / role
-            for file in folder.glob("*"):
-                file.unlink()
-            writer = ShardWriter(
-                folder, vocab_size=tokenizer.vocab_size, eot_id=tokenizer.eot_id,
-                tokenizer=tokenizer.digest, shard_tokens=10**6,
-            )  # fmt: skip
-            for each in (each for each in kept if each.role == role):
-                ids = tokenizer.encode_array(each.text)
-                writer.add(each.split, each.source, ids, each.n_bytes)
-            writer.close()
-        checkout.build(tuned=tuned)
-        version = sync(root, params)
-        if champion:
-            client = open_store(root).client
-            client.set_registered_model_alias(version.name, CHAMPION, version.version)
-        return 0
-
-    return run
-
-
-def replace_exclude(root):
-    return BOUNDS.replace(exclude=excluded(root))
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_expectations():
     """Importing Great Expectations takes seconds; the test that needs it asks for it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(takedown, "_refuse_impossible", lambda *_: None)
+        patch.setattr(planning, "_refuse_impossible", lambda *_: None)
         yield
 
 
-REFUSE_IMPOSSIBLE = takedown._refuse_impossible
+REFUSE_IMPOSSIBLE = planning._refuse_impossible
 
 
 @pytest.fixture(scope="module")
@@ -124,16 +67,17 @@ def done(registered, tmp_path_factory):
         checkout = type(registered)(root)
         write_documents(root / "data/raw/documents.parquet", RAW)
         build(checkout, tuned=1.75, champion=True)(root, False)
-        another = RegistryParams(release=ReleaseConfig(name="another"))
-        sync(root, another)
+        register(Registry(root, "another"))
         values = yaml.safe_load((root / "params.yaml").read_text())
         values["release"] = {"name": NAME}
         (root / "params.yaml").write_text(yaml.safe_dump(values))
         before = (root / "params.yaml").read_text()
-        found = plan(root, NAME, LETTER_SHA[:12], BOUNDS)
+        found = plan(checkout.registry, LETTER_SHA[:12], BOUNDS)
         assert (root / "params.yaml").read_text() == before
-        stated = carry_out(root, NAME, found, "she asked", build=build(checkout))
-    return SimpleNamespace(checkout=checkout, root=root, plan=found, stated=stated)
+        stated = carry_out(checkout.registry, found, "she asked", build=build(checkout))
+    return SimpleNamespace(
+        checkout=checkout, root=root, registry=checkout.registry, plan=found, stated=stated
+    )
 
 
 def test_the_plan_names_versions_of_every_name_and_what_repeats_the_text(done):
@@ -147,8 +91,8 @@ def test_the_plan_names_versions_of_every_name_and_what_repeats_the_text(done):
 def test_params_exclude_it_and_the_new_version_has_it_neither_in_its_index_nor_tokens(done):
     assert excluded(done.root) == (LETTER_SHA,)
     assert yaml.safe_load((done.root / "params.yaml").read_text())["model"] == {"n_layer": 1}
-    store, new = open_store(done.root), find_version(done.root, "3", NAME)
-    assert LETTER_SHA not in {d.sha256 for d in index_of(store, new)}
+    registry, new = done.registry, find_version(done.registry, "3")
+    assert LETTER_SHA not in {d.sha256 for d in index_of(registry, new)}
     values = done.stated.values
     assert values["now"]["version"] == "3"
     assert values["index"]["documents"] == values["tokens"]["documents"] == len(RAW) - 1
@@ -156,31 +100,31 @@ def test_params_exclude_it_and_the_new_version_has_it_neither_in_its_index_nor_t
 
 
 def test_the_statement_is_kept_with_the_new_version_and_gives_the_loss_on_unseen_text(done):
-    store, new = open_store(done.root), find_version(done.root, "3", NAME)
-    kept = json.loads(kept_bytes(store, new, f"takedown/{LETTER_SHA[:12]}.json"))
+    registry, new = done.registry, find_version(done.registry, "3")
+    kept = json.loads(read_artifact(registry, new, f"takedown/{LETTER_SHA[:12]}.json"))
     assert kept == done.stated.values
     loss = kept["loss"]
     assert loss["compared"] == ["speeches/test.txt", "speeches/test2.txt"]
     assert (loss["before"]["version"], loss["after"]["version"]) == ("2", "3")
     assert 0 < loss["before"]["text"] < 10
-    text = kept_bytes(store, new, f"takedown/{LETTER_SHA[:12]}.txt").decode()
+    text = read_artifact(registry, new, f"takedown/{LETTER_SHA[:12]}.txt").decode()
     for said in ("she asked", "version 2, another 1", "manifest", "none with this sha256"):
         assert said in text
 
 
 def test_versions_that_learned_from_it_are_marked_in_tag_card_and_log(done):
-    store = open_store(done.root)
+    registry = done.registry
     for name, number in ((NAME, "2"), ("another", "1")):
-        version = find_version(done.root, number, name)
+        version = find_version(Registry(done.root, name), number)
         note = json.loads(version.taken_down)
         assert (note["documents"], note["reason"]) == ([LETTER_SHA], "she asked")
-        assert LETTER_SHA in kept_bytes(store, version, "README.md").decode()
-        assert LETTER_SHA in store.client.get_model_version(name, number).description
-        [event] = [e for e in whole_log(store, name) if e.kind == "taken down"]
+        assert LETTER_SHA in read_artifact(registry, version, "README.md").decode()
+        assert LETTER_SHA in registry.store.client.get_model_version(name, number).description
+        [event] = [e for e in whole_log(registry, name) if e.kind == "taken down"]
         assert (event.version, event.reason) == (number, "she asked")
         assert LETTER_SHA in event.conditions[0].found
     for number in ("1", "3"):
-        assert find_version(done.root, number, NAME).taken_down is None
+        assert find_version(done.registry, number).taken_down is None
 
 
 def test_a_refused_new_version_is_told_from_a_promoted_one(done):
@@ -189,26 +133,26 @@ def test_a_refused_new_version_is_told_from_a_promoted_one(done):
 
 
 def test_a_version_that_learned_from_it_does_not_come_back_by_rollback(done):
-    client = open_store(done.root).client
+    client = done.registry.store.client
     client.set_registered_model_alias(NAME, CHAMPION, "3")
     with pytest.raises(GateRefusedError, match="she asked"):
-        rollback(done.root, PARAMS, to="2")
-    assert find_version(done.root, CHAMPION, NAME).version == "3"
+        rollback(done.registry, to="2")
+    assert find_version(done.registry, CHAMPION).version == "3"
 
 
 def test_the_same_again_marks_nothing_twice(done):
-    again = plan(done.root, NAME, LETTER_SHA, BOUNDS)
+    again = plan(done.registry, LETTER_SHA, BOUNDS)
     assert again.exclude == ()
-    carry_out(done.root, NAME, again, "asked again", build=build(done.checkout))
-    assert [v.version for v in list_versions(done.root, NAME)] == ["1", "2", "3"]
-    events = whole_log(open_store(done.root), NAME)
+    carry_out(done.registry, again, "asked again", build=build(done.checkout))
+    assert [v.version for v in list_versions(done.registry)] == ["1", "2", "3"]
+    events = whole_log(done.registry)
     assert [e.kind for e in events].count("taken down") == 1
-    card = kept_bytes(open_store(done.root), find_version(done.root, "2", NAME), "README.md")
+    card = read_artifact(done.registry, find_version(done.registry, "2"), "README.md")
     assert card.decode().count(BEGIN) == 1
 
 
 def test_a_held_out_document_marks_no_version(done):
-    found = plan(done.root, NAME, RAW[-2].sha256, BOUNDS)
+    found = plan(done.registry, RAW[-2].sha256, BOUNDS)
     assert found.trained == ()
     assert {(v.name, v.version) for v, _ in found.held_out} == {
         (NAME, "2"), (NAME, "3"), ("another", "1")
@@ -248,7 +192,7 @@ def test_the_command_answers_and_shows_without_changing_anything(run, done, tmp_
 
 def test_the_command_says_that_champion_still_learned_from_it(run, done, monkeypatch):
     monkeypatch.setattr(takedown, "release", build(done.checkout))
-    client = open_store(done.root).client
+    client = done.registry.store.client
     client.set_registered_model_alias(NAME, CHAMPION, "2")
     with pytest.raises(GateRefusedError, match=r"version 2.*registry promote 3 --force --reason"):
         run(LETTER_SHA, "--reason", "she asked", "--yes", "--json")
@@ -261,10 +205,10 @@ def test_the_command_says_that_champion_still_learned_from_it(run, done, monkeyp
 def test_a_copy_that_differs_is_found_by_file_and_taken_out_too_if_asked(done, tmp_path):
     file = tmp_path / "his letter.txt"
     file.write_text(LETTER.replace("the 7 letters", "the seven letters"), encoding="utf-8")
-    assert not (found := plan(done.root, NAME, str(file), BOUNDS)).seen
+    assert not (found := plan(done.registry, str(file), BOUNDS)).seen
     near = ["speeches/copy.txt", "speeches/letter.txt"]
     assert sorted(each.document.doc_id for each in found.near) == near
-    found = plan(done.root, NAME, str(file), BOUNDS, include_near=True)
+    found = plan(done.registry, str(file), BOUNDS, include_near=True)
     assert [d.doc_id for d in found.documents] == near
     assert found.exclude == (RAW[4].sha256,)  # the letter is excluded already
     assert {v.name for v, _ in found.trained} == {NAME, "another"}
@@ -273,11 +217,11 @@ def test_a_copy_that_differs_is_found_by_file_and_taken_out_too_if_asked(done, t
 def test_a_file_is_its_text_however_it_is_written(done, tmp_path):
     file = tmp_path / "letter.txt"
     file.write_bytes(b"\xef\xbb\xbf\r\n" + LETTER.replace("\n", "\r\n").encode() + b"\r\n\r\n")
-    assert [d.sha256 for d in plan(done.root, NAME, str(file), BOUNDS).documents] == [LETTER_SHA]
+    assert [d.sha256 for d in plan(done.registry, str(file), BOUNDS).documents] == [LETTER_SHA]
 
 
 def test_an_archive_is_excluded_by_its_digest_with_all_its_texts(done):
-    found = plan(done.root, NAME, "1" * 12, BOUNDS)
+    found = plan(done.registry, "1" * 12, BOUNDS)
     assert [d.doc_id for d in found.documents] == ["speeches/other.txt"]
     assert found.exclude == ("1" * 64,)
 
@@ -286,14 +230,14 @@ def test_what_nobody_ever_saw_is_answered(done, tmp_path):
     file = tmp_path / "unseen.txt"
     file.write_text("nobody ever read this\n")
     for what in (str(file), "ab" * 20):
-        found = plan(done.root, NAME, what, BOUNDS)
+        found = plan(done.registry, what, BOUNDS)
         assert (found.seen, found.near, found.exclude) == (False, (), ())
 
 
 def test_a_version_whose_index_is_gone_is_not_among_those_that_never_saw_it(changed):
-    store, version = open_store(changed.root), find_version(changed.root, "1", NAME)
-    kept_file(store, version, INDEX, changed.root).unlink()
-    found = plan(changed.root, NAME, "ab" * 20, BOUNDS)
+    registry, version = changed.registry, find_version(changed.registry, "1")
+    find_artifact(registry, version, INDEX, changed.root).unlink()
+    found = plan(changed.registry, "ab" * 20, BOUNDS)
     said = unseen(found, NAME)
     assert f"no version of {NAME} whose document index is there ever saw {'ab' * 20}" in said
     assert f"not known of {NAME} 1" in said
@@ -301,18 +245,18 @@ def test_a_version_whose_index_is_gone_is_not_among_those_that_never_saw_it(chan
 
 def test_digits_that_fit_two_texts_are_refused(done, monkeypatch):
     twin = RAW[5].__class__(**{**vars(RAW[5]), "sha256": LETTER_SHA[:10] + "0" * 54})
-    monkeypatch.setattr(takedown, "read_documents", lambda _: [*RAW, twin])
+    monkeypatch.setattr(planning, "read_documents", lambda _: [*RAW, twin])
     with pytest.raises(ParamsError, match="give more"):
-        plan(done.root, NAME, LETTER_SHA[:10], BOUNDS)
+        plan(done.registry, LETTER_SHA[:10], BOUNDS)
 
 
 @pytest.mark.prove
 def test_a_build_that_must_fail_without_it_is_refused_before_anything_changes(done, monkeypatch):
-    monkeypatch.setattr(takedown, "_refuse_impossible", REFUSE_IMPOSSIBLE)
+    monkeypatch.setattr(planning, "_refuse_impossible", REFUSE_IMPOSSIBLE)
     before = (done.root / "params.yaml").read_text()
     strict = BOUNDS.replace(finetune_bytes=Bounds(min=sum(d.n_bytes for d in RAW), max=10**6))
     with pytest.raises(ParamsError, match="finetune text is as large as"):
-        plan(done.root, NAME, RAW[4].sha256, strict)
+        plan(done.registry, RAW[4].sha256, strict)
     assert (done.root / "params.yaml").read_text() == before
 
 
@@ -322,20 +266,20 @@ def test_a_store_that_cannot_be_written_leaves_params_as_they_are(done, monkeypa
 
     monkeypatch.setattr(takedown, "refuse_unwritable", refuse)
     before = (done.root / "params.yaml").read_text()
-    found = plan(done.root, NAME, RAW[5].sha256, BOUNDS)
+    found = plan(done.registry, RAW[5].sha256, BOUNDS)
     with pytest.raises(RegistryError, match="read-only"):
-        carry_out(done.root, NAME, found, "she asked", build=build(done.checkout))
+        carry_out(done.registry, found, "she asked", build=build(done.checkout))
     assert (done.root / "params.yaml").read_text() == before
 
 
 def test_after_a_build_that_failed_the_text_stays_excluded_and_the_versions_marked(done):
-    found = plan(done.root, NAME, RAW[4].sha256, BOUNDS)
+    found = plan(done.registry, RAW[4].sha256, BOUNDS)
     with pytest.raises(StageError, match="run the same command"):
-        carry_out(done.root, NAME, found, "she asked", build=lambda _root, _wait: 1)
+        carry_out(done.registry, found, "she asked", build=lambda _root, _wait: 1)
     assert RAW[4].sha256 in excluded(done.root)
-    assert RAW[4].sha256 in json.loads(find_version(done.root, "2", NAME).taken_down)["documents"]
-    store, kept = open_store(done.root), drop(RAW, BOUNDS)[0]
-    assert len(index_of(store, find_version(done.root, "2", NAME))) == len(kept)
+    assert RAW[4].sha256 in json.loads(find_version(done.registry, "2").taken_down)["documents"]
+    registry, kept = done.registry, drop(RAW, BOUNDS)[0]
+    assert len(index_of(registry, find_version(done.registry, "2"))) == len(kept)
 
 
 def test_a_build_that_has_the_text_all_the_same_is_not_called_a_takedown(done):
@@ -344,11 +288,11 @@ def test_a_build_that_has_the_text_all_the_same_is_not_called_a_takedown(done):
         (root / "params.yaml").write_text(params.replace(LETTER_SHA, "f" * 64))
         return build(done.checkout, tuned=1.6)(root, False)
 
-    found = plan(done.root, NAME, LETTER_SHA, BOUNDS)
+    found = plan(done.registry, LETTER_SHA, BOUNDS)
     with pytest.raises(RegistryError, match="was built with speeches/letter"):
-        carry_out(done.root, NAME, found, "she asked", build=careless)
+        carry_out(done.registry, found, "she asked", build=careless)
     # Whoever builds it, from whatever params.yaml, what was taken down is known.
-    note = json.loads(list_versions(done.root, NAME)[-1].taken_down)
+    note = json.loads(list_versions(done.registry)[-1].taken_down)
     assert (LETTER_SHA in note["documents"], note["reason"]) == (True, "she asked")
 
 
@@ -356,26 +300,26 @@ def test_cut_off_while_it_builds_the_same_again_carries_on_to_the_statement(done
     def cut_off(_root, _wait):
         raise KeyboardInterrupt
 
-    found = plan(done.root, NAME, RAW[5].sha256, BOUNDS)
+    found = plan(done.registry, RAW[5].sha256, BOUNDS)
     # Registered while a person was asked, or by the run that was waited for.
     build(done.checkout, tuned=1.66)(done.root, False)
-    since = list_versions(done.root, NAME)[-1].version
+    since = list_versions(done.registry)[-1].version
     assert since not in {v.version for v, _ in found.trained}
     with pytest.raises(KeyboardInterrupt):
-        carry_out(done.root, NAME, found, "he asked", build=cut_off)
+        carry_out(done.registry, found, "he asked", build=cut_off)
     assert RAW[5].sha256 in excluded(done.root)
-    assert RAW[5].sha256 in find_version(done.root, since, NAME).taken_down
-    log = [e for e in whole_log(open_store(done.root), NAME) if e.reason == "he asked"]
+    assert RAW[5].sha256 in find_version(done.registry, since).taken_down
+    log = [e for e in whole_log(done.registry) if e.reason == "he asked"]
     assert since in {event.version for event in log}
 
-    again = plan(done.root, NAME, RAW[5].sha256, BOUNDS)
-    stated = carry_out(done.root, NAME, again, "he asked", build=build(done.checkout, tuned=1.65))
-    assert [e for e in whole_log(open_store(done.root), NAME) if e.reason == "he asked"] == log
-    new = list_versions(done.root, NAME)[-1]
+    again = plan(done.registry, RAW[5].sha256, BOUNDS)
+    stated = carry_out(done.registry, again, "he asked", build=build(done.checkout, tuned=1.65))
+    assert [e for e in whole_log(done.registry) if e.reason == "he asked"] == log
+    new = list_versions(done.registry)[-1]
     assert stated.values["now"]["version"] == new.version != since
     assert RAW[5].sha256 not in (new.taken_down or "")
     assert since in [v["version"] for v in stated.values["trained"] if v["name"] == NAME]
-    assert kept_bytes(open_store(done.root), new, f"takedown/{RAW[5].sha256[:12]}.txt")
+    assert read_artifact(done.registry, new, f"takedown/{RAW[5].sha256[:12]}.txt")
 
 
 @pytest.mark.parametrize("grows", [True, False])
@@ -386,34 +330,11 @@ def test_a_file_stays_out_where_its_text_is_cut_elsewhere(done, tmp_path, monkey
     whole = document("letters/a.txt", text, split="", origin=file_digest(file))
     parts = list(cut_document(whole))
     before, after = (parts, [whole]) if grows else ([whole], parts)
-    monkeypatch.setattr(takedown, "read_documents", lambda _: before)
-    found = plan(done.root, NAME, str(file), BOUNDS)
+    monkeypatch.setattr(planning, "read_documents", lambda _: before)
+    found = plan(done.registry, str(file), BOUNDS)
     assert found.files == {file_digest(file)}
     assert {d.sha256 for d in before} | found.files == set(found.exclude)
     assert drop(after, BOUNDS.replace(exclude=found.exclude))[0] == []
     # Asked for by a text alone, another text of that file stays.
-    found = plan(done.root, NAME, before[0].sha256, BOUNDS)
+    found = plan(done.registry, before[0].sha256, BOUNDS)
     assert (found.files, found.exclude) == (frozenset(), (before[0].sha256,))
-
-
-def test_a_mark_names_the_file_that_was_asked_for(changed):
-    store, version = open_store(changed.root), find_version(changed.root, "1", NAME)
-    holdings = [Holding(version, "train", "letters/a", d * 64, f * 64) for d, f in ("ab", "cd")]
-    mark(store, version, holdings, "asked", files={"b" * 64})
-    noted = json.loads(find_version(changed.root, "1", NAME).taken_down)
-    assert (noted["documents"], noted["files"]) == (["a" * 64, "c" * 64], ["b" * 64])
-
-
-def test_a_second_reason_is_kept_though_the_first_has_its_words(changed):
-    store, version = open_store(changed.root), find_version(changed.root, "1", NAME)
-    for digest, reason in (("a" * 64, "they asked politely"), ("b" * 64, "asked")):
-        mark(store, version, [Holding(version, "train", "letters/one", digest)], reason)
-    noted = json.loads(find_version(changed.root, "1", NAME).taken_down)
-    assert noted["reason"] == "they asked politely; asked"
-
-
-def test_a_second_notice_takes_the_place_of_the_first():
-    card = "---\nlicense: other\n---\n# Title\n"
-    once = with_notice(card, "> one")
-    assert once.startswith("---\nlicense: other\n---\n")
-    assert with_notice(once, "> two") == once.replace("> one", "> two")

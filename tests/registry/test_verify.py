@@ -14,18 +14,17 @@ from typer.testing import CliRunner
 
 from minigpt.cli.main import app
 from minigpt.errors import RegistryError
-from minigpt.registry.config import RegistryParams, ReleaseConfig
-from minigpt.registry.sync import sync
+from minigpt.registry.refs import find_version
+from minigpt.registry.register import register
+from minigpt.registry.registry import Registry
 from minigpt.registry.verification import rebuild
 from minigpt.registry.verification import verify as proof
 from minigpt.registry.verification.verdict import Outcome, lines, summary
 from minigpt.registry.verification.verify import verify, verify_from_cache
-from minigpt.registry.versions import find_version
 from minigpt.tracking.relocate import relocate
 
 NAME = "minigpt-test"
 RUNNER = CliRunner()
-PARAMS = RegistryParams(release=ReleaseConfig(name=NAME))
 MODEL = "models/finetuned/model.safetensors"
 
 
@@ -44,7 +43,7 @@ print("build: copied", file=sys.stderr, flush=True)
 """
 
 
-def make_toy(checkout, root: Path, params):
+def make_toy(checkout, root: Path):
     """A copy of the built `checkout` at `root`, its outputs made by `dvc repro`, registered."""
     listed = json.loads((checkout.root / "release" / "files.json").read_text())["files"]
     made = {"/".join(entry["path"].split("/")[:2]) for entry in listed} | {"models/tokenizer"}
@@ -79,7 +78,7 @@ def make_toy(checkout, root: Path, params):
     )  # fmt: skip
     toy.git("add", "-A")
     toy.git("commit", "-q", "-m", "built")
-    sync(root, params)
+    register(toy.registry)
     return toy
 
 
@@ -92,7 +91,7 @@ def toy_made(checkout, tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         patch.setenv("MINIGPT_KEY", "none")
-        return make_toy(checkout, tmp_path_factory.mktemp("toy") / "a toy", PARAMS)
+        return make_toy(checkout, tmp_path_factory.mktemp("toy") / "a toy")
 
 
 @pytest.fixture
@@ -141,32 +140,31 @@ def test_a_version_is_rebuilt_byte_for_byte_and_leaves_nothing_behind(toy):
     toy.git("commit", "-q", "-am", "other code")
     (toy.root / "params.yaml").write_text("seed: 7\n")
     before, said = tree_of(toy.root), []
-    report = verify(toy.root, "challenger", NAME, said.append)
+    report = verify(toy.registry, "challenger", said.append)
     assert report.verdict == "identical", bad(report)
     assert tree_of(toy.root) == before
     assert not (toy.root / ".work").exists()
     assert any(line.startswith("  build            ran") for line in said)
-    assert json.loads(find_version(toy.root, "1", NAME).verified)["verdict"] == "identical"
+    assert json.loads(find_version(toy.registry, "1").verified)["verdict"] == "identical"
     assert summary(report).endswith("This model can be rebuilt from its sources, byte for byte.")
 
 
 def test_a_rebuild_with_other_bytes_names_the_tensor_and_takes_the_proof_back(toy, monkeypatch):
-    version = find_version(toy.root, "1", NAME)
-    from minigpt.tracking.store import open_store
+    version = find_version(toy.registry, "1")
 
-    open_store(toy.root).client.set_model_version_tag(NAME, "1", "minigpt.verified", "{}")
+    toy.registry.store.client.set_model_version_tag(NAME, "1", "minigpt.verified", "{}")
     monkeypatch.setenv("TWIST", "1")
-    report = verify(toy.root, "1", NAME, quiet)
+    report = verify(toy.registry, "1", quiet)
     [(path, (outcome, detail))] = bad(report).items()
     assert (path, outcome, report.holds) == (MODEL, Outcome.DIFFERENT, False)
     assert detail.startswith("first at ")
     assert "became" in detail
-    assert find_version(toy.root, version.version, NAME).verified is None
+    assert find_version(toy.registry, version.version).verified is None
 
 
 def test_hashing_again_finds_everything_whole_and_touches_nothing(toy):
     before = tree_of(toy.root)
-    report = verify_from_cache(toy.root, "1", NAME)
+    report = verify_from_cache(toy.registry, "1")
     assert report.verdict == "identical", bad(report)
     assert {v.path for v in report.verdicts} >= {MODEL, "data/documents/documents.parquet"}
     assert tree_of(toy.root) == before
@@ -174,7 +172,7 @@ def test_hashing_again_finds_everything_whole_and_touches_nothing(toy):
 
 def test_one_flipped_bit_in_a_read_only_object_names_file_tensor_and_values(toy):
     flip(cached(toy.root, MODEL))  # the toy's base and fine-tuned model are one object
-    report = verify_from_cache(toy.root, "1", NAME)
+    report = verify_from_cache(toy.registry, "1")
     assert list(bad(report)) == [MODEL.replace("finetuned", "base"), MODEL]
     for outcome, detail in bad(report).values():
         assert outcome is Outcome.DIFFERENT
@@ -189,7 +187,7 @@ def test_an_object_that_was_cut_off_is_a_difference(toy):
     whole = path.read_bytes()
     path.chmod(0o644)
     path.write_bytes(whole[:-9])
-    report = verify_from_cache(toy.root, "1", NAME)
+    report = verify_from_cache(toy.registry, "1")
     outcome, detail = bad(report)[MODEL]
     assert outcome is Outcome.DIFFERENT
     assert f"{len(whole):,} bytes became {len(whole) - 9:,}; equal up to byte" in detail
@@ -197,16 +195,16 @@ def test_an_object_that_was_cut_off_is_a_difference(toy):
 
 def test_of_another_model_the_report_names_it(toy, monkeypatch):
     monkeypatch.chdir(toy.root)
-    report = verify_from_cache(toy.root, "models/finetuned", NAME)
+    report = verify_from_cache(toy.registry, "models/finetuned")
     assert summary(report).endswith("minigpt verify 1")
-    report = verify_from_cache(toy.root, f"{NAME}@challenger", "minigpt")
+    report = verify_from_cache(Registry(toy.root, "minigpt"), f"{NAME}@challenger")
     assert summary(report).endswith(f"minigpt verify models:/{NAME}/1")
 
 
 def test_one_flipped_bit_in_the_registry_names_file_and_tensor(toy):
     [stored] = (toy.root / "mlruns").rglob("finetuned/model.safetensors")
     flip(stored)
-    report = verify_from_cache(toy.root, "1", NAME)
+    report = verify_from_cache(toy.registry, "1")
     [(path, (outcome, detail))] = bad(report).items()
     assert (path, outcome) == (MODEL, Outcome.DIFFERENT)
     assert detail.startswith("in the registry: first at ")
@@ -214,9 +212,9 @@ def test_one_flipped_bit_in_the_registry_names_file_and_tensor(toy):
 
 def test_a_lost_object_is_missed_only_where_the_registry_has_no_copy(toy):
     cached(toy.root, "models/base/model.json").unlink()
-    assert verify_from_cache(toy.root, "1", NAME).holds
+    assert verify_from_cache(toy.registry, "1").holds
     cached(toy.root, "data/documents/documents.parquet").unlink()
-    report = verify_from_cache(toy.root, "1", NAME)
+    report = verify_from_cache(toy.registry, "1")
     [(path, (outcome, detail))] = bad(report).items()
     assert (path, outcome) == ("data/documents/documents.parquet", Outcome.MISSING)
     assert "not in DVC's cache" in detail
@@ -227,7 +225,7 @@ def test_a_folder_whose_list_in_the_cache_is_spoilt_is_named_once(toy):
     outs = {out["path"]: out["md5"] for out in lock["stages"]["build"]["outs"]}
     md5 = outs["data/documents"]
     flip(toy.root / ".dvc" / "cache" / "files" / "md5" / md5[:2] / md5[2:], at=20)
-    [(path, (outcome, detail))] = bad(verify_from_cache(toy.root, "1", NAME)).items()
+    [(path, (outcome, detail))] = bad(verify_from_cache(toy.registry, "1")).items()
     assert (path, outcome) == ("data/documents", Outcome.DIFFERENT)
     assert "the list of its files" in detail
 
@@ -237,14 +235,14 @@ def test_a_list_that_was_edited_is_refused(toy, name):
     [stored] = (toy.root / "mlruns").rglob(f"release/{name}")
     stored.write_text(re.sub("[0-9a-f]{64}", "0" * 64, stored.read_text()))
     with pytest.raises(RegistryError, match=r"release/.*json it holds"):
-        verify_from_cache(toy.root, "1", NAME)
+        verify_from_cache(toy.registry, "1")
 
 
 def test_a_commit_that_is_gone_is_said_and_nothing_is_left(toy):
     shutil.rmtree(toy.root / ".git")
     toy.git("init", "-q")
     with pytest.raises(RegistryError, match=r"git no longer has .* --from-cache"):
-        verify(toy.root, "1", NAME, quiet)
+        verify(toy.registry, "1", quiet)
     assert not (toy.root / ".work").exists()
 
 

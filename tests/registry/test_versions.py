@@ -4,16 +4,11 @@ import pytest
 
 from minigpt.errors import PackageError, RegistryError
 from minigpt.package import load_package
-from minigpt.registry import versions
-from minigpt.registry.verification import held
-from minigpt.registry.versions import (
-    find_version,
-    list_versions,
-    package_of,
-    resolve,
-    shortest_ref,
-)
-from minigpt.tracking.store import open_store
+from minigpt.registry import artifacts
+from minigpt.registry.artifacts import package_of
+from minigpt.registry.refs import find_version, resolve, shortest_ref
+from minigpt.registry.registry import Registry
+from minigpt.registry.versions import list_versions
 
 NAME = "minigpt-test"
 
@@ -29,27 +24,27 @@ NAME = "minigpt-test"
     ],
 )
 def test_a_version_has_several_names_and_one_package(registered, ref):
-    package = resolve(ref, registered.root, NAME)
+    package = resolve(registered.registry, ref)
     assert package.is_relative_to(registered.root / "mlruns")
     assert load_package(package).config.n_layer == 1
 
 
 def test_a_folder_is_a_reference_too(checkout):
     folder = checkout.root / "models" / "base"
-    assert resolve(str(folder), checkout.root, NAME) == folder
+    assert resolve(checkout.registry, str(folder)) == folder
 
 
 def test_a_folder_that_is_no_package_is_named(checkout):
     with pytest.raises(PackageError, match="no package is there"):
-        resolve(str(checkout.root / "models"), checkout.root, NAME)
+        resolve(checkout.registry, str(checkout.root / "models"))
     with pytest.raises(PackageError, match="no package is there"):
-        resolve("models/nothing", checkout.root, NAME)
+        resolve(checkout.registry, "models/nothing")
 
 
 def test_no_store_is_made_by_asking(checkout):
     with pytest.raises(RegistryError, match=r"no version of .* yet\. Run: make run"):
-        resolve("champion", checkout.root, NAME)
-    assert list_versions(checkout.root, NAME) == []
+        resolve(checkout.registry, "champion")
+    assert list_versions(checkout.registry) == []
     assert not (checkout.root / "mlflow.db").exists()
 
 
@@ -68,56 +63,55 @@ def test_no_store_is_made_by_asking(checkout):
 )
 def test_what_is_not_there_is_said_in_one_line(registered, ref, said):
     with pytest.raises(RegistryError) as refusal:
-        find_version(registered.root, ref, NAME)
+        find_version(registered.registry, ref)
     assert said in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
 def test_a_package_folder_is_the_version_that_holds_it(registered, monkeypatch, tmp_path):
     monkeypatch.chdir(registered.root)
-    assert find_version(registered.root, "models/finetuned", NAME).version == "1"
+    assert find_version(registered.registry, "models/finetuned").version == "1"
     with pytest.raises(RegistryError, match=r"or the folder of a package \(model\.json is in it\)"):
-        find_version(registered.root, "models", NAME)
+        find_version(registered.registry, "models")
     with pytest.raises(RegistryError, match="no version of other holds this package"):
-        find_version(registered.root, "models/finetuned", "other")
+        find_version(Registry(registered.root, "other"), "models/finetuned")
     monkeypatch.chdir(tmp_path)
     shutil.copytree(registered.root / "models" / "base", tmp_path / "1")
     (tmp_path / "1" / "extra").write_text("another package")
-    assert find_version(registered.root, "1", NAME).version == "1"
+    assert find_version(registered.registry, "1").version == "1"
     with pytest.raises(RegistryError, match="holds this package"):
-        find_version(registered.root, "./1", NAME)
+        find_version(registered.registry, "./1")
 
 
 def test_of_another_model_a_command_names_it(registered):
     assert shortest_ref(NAME, "3", NAME) == "3"
     ref = shortest_ref(NAME, "1", "minigpt")
-    assert find_version(registered.root, ref, "minigpt").name == NAME
+    assert find_version(Registry(registered.root, "minigpt"), ref).name == NAME
     with pytest.raises(RegistryError, match=f"registry promote {ref}$"):
-        find_version(registered.root, f"{NAME}@champion", "minigpt")
+        find_version(Registry(registered.root, "minigpt"), f"{NAME}@champion")
 
 
 def test_a_servers_model_is_fetched_anew_to_be_proven(changed, monkeypatch):
     weights = "models/finetuned/model.safetensors"
-    [version], store = list_versions(changed.root, NAME), open_store(changed.root)
-    stored = package_of(changed.root, store, version) / "model.safetensors"
-    for module in (versions, held):
-        monkeypatch.setattr(module, "local_path", lambda uri: None)  # as that of a server
-    copy = package_of(changed.root, store, version)
+    [version], registry = list_versions(changed.registry), changed.registry
+    stored = package_of(registry, version) / "model.safetensors"
+    monkeypatch.setattr(artifacts, "local_path", lambda uri: None)  # as that of a server
+    copy = package_of(registry, version)
     assert copy.is_relative_to(changed.root / ".cache")
     stored.write_bytes(b"spoilt")
-    with held.held_files(changed.root, store, version) as files:
+    with artifacts.version_files(registry, version) as files:
         assert files.need(weights).read_bytes() == b"spoilt"
     assert (copy / "model.safetensors").read_bytes() != b"spoilt"
 
 
 def test_files_that_are_gone_are_named(changed):
-    resolve("1", changed.root, NAME).joinpath("model.json").unlink()
+    resolve(changed.registry, "1").joinpath("model.json").unlink()
     with pytest.raises(RegistryError, match="no longer at"):
-        resolve("1", changed.root, NAME)
+        resolve(changed.registry, "1")
 
 
 def test_only_who_asks_for_the_champion_is_told_how_to_make_one(changed):
     with pytest.raises(RegistryError, match=r"called nosuch yet\. See: minigpt registry list$"):
-        find_version(changed.root, "nosuch", NAME)
+        find_version(changed.registry, "nosuch")
     with pytest.raises(RegistryError, match=r"to make one champion: minigpt registry promote 1$"):
-        find_version(changed.root, "champion", NAME)
+        find_version(changed.registry, "champion")

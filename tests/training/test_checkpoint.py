@@ -1,10 +1,12 @@
+import errno
 import json
 
 import pytest
 import torch
 
 from minigpt.errors import CheckpointError
-from minigpt.training.checkpoint import STATE, TENSORS, Checkpoints, found, load_newest, save
+from minigpt.training import checkpoint
+from minigpt.training.checkpoint import STATE, TENSORS, Checkpoints, load_newest, save, saved
 from minigpt.training.state import TrainState
 
 
@@ -21,7 +23,7 @@ def flip(path, at):
 
 def test_the_two_newest_are_kept(tmp_path):
     write(tmp_path, 5, 10, 120)
-    assert [path.name for path in found(tmp_path)] == ["checkpoint-00000120", "checkpoint-00000010"]
+    assert [path.name for path in saved(tmp_path)] == ["checkpoint-00000120", "checkpoint-00000010"]
     assert not list(tmp_path.glob(".*"))
 
 
@@ -46,6 +48,19 @@ def test_a_torn_one_is_named_and_the_one_before_is_used(tmp_path, file, damage):
     assert tensors["w"].tolist() == [1.0] * 4
     assert len(said) == 1
     assert said[0].startswith("checkpoint-00000002 is torn")
+
+
+def test_one_that_cannot_be_read_just_now_is_kept(tmp_path, monkeypatch):
+    write(tmp_path, 1, 2)
+
+    def failing_disk(path):
+        raise OSError(errno.EIO, "Input/output error", str(path))
+
+    monkeypatch.setattr(checkpoint, "file_digest", failing_disk)
+    with pytest.raises(CheckpointError, match=r"00000002/tensors\S+: Input/output error"):
+        load_newest(tmp_path, pytest.fail)
+    monkeypatch.undo()
+    assert load_newest(tmp_path, pytest.fail)[1]["step"] == 2
 
 
 def test_another_format_is_refused(tmp_path, monkeypatch):

@@ -1,3 +1,4 @@
+import itertools
 import os
 import socket
 import subprocess
@@ -14,10 +15,12 @@ from tiny_training import CONFIG, MODEL, VOCAB_SIZE, new_model, new_run, open_sp
 from minigpt.data.batches import TokenStream
 from minigpt.errors import StageError
 from minigpt.model.build import build_model
+from minigpt.model.gpt import GPT
+from minigpt.training.checkpoint import saved
 from minigpt.training.config import AdamW, Muon
 from minigpt.training.lanes import Lanes
 from minigpt.training.loop import clip, gradients
-from minigpt.training.optim import freeze
+from minigpt.training.optim import Optimizer, freeze
 from minigpt.training.precision import make_precision
 
 ROOT = Path(tiny_training.__file__).parents[2]
@@ -177,8 +180,71 @@ def test_loss_that_is_no_number_stops_with_advice(tokens, tmp_path):
     model = new_model()
     with torch.no_grad():
         model.head.weight.fill_(float("nan"))
-    with pytest.raises(StageError, match=r"the loss is nan at step 1; lower lr"):
+    with pytest.raises(StageError, match=r"^step 1: the loss is nan\. .*lower pretrain\.lr"):
         train_tiny(tokens, new_run(tmp_path), model=model)
+
+
+@pytest.fixture
+def nan_at(monkeypatch):
+    """The gradients of a step, and of those from there on if asked for, hold NaN; no loss does."""
+    honest, calls = GPT.loss_sum, itertools.count()
+
+    def use(step, *, once=False):
+        def loss_sum(model, ids, targets):
+            loss, done = honest(model, ids, targets), next(calls) // 2  # two lanes
+            if not torch.is_grad_enabled() or done < step - 1 or (once and done >= step):
+                return loss
+            # d sqrt(x) / dx is infinite at 0, and infinity times 0 is no number.
+            return loss + (model.embed.weight.sum() * 0).sqrt() * 0
+
+        monkeypatch.setattr(GPT, "loss_sum", loss_sum)
+
+    return use
+
+
+def test_gradients_that_are_no_numbers_are_neither_applied_nor_saved(
+    tokens, straight, tmp_path, nan_at, monkeypatch
+):
+    nan_at(step=9)
+    said = r"^step 9: the gradients' norm is nan, though the loss is [0-9.]+\. .*pretrain\.lr"
+    with pytest.raises(StageError, match=said):
+        train_tiny(tokens, new_run(tmp_path, checkpoint_seconds=0))
+    monkeypatch.undo()  # what a chip got wrong once
+    lines = []
+    again = new_run(tmp_path)
+    again.say = lines.append
+    model, result = train_tiny(tokens, again)
+    assert lines[0].startswith("resumed at step 8")
+    assert same(dict(model.state_dict()), straight[0])
+    assert result.curve == straight[1].curve
+
+
+def test_weights_that_an_update_broke_are_not_saved(tokens, tmp_path, monkeypatch):
+    honest = Optimizer.tasks
+
+    def tasks(self, grads, lr, step):
+        return honest(self, grads, float("nan") if step == 5 else lr, step)
+
+    monkeypatch.setattr(Optimizer, "tasks", tasks)
+    with pytest.raises(StageError, match=r"^step 6: weights\.\S+ is not finite"):
+        train_tiny(tokens, new_run(tmp_path, checkpoint_seconds=0))
+    assert [path.name for path in saved(tmp_path)] == ["checkpoint-00000005", "checkpoint-00000004"]
+
+
+def test_fp16_leaves_a_step_that_overflows_out_and_resumes_exactly(tokens, tmp_path, nan_at):
+    config = CONFIG.replace(dtype="fp16", max_steps=9)
+    nan_at(step=4, once=True)
+    model, result = train_tiny(tokens, new_run(tmp_path, checkpoint_seconds=0), config)
+    assert result.curve.rows[-1][0] == 9
+    assert all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+def test_fp16_does_not_go_on_for_ever_where_no_scale_helps(tokens, tmp_path, nan_at):
+    nan_at(step=3)
+    config = CONFIG.replace(dtype="fp16", max_steps=100)
+    with pytest.raises(StageError, match=r"^step 33: step after step, gradients overflow"):
+        train_tiny(tokens, new_run(tmp_path, checkpoint_seconds=0), config)
+    assert saved(tmp_path)[0].name == "checkpoint-00000002"
 
 
 def test_clipping_scales_all_gradients_to_the_limit():

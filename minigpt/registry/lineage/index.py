@@ -10,9 +10,9 @@ import pyarrow.parquet as pq
 from minigpt.data.document import COLUMNS, Document
 from minigpt.errors import RegistryError
 from minigpt.files import write_bytes
-from minigpt.registry.kept import kept_bytes
+from minigpt.registry.artifacts import read_artifact
+from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
-from minigpt.tracking.store import Store
 
 INDEX = "data/documents.parquet"  # of a version; in the checkout data/documents is a folder
 FACTS = ("doc_id", "sha256", "source", "role", "work", "lang", "licence", "split", "origin")
@@ -32,24 +32,22 @@ def learned(documents: Iterable[Document]) -> set[str]:
 
 
 def file_of(document: Document) -> str:
-    """sha256 of the file or archive that a document came in; empty where that was not kept."""
+    """sha256 of the file or archive that a document came in; empty where nobody wrote it down."""
     return document.origin.partition(":")[0]
 
 
-def index_of(store: Store, version: Version) -> list[Document] | None:
+def index_of(registry: Registry, version: Version) -> list[Document] | None:
     """The documents of a version, texts left out; None where its index is gone.
-
-    Of a version from before `origin` was kept, that field is empty.
 
     Raises:
         RegistryError: the store cannot be reached, or the index cannot be read.
     """
-    kept = kept_bytes(store, version, INDEX)
-    if kept is None:
+    data = read_artifact(registry, version, INDEX)
+    if data is None:
         return None
     blank = dict.fromkeys(COLUMNS, "")
     try:
-        rows = pq.read_table(io.BytesIO(kept)).to_pylist()
+        rows = pq.ParquetFile(io.BytesIO(data)).read().to_pylist()  # read_table imports pandas
         return [Document(**(blank | row)) for row in rows]
     except (pa.ArrowException, TypeError) as error:
         raise RegistryError(

@@ -1,15 +1,13 @@
 """Where a version comes from, as one record: lineage.json among the version's files.
 
 It is put together from what the pipeline wrote (dvc.lock, release/files.json, the document index)
-and from the runs that made it. Of a version that was registered without one, it is put together
-from the same files, as far as the version still has them.
+and from the runs that made it. Where it is lost or damaged it is put together again from the
+same files, as far as the version still has them.
 """
 
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
-from pathlib import Path
 from typing import Any, Literal
 
 import yaml
@@ -19,12 +17,14 @@ from minigpt.config import Config
 from minigpt.data.document import Document
 from minigpt.data.sources import source_of
 from minigpt.digest import text_digest
-from minigpt.registry.kept import kept_bytes
+from minigpt.dvc_lock import LOCK, hashes, stages_of
+from minigpt.registry.artifacts import json_object, read_artifact
+from minigpt.registry.checkout import CheckoutState
 from minigpt.registry.lineage.index import index_of
-from minigpt.registry.lineage.makers import LOCK, Makers, hashes, stages_of
-from minigpt.registry.source import SourceState
+from minigpt.registry.lineage.producing_runs import ProducingRuns
+from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
-from minigpt.tracking.store import Store, shown
+from minigpt.tracking.store import shown
 
 RECORD = "lineage.json"
 ARCHIVES = "data/archives/"
@@ -88,44 +88,43 @@ class Record(Config):
 
 
 def make_record(
-    root: Path,
-    store: Store,
-    name: str,
+    registry: Registry,
     identity: str,
-    state: SourceState,
+    state: CheckoutState,
     documents: Iterable[Document],
     parent: str | None,
 ) -> Record:
-    """The record of what was built in `root`. `parent` is the run of the flow that registers it.
+    """The record of what was built here. `parent` is the run of the flow that registers it.
 
     Raises:
         RegistryError: the store cannot be read.
     """
 
     def read(path: str) -> bytes | None:
-        return (root / path).read_bytes() if (root / path).is_file() else None
+        file = registry.root / path
+        return file.read_bytes() if file.is_file() else None
 
     return _record(
         read,
         documents,
-        Makers(store, parent),
-        name=name,
+        ProducingRuns(registry, parent),
+        name=registry.name,
         digest=identity,
         commit=state.commit,
         dirty=bool(state.patch),
     )
 
 
-def read_record(store: Store, version: Version) -> Record:
+def read_record(registry: Registry, version: Version) -> Record:
     """The record of a version; put together anew where it holds none that can be read.
 
     Raises:
         RegistryError: the store cannot be read.
     """
-    return _kept(store, version) or _record(
-        lambda path: kept_bytes(store, version, path),
-        index_of(store, version) or [],
-        Makers(store, version=version),
+    return _kept(registry, version) or _record(
+        lambda path: read_artifact(registry, version, path),
+        index_of(registry, version) or [],
+        ProducingRuns(registry, version=version),
         name=version.name,
         digest=version.digest,
         commit=version.commit,
@@ -133,21 +132,21 @@ def read_record(store: Store, version: Version) -> Record:
     )
 
 
-def read_sources(store: Store, version: Version) -> tuple[SourceRecord, ...]:
+def read_sources(registry: Registry, version: Version) -> tuple[SourceRecord, ...]:
     """The sources of a version, as in its record, without asking which run made what.
 
     Raises:
         RegistryError: the store cannot be read.
     """
-    if record := _kept(store, version):
+    if record := _kept(registry, version):
         return record.sources
-    documents = index_of(store, version) or []
-    return tuple(_sources(lambda path: kept_bytes(store, version, path), documents))
+    documents = index_of(registry, version) or []
+    return tuple(_sources(lambda path: read_artifact(registry, version, path), documents))
 
 
-def _kept(store: Store, version: Version) -> Record | None:
+def _kept(registry: Registry, version: Version) -> Record | None:
     try:
-        return Record.model_validate_json(kept_bytes(store, version, RECORD) or b"")
+        return Record.model_validate_json(read_artifact(registry, version, RECORD) or b"")
     except ValidationError:
         return None  # none, damaged or of a newer format: the files it was made of are still there
 
@@ -155,7 +154,7 @@ def _kept(store: Store, version: Version) -> Record | None:
 def _record(
     read: Read,
     documents: Iterable[Document],
-    makers: Makers,
+    makers: ProducingRuns,
     *,
     name: str,
     digest: str,
@@ -171,7 +170,7 @@ def _record(
         commit=commit,
         dirty=dirty,
         params_sha256=sha256(params).hexdigest() if params is not None else "",
-        machine=json_of(read("metrics/pretrain.json")).get("machine", {}),
+        machine=json_object(read("metrics/pretrain.json")).get("machine", {}),
         sources=tuple(_sources(read, documents)),
         stages=tuple(_stage(stage, lock[stage], files, read, makers) for stage in names),
     )
@@ -179,7 +178,7 @@ def _record(
 
 def _files(read: Read) -> dict[str, str]:
     """Path -> sha256 of every file of every output."""
-    listed = json_of(read("release/files.json")).get("files", [])
+    listed = json_object(read("release/files.json")).get("files", [])
     return {entry["path"]: entry["sha256"] for entry in listed}
 
 
@@ -194,18 +193,18 @@ def _stated(read: Read) -> dict[str, Any]:
 
 def _sources(read: Read, documents: Iterable[Document]) -> Iterator[SourceRecord]:
     stated, files = _stated(read), _files(read)
-    held: dict[str, list[Document]] = {}
+    by_source: dict[str, list[Document]] = {}
     for document in documents:
-        held.setdefault(document.source, []).append(document)
-    for name in sorted({*stated, *held}):
-        source, found = stated.get(name, {}), held.get(name, [])
-        of = {key: getattr(found[0], key) if found else "" for key in ("licence", "role", "lang")}
+        by_source.setdefault(document.source, []).append(document)
+    for name in sorted({*stated, *by_source}):
+        source, own = stated.get(name, {}), by_source.get(name, [])
+        of = {key: getattr(own[0], key) if own else "" for key in ("licence", "role", "lang")}
         yield SourceRecord(
             name=name,
             kind=source.get("kind", ""),
             place=_place(source),
             archives=_archives(name, source, files),
-            documents=dict(sorted(Counter(d.split for d in found).items())),
+            documents=dict(sorted(Counter(d.split for d in own).items())),
             **{key: str(source.get(key) or value) for key, value in of.items()},
         )
 
@@ -226,12 +225,16 @@ def _archives(name: str, source: Mapping[str, Any], files: Mapping[str, str]) ->
 
 
 def _stage(
-    name: str, locked: Mapping[str, Any], files: Mapping[str, str], read: Read, makers: Makers
+    name: str,
+    locked: Mapping[str, Any],
+    files: Mapping[str, str],
+    read: Read,
+    makers: ProducingRuns,
 ) -> StageRecord:
     outs = hashes(locked.get("outs", []))
-    found = [(out, digest_of(out, files, read)) for out in sorted(outs)]
-    whole = all(digest for _, digest in found)
-    written = text_digest(f"{out} {digest}" for out, digest in found) if whole else None
+    digests = [(out, digest_of(out, files, read)) for out in sorted(outs)]
+    whole = all(digest for _, digest in digests)
+    written = text_digest(f"{out} {digest}" for out, digest in digests) if whole else None
     maker = makers.of(name, written, outs)
     return StageRecord(
         name=name,
@@ -258,14 +261,6 @@ def digest_of(out: str, files: Mapping[str, str], read: Read) -> str | None:
         return text_digest(f"{digest}  {path}" for path, digest in inside)
     data = read(out)
     return None if data is None else sha256(data).hexdigest()
-
-
-def json_of(data: bytes | None) -> dict[str, Any]:
-    """A JSON object; empty where it is missing or damaged."""
-    try:
-        return dict(json.loads(data or b"{}"))
-    except (ValueError, TypeError):
-        return {}
 
 
 def _yaml(data: bytes | None) -> dict[str, Any]:

@@ -7,12 +7,11 @@ nobody had promoted.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from minigpt.registry.promotion.chain import Event
-from minigpt.registry.promotion.events import append, read_all
+from minigpt.registry.promotion.audit_event import Event
+from minigpt.registry.promotion.audit_log import append, read_all
+from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version, champion_of
-from minigpt.tracking.store import Store, is_new, open_store
 
 MOVES = ("promoted", "rolled back", "found")  # the kinds that say where champion is
 
@@ -29,17 +28,19 @@ class Log:
     """Where champion is, if it is not where the log says."""
 
 
-def log_of(root: Path, name: str) -> Log:
-    """The log of `name`; empty where there is no store yet.
+def log_of(registry: Registry) -> Log:
+    """The log of the project's model; empty where there is no store yet.
 
     Raises:
         RegistryError: the store cannot be read.
     """
-    if is_new(root):
+    if registry.is_new:
         return Log()
-    store = open_store(root)
-    events, problems = read_all(store, name)
-    return Log(events, problems, difference(champion_of(store, name), events) if events else None)
+    name = registry.name
+    events, problems = read_all(registry, name)
+    return Log(
+        events, problems, difference(champion_of(registry, name), events) if events else None
+    )
 
 
 def champions(events: Iterable[Event]) -> list[tuple[str, str]]:
@@ -79,16 +80,19 @@ def rolled_back(events: Sequence[Event], version: Version) -> Event | None:
     return None
 
 
-def reconcile(store: Store, name: str, champion: Version | None) -> list[Event]:
+def reconcile(registry: Registry, name: str, champion: Version | None) -> list[Event]:
     """The log, where champion is noted if it said otherwise. Call it holding `only_changer`."""
-    events = read_all(store, name)[0]
+    events = read_all(registry, name)[0]
     reason = difference(champion, events)
     if reason is None:
         return events
     known = champions(events)[-1:]
     before = known[0][0] if known else None
     reason = reason if events else "champion before the log began"
-    return [*events, append(store, name, "found", version=champion, before=before, reason=reason)]
+    return [
+        *events,
+        append(registry, name, "found", version=champion, before=before, reason=reason),
+    ]
 
 
 def difference(champion: Version | None, events: Sequence[Event]) -> str | None:

@@ -2,26 +2,26 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from minigpt.errors import GateRefusedError, ParamsError, RegistryError
-from minigpt.registry.config import GateConfig, RegistryParams
+from minigpt.registry.artifacts import package_of
+from minigpt.registry.config import GateConfig
 from minigpt.registry.mutex import only_changer
-from minigpt.registry.promotion import events as log
-from minigpt.registry.promotion.events import Event, Kind
+from minigpt.registry.promotion import audit_log as log
+from minigpt.registry.promotion.audit_log import Event, Kind
 from minigpt.registry.promotion.gate import Condition, decide, refusal
-from minigpt.registry.promotion.history import champions, reconcile, rolled_back, was_champion
-from minigpt.registry.takedown.note import noted
-from minigpt.registry.versions import (
-    CHAMPION,
-    Version,
-    champion_of,
-    find_version,
-    package_of,
-    shortest_ref,
-    versions_in,
+from minigpt.registry.promotion.history import (
+    champions,
+    difference,
+    reconcile,
+    rolled_back,
+    was_champion,
 )
-from minigpt.tracking.store import Store, clear_errors, open_store
+from minigpt.registry.refs import find_version, shortest_ref
+from minigpt.registry.registry import Registry
+from minigpt.registry.revocation import read_revocation
+from minigpt.registry.versions import CHAMPION, Version, champion_of, list_versions
+from minigpt.tracking.store import clear_errors
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,11 @@ class Promotion:
 
 
 def promote(
-    root: Path, ref: str, params: RegistryParams, force: bool = False, reason: str | None = None
+    registry: Registry,
+    ref: str,
+    gate: GateConfig,
+    force: bool = False,
+    reason: str | None = None,
 ) -> Promotion:
     """Make the version that `ref` names champion of its name, if the gate allows it.
 
@@ -52,25 +56,38 @@ def promote(
             quicker.
         ParamsError: a refusal is to be overruled and no reason is given.
     """
-    version = find_version(root, ref, params.release.name)
-    store = open_store(root)
-    champion = champion_of(store, version.name)
+    version = find_version(registry, ref)
+    champion = champion_of(registry, version.name)
     if champion and champion.version == version.version:
         return Promotion(version, champion.version, moved=False, forced=False, conditions=())
-    package_of(root, store, version)
-    conditions = (
-        *_taken_down(version),
-        *_rolled_back(store, version),
-        *_decided(root, store, version, champion, params.gate, force),
-    )
+    conditions = _conditions(registry, version, champion, gate, force)
     refused = not all(condition.holds for condition in conditions)
-    text = refusal(version, champion, conditions, params.release.name) if refused else None
-    return _change(store, "promoted", version, champion, conditions, text, force, reason)
+    text = refusal(version, champion, conditions, registry.name) if refused else None
+    return _change(registry, "promoted", version, champion, conditions, text, force, reason)
+
+
+def refused_again(registry: Registry, version: Version, gate: GateConfig) -> str | None:
+    """Why `version` is refused, where the log ends with that and the gate says the same now.
+
+    None where a promotion would move champion or write to the log. Asking changes nothing.
+
+    Raises:
+        RegistryError: the files of the version or of the champion are gone, or the store cannot be
+            read.
+    """
+    events = log.read_all(registry, version.name)[0]
+    champion = champion_of(registry, version.name)
+    before = champion.version if champion else None
+    if not events or events[-1].kind != "refused" or difference(champion, events) is not None:
+        return None
+    conditions = _conditions(registry, version, champion, gate, force=False)
+    if not _said_already(events, version, before, conditions):
+        return None
+    return refusal(version, champion, conditions, registry.name)
 
 
 def rollback(
-    root: Path,
-    params: RegistryParams,
+    registry: Registry,
     to: str | None = None,
     force: bool = False,
     reason: str | None = None,
@@ -86,21 +103,20 @@ def rollback(
             champion meanwhile.
         ParamsError: a refusal is to be overruled and no reason is given.
     """
-    name = params.release.name
-    version = find_version(root, to or CHAMPION, name)  # an unknown one is named first
-    store = open_store(root)
-    champion = champion_of(store, version.name)
-    events, problems = log.read_all(store, version.name)
+    name = registry.name
+    version = find_version(registry, to or CHAMPION)  # an unknown one is named first
+    champion = champion_of(registry, version.name)
+    events, problems = log.read_all(registry, version.name)
     if champion is None:
         raise RegistryError(
             f"{version.name} has no champion, so there is nothing to roll back. "
             f"Run: minigpt registry promote {shortest_ref(version.name, version.version, name)}"
         )
     if to is None:
-        version = _before(store, champion, events, problems)
+        version = _before(registry, champion, events, problems)
     if champion.version == version.version:
         return Promotion(version, champion.version, moved=False, forced=False, conditions=())
-    package_of(root, store, version)
+    package_of(registry, version)
     conditions = (
         *_taken_down(version),
         *(Condition("log", problem, False) for problem in problems),
@@ -112,11 +128,11 @@ def rollback(
     )
     refused = not all(condition.holds for condition in conditions)
     text = _refusal(version, champion, conditions, events, name) if refused else None
-    return _change(store, "rolled back", version, champion, conditions, text, force, reason)
+    return _change(registry, "rolled back", version, champion, conditions, text, force, reason)
 
 
 def _change(
-    store: Store,
+    registry: Registry,
     kind: Kind,
     version: Version,
     champion: Version | None,
@@ -133,14 +149,14 @@ def _change(
             "(it is logged)"
         )
     before = champion.version if champion else None
-    with only_changer(store, version.name):
-        found = {v.version: v for v in versions_in(store, version.name)}
-        _refuse_overtaken(found, version, before)
-        events = reconcile(store, version.name, champion)
+    with only_changer(registry, version.name):
+        versions = {v.version: v for v in list_versions(registry, version.name)}
+        _refuse_overtaken(versions, version, before)
+        events = reconcile(registry, version.name, champion)
         done: Kind = kind if refused is None or forced else "refused"
         if done != "refused" or not _said_already(events, version, before, conditions):
             log.append(
-                store,
+                registry,
                 version.name,
                 done,
                 version=version,
@@ -151,21 +167,25 @@ def _change(
             )
         if done == "refused":
             raise GateRefusedError(refused)
-        with clear_errors(store.uri):
-            store.client.set_registered_model_alias(version.name, CHAMPION, version.version)
-        moved = next(v for v in versions_in(store, version.name) if v.version == version.version)
+        with clear_errors(registry.store.uri):
+            registry.store.client.set_registered_model_alias(
+                version.name, CHAMPION, version.version
+            )
+        moved = next(
+            v for v in list_versions(registry, version.name) if v.version == version.version
+        )
     return Promotion(moved, before, True, forced, tuple(conditions))
 
 
-def _refuse_overtaken(found: dict[str, Version], version: Version, before: str | None) -> None:
+def _refuse_overtaken(versions: dict[str, Version], version: Version, before: str | None) -> None:
     """What was decided holds for the champion and the version as they were then."""
-    now = next((v.version for v in found.values() if CHAMPION in v.aliases), None)
+    now = next((v.version for v in versions.values() if CHAMPION in v.aliases), None)
     what = None
     if now != before:
         what = f"version {now} was made champion" if now else "champion was taken away"
-    elif version.version not in found:
+    elif version.version not in versions:
         what = f"version {version.version} was deleted"
-    elif found[version.version].taken_down != version.taken_down:
+    elif versions[version.version].taken_down != version.taken_down:
         what = f"version {version.version} was taken down"
     if what:
         raise RegistryError(
@@ -184,9 +204,24 @@ def _said_already(
     )
 
 
+def _conditions(
+    registry: Registry,
+    version: Version,
+    champion: Version | None,
+    gate: GateConfig,
+    force: bool,
+) -> tuple[Condition, ...]:
+    """What is asked of a version that is to be champion."""
+    package_of(registry, version)
+    return (
+        *_taken_down(version),
+        *_rolled_back(registry, version),
+        *_decided(registry, version, champion, gate, force),
+    )
+
+
 def _decided(
-    root: Path,
-    store: Store,
+    registry: Registry,
     version: Version,
     champion: Version | None,
     gate: GateConfig,
@@ -194,7 +229,7 @@ def _decided(
 ) -> tuple[Condition, ...]:
     """What the gate says; where it cannot be asked, that is a refusal to whom `force` overrules."""
     try:
-        return decide(root, store, version, champion, gate)
+        return decide(registry, version, champion, gate)
     except RegistryError as error:
         if not force:
             raise
@@ -204,25 +239,25 @@ def _decided(
 def _taken_down(version: Version) -> tuple[Condition, ...]:
     if version.taken_down is None:
         return ()
-    note, found = noted(version.taken_down), "trained on documents that were taken down"
+    note, text = read_revocation(version.taken_down), "trained on documents that were taken down"
     if count := len(note.documents):
         what = "a document" if count == 1 else f"{count} documents"
-        found = f"trained on {what} taken down on {note.at[:10]}: {note.reason}"
-    return (Condition("taken down", found, holds=False),)
+        text = f"trained on {what} taken down on {note.at[:10]}: {note.reason}"
+    return (Condition("taken down", text, holds=False),)
 
 
-def _rolled_back(store: Store, version: Version) -> tuple[Condition, ...]:
+def _rolled_back(registry: Registry, version: Version) -> tuple[Condition, ...]:
     """Else the next release would promote again what a person has just taken back."""
-    event = rolled_back(log.read_all(store, version.name)[0], version)
+    event = rolled_back(log.read_all(registry, version.name)[0], version)
     if event is None:
         return ()
     why = f": {event.reason}" if event.reason else ""
-    found = f"{event.by} took champion from it on {event.at[:10]}{why}"
-    return (Condition("rolled back", found, holds=False),)
+    text = f"{event.by} took champion from it on {event.at[:10]}{why}"
+    return (Condition("rolled back", text, holds=False),)
 
 
 def _before(
-    store: Store, champion: Version, events: Sequence[Event], problems: Sequence[str]
+    registry: Registry, champion: Version, events: Sequence[Event], problems: Sequence[str]
 ) -> Version:
     """The champion before, by the log."""
     if problems:
@@ -239,7 +274,7 @@ def _before(
             f"no version of {champion.name} was champion before version {champion.version}, by the "
             "log. See: minigpt registry log; to name one: minigpt registry rollback --to N"
         )
-    for version in versions_in(store, champion.name):
+    for version in list_versions(registry, champion.name):
         if (version.version, version.digest) == known[-1]:
             return version
     raise RegistryError(

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from minigpt.errors import RegistryError
 from minigpt.extras import require
-from minigpt.registry.kept import keep
+from minigpt.registry.artifacts import package_of, write_artifact
 from minigpt.registry.provenance.keys import PASSPHRASE, no_key, openssf_path
-from minigpt.registry.versions import find_version, package_of
-from minigpt.tracking.store import open_store
+from minigpt.registry.refs import find_version
+from minigpt.registry.registry import Registry
 
 SIGNATURE = "release/model.sig"
 
 
-def sign_package(root: Path, ref: str, name: str) -> Path:
+def sign_package(registry: Registry, ref: str) -> Path:
     """Sign the package of a version; the signature is kept as release/model.sig of the version.
 
     It changes with every signing (ECDSA draws a number), so it is no output of a stage.
@@ -27,8 +27,8 @@ def sign_package(root: Path, ref: str, name: str) -> Path:
         RegistryError: there is no such version, no key, or the key does not open.
     """
     signing = require("model_signing.signing", extra="sign")
-    version, store = find_version(root, ref, name), open_store(root)
-    package = package_of(root, store, version)
+    version = find_version(registry, ref)
+    package = package_of(registry, version)
     key = openssf_path()
     if not key.is_file():
         raise no_key(key)
@@ -43,5 +43,5 @@ def sign_package(root: Path, ref: str, name: str) -> Path:
             raise RegistryError(f"{key}: {error} (its passphrase is read from {PASSPHRASE})") from (
                 error
             )
-        keep(store, version, SIGNATURE, file.read_bytes())
+        write_artifact(registry, version, SIGNATURE, file.read_bytes())
     return package

@@ -17,7 +17,13 @@ from minigpt.digest import file_digest
 from minigpt.errors import MiniGPTError, RegistryError
 from minigpt.files import to_json, write_json
 from minigpt.git import run_git
-from minigpt.registry.kept import CHECKED, KEPT, keep, kept_bytes
+from minigpt.registry.artifacts import (
+    STORED,
+    VALIDATION,
+    read_artifact,
+    version_files,
+    write_artifact,
+)
 from minigpt.registry.lineage.record import Record
 from minigpt.registry.provenance import dsse
 from minigpt.registry.provenance.keys import (
@@ -28,10 +34,11 @@ from minigpt.registry.provenance.keys import (
     public_path,
     signing_key,
 )
-from minigpt.registry.verification.held import held_files
-from minigpt.registry.versions import Version, find_version
+from minigpt.registry.refs import find_version
+from minigpt.registry.registry import Registry
+from minigpt.registry.versions import Version
 from minigpt.release.manifest import Manifest, load_files
-from minigpt.tracking.store import Store, open_store, shown
+from minigpt.tracking.store import shown
 
 ENVELOPE = "release/provenance.dsse.json"
 SLSA = "https://slsa.dev/provenance/v1"
@@ -55,8 +62,8 @@ def write_envelope(
 def statement(folder: Path, record: Record, manifest: Manifest, root: Path) -> dict[str, Any]:
     """The in-toto statement: products, materials, recipe, machine."""
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    kept = sorted(p for p in folder.rglob("*") if p.is_file())
-    beside = {p.relative_to(folder).as_posix(): p for p in kept}
+    paths = sorted(p for p in folder.rglob("*") if p.is_file())
+    beside = {p.relative_to(folder).as_posix(): p for p in paths}
     patch = beside.pop("source.patch", None)
     return {
         "_type": "https://in-toto.io/Statement/v1",
@@ -90,7 +97,7 @@ def statement(folder: Path, record: Record, manifest: Manifest, root: Path) -> d
 
 def products(manifest: Manifest, root: Path) -> list[dict[str, Any]]:
     """The files that a version is: its manifest, the list of every file, every file it keeps."""
-    outputs = [*(path for path in manifest.digests if path.startswith(KEPT)), CHECKED]
+    outputs = [*(path for path in manifest.digests if path.startswith(STORED)), VALIDATION]
     lists = ("release/manifest.json", "release/files.json")
     return [_file(name, root / name) for name in lists] + [
         {"name": entry.path, "digest": {"sha256": entry.sha256}}
@@ -126,7 +133,7 @@ def uri_of(kind: str, place: str) -> dict[str, str]:
     return {"uri": place} if "://" in place and kind != "local" else {}
 
 
-def check(root: Path, store: Store, version: Version, key: Path | None = None) -> list[str]:
+def check(registry: Registry, version: Version, key: Path | None = None) -> list[str]:
     """What does not hold, a line each; nothing: the signature is `key`'s and every file is as told.
 
     Without `key`, the user's own public key is expected.
@@ -137,11 +144,11 @@ def check(root: Path, store: Store, version: Version, key: Path | None = None) -
     """
     expected = public_key(key)
     try:
-        envelope, said = read_envelope(store, version)
+        envelope, said = read_envelope(registry, version)
     except RegistryError as error:
         return [str(error)]
     problems = []
-    made_by = sorted(str(each.get("keyid", "?"))[:12] for each in envelope["signatures"])
+    made_by = sorted(str(signature.get("keyid", "?"))[:12] for signature in envelope["signatures"])
     if not made_by:
         problems.append(
             f"{ENVELOPE}: not signed: there was no key when {version.name} {version.version} was "
@@ -161,24 +168,24 @@ def check(root: Path, store: Store, version: Version, key: Path | None = None) -
             else f"{ENVELOPE}: signed by key {', '.join(made_by)}, expected was {ours}; the "
             "signer's public key goes into --key FILE.pub"
         )
-    return problems + differences(root, store, version, said)
+    return problems + differences(registry, version, said)
 
 
-def differences(root: Path, store: Store, version: Version, said: dict[str, Any]) -> list[str]:
+def differences(registry: Registry, version: Version, said: dict[str, Any]) -> list[str]:
     """Every file of the version that is not what its statement says, a line each."""
     try:
         stated = stated_files(said)
     except (KeyError, TypeError):
         return [f"{ENVELOPE}: its statement is not of the form that minigpt writes"]
     problems = []
-    with held_files(root, store, version) as held:
+    with version_files(registry, version) as files:
         for name, expected in stated.items():
-            path = held.path(name)
+            path = files.path(name)
             if path is None:
                 problems.append(f"{name}: is gone; its sha256 was {expected[:12]}…")
-            elif (found := file_digest(path)) != expected:
+            elif (digest := file_digest(path)) != expected:
                 problems.append(
-                    f"{name}: DIFFERENT: sha256 {found[:12]}…, stated was {expected[:12]}…"
+                    f"{name}: DIFFERENT: sha256 {digest[:12]}…, stated was {expected[:12]}…"
                 )
     if stated.get("release/manifest.json") != version.digest:
         problems.append(
@@ -190,28 +197,28 @@ def differences(root: Path, store: Store, version: Version, said: dict[str, Any]
 
 def stated_files(said: dict[str, Any]) -> dict[str, str]:
     """Path -> sha256 of every file that a statement names and its version holds."""
-    held = [*said["subject"], *said["predicate"]["runDetails"]["byproducts"]]
+    entries = [*said["subject"], *said["predicate"]["runDetails"]["byproducts"]]
     recipe = {k: v for k, v in materials(said).items() if k in (*RECIPE, "source.patch")}
-    return {str(each["name"]): str(each["digest"]["sha256"]) for each in held} | recipe
+    return {str(entry["name"]): str(entry["digest"]["sha256"]) for entry in entries} | recipe
 
 
 def materials(said: dict[str, Any]) -> dict[str, str]:
     """Path -> sha256 of every file that a version was made from."""
     named = said["predicate"]["buildDefinition"]["resolvedDependencies"]
     return {
-        str(each["name"]): str(each["digest"]["sha256"])
-        for each in named
-        if "sha256" in each["digest"]
+        str(entry["name"]): str(entry["digest"]["sha256"])
+        for entry in named
+        if "sha256" in entry["digest"]
     }
 
 
-def signer(store: Store, version: Version) -> str | None:
+def signer(registry: Registry, version: Version) -> str | None:
     """Who signed the statement of a version, for people; None if nobody did.
 
     `your key` when the user's own key made a signature that holds; else the key's id.
     """
     try:
-        envelope, _ = read_envelope(store, version)
+        envelope, _ = read_envelope(registry, version)
     except MiniGPTError:
         return None
     if not envelope["signatures"]:
@@ -225,7 +232,7 @@ def signer(store: Store, version: Version) -> str | None:
     return f"key {str(envelope['signatures'][0].get('keyid', '?'))[:12]}, not checked"
 
 
-def sign(root: Path, ref: str, name: str) -> str:
+def sign(registry: Registry, ref: str) -> str:
     """Add the user's signature to the statement of a version; returns the key's id.
 
     Raises:
@@ -234,28 +241,27 @@ def sign(root: Path, ref: str, name: str) -> str:
     key = signing_key()
     if key is None:
         raise no_key(key_path())
-    version = find_version(root, ref, name)
-    store = open_store(root)
-    envelope, said = read_envelope(store, version)
-    if problems := differences(root, store, version, said):
+    version = find_version(registry, ref)
+    envelope, said = read_envelope(registry, version)
+    if problems := differences(registry, version, said):
         raise RegistryError(
             f"{version.name} {version.version} was not signed: {'; '.join(problems[:3])}"
         )
-    keep(store, version, ENVELOPE, to_json(dsse.sign(envelope, key)).encode())
+    write_artifact(registry, version, ENVELOPE, to_json(dsse.sign(envelope, key)).encode())
     return key_id(key.public_key())
 
 
-def read_envelope(store: Store, version: Version) -> tuple[dict[str, Any], dict[str, Any]]:
+def read_envelope(registry: Registry, version: Version) -> tuple[dict[str, Any], dict[str, Any]]:
     """The envelope of a version and the statement in it.
 
     Raises:
         RegistryError: the version has none, or it is no envelope.
     """
-    data = kept_bytes(store, version, ENVELOPE)
+    data = read_artifact(registry, version, ENVELOPE)
     if data is None:
         raise RegistryError(
-            f"{version.name} {version.version} has no {ENVELOPE}: it was registered by an older "
-            "minigpt, or its files are gone. A version of a new build has one: make run"
+            f"{version.name} {version.version} has no {ENVELOPE}: its files are gone. "
+            "Put the store's files back from a copy"
         )
     return dsse.opened(data, ENVELOPE)
 

@@ -3,25 +3,24 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from minigpt.digest import file_digest
 from minigpt.errors import RegistryError
 from minigpt.extras import require
 from minigpt.files import to_json
-from minigpt.registry.kept import keep
+from minigpt.registry.artifacts import version_files, write_artifact
 from minigpt.registry.lineage.record import Record, read_record
 from minigpt.registry.provenance.provenance import materials, read_envelope
-from minigpt.registry.verification.held import held_files
-from minigpt.registry.versions import MODEL, Version, find_version
-from minigpt.tracking.store import Store, open_store
+from minigpt.registry.refs import find_version
+from minigpt.registry.registry import Registry
+from minigpt.registry.versions import MODEL, Version
 
 BOM = "release/bom.cdx.json"
 WEIGHTS = f"{MODEL}/model.safetensors"
 
 
-def write_bom(root: Path, ref: str, name: str) -> dict[str, Any]:
+def write_bom(registry: Registry, ref: str) -> dict[str, Any]:
     """Make the bill of materials of a version and keep it as its release/bom.cdx.json.
 
     Its packages are those installed here, so the lock files must be the version's.
@@ -31,12 +30,12 @@ def write_bom(root: Path, ref: str, name: str) -> dict[str, Any]:
         RegistryError: there is no such version, or it was built with other lock files.
     """
     require("cyclonedx_py", extra="sbom")
-    version, store = find_version(root, ref, name), open_store(root)
-    _refuse_other_locks(root, store, version)
-    with held_files(root, store, version) as held:
-        weights = file_digest(held.need(WEIGHTS))
-    bom = with_model(environment(), read_record(store, version), version, weights)
-    keep(store, version, BOM, to_json(bom).encode())
+    version = find_version(registry, ref)
+    _refuse_other_locks(registry, version)
+    with version_files(registry, version) as files:
+        weights = file_digest(files.need(WEIGHTS))
+    bom = with_model(environment(), read_record(registry, version), version, weights)
+    write_artifact(registry, version, BOM, to_json(bom).encode())
     return bom
 
 
@@ -46,15 +45,17 @@ def environment() -> dict[str, Any]:
         sys.executable, "-m", "cyclonedx_py", "environment", sys.executable,
         "--output-reproducible", "--sv", "1.6",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         reason = done.stderr.strip().splitlines() or ["no reason given"]
         raise RegistryError(f"cyclonedx-py failed: {reason[-1]}")
     bom: dict[str, Any] = json.loads(done.stdout)
     for component in bom.get("components", []):
         references = component.pop("externalReferences", [])
-        if kept := [each for each in references if not each["url"].startswith("file:")]:
-            component["externalReferences"] = kept
+        if public := [
+            reference for reference in references if not reference["url"].startswith("file:")
+        ]:
+            component["externalReferences"] = public
     return bom
 
 
@@ -88,7 +89,7 @@ def with_model(
         "modelCard": {
             "modelParameters": {
                 "task": "text-generation",
-                "datasets": [{"ref": each["bom-ref"]} for each in data],
+                "datasets": [{"ref": component["bom-ref"]} for component in data],
             }
         },
     }
@@ -99,11 +100,11 @@ def with_model(
     }
 
 
-def _refuse_other_locks(root: Path, store: Store, version: Version) -> None:
-    _, said = read_envelope(store, version)
+def _refuse_other_locks(registry: Registry, version: Version) -> None:
+    _, said = read_envelope(registry, version)
     for name, sha256 in materials(said).items():
         if name.startswith("requirements/"):
-            here = root / name
+            here = registry.root / name
             if not here.is_file() or file_digest(here) != sha256:
                 raise RegistryError(
                     f"{name} is not what {version.name} {version.version} was built with, so what "

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -20,20 +20,18 @@ from minigpt.data.shards import open_tokens, read_manifest
 from minigpt.errors import PackageError, RegistryError
 from minigpt.files import rounded, to_json
 from minigpt.machine import Machine
-from minigpt.registry.kept import keep, kept_bytes
+from minigpt.registry.artifacts import package_of, read_artifact, write_artifact
 from minigpt.registry.lineage.index import INDEX, file_of, index_of, learned
-from minigpt.registry.promotion import events as log
-from minigpt.registry.versions import Version, champion_of, package_of
+from minigpt.registry.promotion import audit_log as log
+from minigpt.registry.registry import Registry
+from minigpt.registry.takedown.plan import Takedown
+from minigpt.registry.versions import Version, champion_of
 from minigpt.release.text import shortened
+from minigpt.roles import ROLES
 from minigpt.tokenizer.bpe import Tokenizer
-from minigpt.tracking.store import Store
-
-if TYPE_CHECKING:
-    from minigpt.registry.takedown.takedown import Takedown
 
 FOLDER = "takedown"
 DOCUMENTS, TOKENS, TOKENIZER = Path("data/documents"), Path("data/tokens"), Path("models/tokenizer")
-ROLES = ("pretrain", "finetune")
 COMPARED = 60_000  # bytes of held-out text that the loss is held against, at least
 REMAINS = (
     "The text itself is not deleted: sources, data/archives, data/raw, DVC's cache and remotes may "
@@ -59,11 +57,10 @@ class Statement:
 
 
 def state(
-    root: Path,
-    store: Store,
+    registry: Registry,
     new: Version,
     before: Version | None,
-    takedown: "Takedown",
+    takedown: Takedown,
     reason: str,
 ) -> Statement:
     """State what came of it and keep that with the version `new`.
@@ -71,7 +68,7 @@ def state(
     Raises:
         RegistryError: `new` still has one of the texts, or the store cannot be written.
     """
-    champion = champion_of(store, new.name)
+    champion = champion_of(registry, new.name)
     values: dict[str, Any] = {
         "format": 1,
         "name": new.name,
@@ -87,14 +84,14 @@ def state(
         "held_out": [_version(v, [h.sha256 for h in hs]) for v, hs in takedown.held_out],
         "unknown": [_version(v) for v in takedown.unknown],
         "now": _version(new),
-        "index": _index_lacks(store, new, takedown),
-        "tokens": _tokens_lack(root, takedown.documents),
-        "loss": _losses(root, store, new, before, takedown.documents),
+        "index": _index_lacks(registry, new, takedown),
+        "tokens": _tokens_lack(registry.root, takedown.documents),
+        "loss": _losses(registry, new, before, takedown.documents),
         "champion": champion and champion.version,
         "remains": REMAINS,
     }
     values = rounded(json.loads(json.dumps(values)))
-    _keep(store, new, values)
+    _keep(registry, new, values)
     had = {v.version for v, _ in takedown.trained if v.name == new.name}
     return Statement(values, champion, champion is not None and champion.version in had)
 
@@ -129,9 +126,9 @@ def in_words(values: Mapping[str, Any]) -> str:
     return "\n".join([*lines, values["remains"]])
 
 
-def _index_lacks(store: Store, new: Version, takedown: "Takedown") -> dict[str, Any]:
+def _index_lacks(registry: Registry, new: Version, takedown: Takedown) -> dict[str, Any]:
     digests, files = {d.sha256 for d in takedown.documents}, takedown.files
-    documents, file = index_of(store, new), kept_bytes(store, new, INDEX)
+    documents, file = index_of(registry, new), read_artifact(registry, new, INDEX)
     if documents is None or file is None:
         raise RegistryError(f"{new.name} {new.version}: its {INDEX} is gone; nothing can be stated")
     if holds := [d.doc_id for d in documents if d.sha256 in digests or file_of(d) in files]:
@@ -146,11 +143,11 @@ def _tokens_lack(root: Path, documents: Sequence[Document]) -> dict[str, Any]:
     """Every stored document of tokens, compared with those of the texts."""
     tokenizer = Tokenizer.load(root / TOKENIZER)
     wanted = [tokenizer.encode_array(d.text) for d in documents if d.text]
-    found, equal = 0, 0
+    tokenized, equal = 0, 0
     for role in ROLES:
         folder = root / TOKENS / role
         for split, about in read_manifest(folder)["splits"].items():
-            found += about["docs"]
+            tokenized += about["docs"]
             if not about["shards"]:
                 continue
             stored = open_tokens(folder, split, tokenizer.digest)
@@ -160,48 +157,45 @@ def _tokens_lack(root: Path, documents: Sequence[Document]) -> dict[str, Any]:
                     if end - start - 1 == len(ids):
                         row = stored.rows(np.array([start + 1]), len(ids))[0]
                         equal += bool(np.array_equal(row, ids))
-    kept = len(read_documents(root / DOCUMENTS, ("doc_id",)))
-    if equal or found != kept:
+    expected = len(read_documents(root / DOCUMENTS, ("doc_id",)))
+    if equal or tokenized != expected:
         raise RegistryError(
-            f"{root / TOKENS} holds {found} documents of the {kept} that were kept, {equal} of "
-            "them taken down. Run: dvc repro tokenize"
+            f"{root / TOKENS} holds {tokenized} documents of the {expected} that were kept, "
+            f"{equal} of them taken down. Run: dvc repro tokenize"
         )
-    return {"documents": found, "compared": len(wanted)}
+    return {"documents": tokenized, "compared": len(wanted)}
 
 
 def _losses(
-    root: Path,
-    store: Store,
+    registry: Registry,
     new: Version,
     before: Version | None,
     documents: Sequence[Document],
 ) -> dict[str, Any] | None:
     """Bits per byte on the texts, and on held-out documents: of their sources, if there are any."""
     read = [d for d in documents if d.text]
-    beside = _never_seen(root, store, before, {d.source for d in read})
+    beside = _never_seen(registry, before, {d.source for d in read})
     if not read or not beside:
         return None
     beside = shortened(beside, max(COMPARED, sum(d.n_bytes for d in read)))
     Machine.load().prepare_torch()
-    found: dict[str, Any] = {"unit": "bits per byte", "compared": [d.doc_id for d in beside]}
+    losses: dict[str, Any] = {"unit": "bits per byte", "compared": [d.doc_id for d in beside]}
     for when, version in (("before", before), ("after", new)):
         if version is None:
             continue
         try:
-            package = package_of(root, store, version)
+            package = package_of(registry, version)
             on = {"text": _bits(package, read), "never_seen": _bits(package, beside)}
         except (RegistryError, PackageError):
             return None
-        found[when] = {"version": version.version, **on}
-    return found
+        losses[when] = {"version": version.version, **on}
+    return losses
 
 
-def _never_seen(
-    root: Path, store: Store, before: Version | None, sources: set[str]
-) -> list[Document]:
+def _never_seen(registry: Registry, before: Version | None, sources: set[str]) -> list[Document]:
     """Test documents, of these sources where they have any, that `before` did not learn from."""
-    documents = read_documents(root / DOCUMENTS, split="test")
-    trained = learned((before and index_of(store, before)) or ())
+    documents = read_documents(registry.root / DOCUMENTS, split="test")
+    trained = learned((before and index_of(registry, before)) or ())
     unseen = [d for d in documents if d.sha256 not in trained]
     return [d for d in unseen if d.source in sources] or unseen
 
@@ -214,16 +208,16 @@ def _bits(package: Path, documents: Sequence[Document]) -> float:
     return measure_package(loaded, documents, window_over(loaded.config)).bits_per_byte
 
 
-def _keep(store: Store, new: Version, values: Mapping[str, Any]) -> None:
+def _keep(registry: Registry, new: Version, values: Mapping[str, Any]) -> None:
     """Under the first digits of its first text's sha256: a second takedown is another file."""
     name = values["documents"][0]["sha256"][:12]
-    keep(store, new, f"{FOLDER}/{name}.json", to_json(values).encode())
-    keep(store, new, f"{FOLDER}/{name}.txt", f"{in_words(values)}\n".encode())
+    write_artifact(registry, new, f"{FOLDER}/{name}.json", to_json(values).encode())
+    write_artifact(registry, new, f"{FOLDER}/{name}.txt", f"{in_words(values)}\n".encode())
 
 
 def _version(version: Version, documents: Sequence[str] = ()) -> dict[str, Any]:
-    found = {"name": version.name, "version": version.version, "digest": version.digest}
-    return found | ({"documents": sorted(documents)} if documents else {})
+    facts = {"name": version.name, "version": version.version, "digest": version.digest}
+    return facts | ({"documents": sorted(documents)} if documents else {})
 
 
 def _listed(versions: Sequence[Mapping[str, Any]], name: str) -> str:

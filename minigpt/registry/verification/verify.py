@@ -16,15 +16,22 @@ from typing import Any
 
 import yaml
 
+from minigpt.dvc_lock import LOCK, outputs_of, stages_of
 from minigpt.errors import RegistryError
 from minigpt.graph import read_graph
 from minigpt.machine import Machine
-from minigpt.registry.lineage.makers import stages_of
+from minigpt.registry.artifacts import VersionFiles, version_files
 from minigpt.registry.lineage.record import read_record
+from minigpt.registry.refs import find_version, shortest_ref
+from minigpt.registry.registry import Registry
 from minigpt.registry.verification.compare_files import compare, trained_on
-from minigpt.registry.verification.held import LOCK, Held, held_files, outputs_of
+from minigpt.registry.verification.integrity import (
+    check_cache,
+    check_stored,
+    combine,
+    refuse_other_list,
+)
 from minigpt.registry.verification.materials import ARCHIVES, FETCHED, Places, bring, fetch_archives
-from minigpt.registry.verification.originals import Originals, cache_folder
 from minigpt.registry.verification.rebuild import (
     check_out,
     clean_folder,
@@ -33,33 +40,35 @@ from minigpt.registry.verification.rebuild import (
     refuse_other_code,
     use_own_cache,
 )
-from minigpt.registry.verification.rehash import check_cache, check_held, combine, refuse_other_list
+from minigpt.registry.verification.reference_files import ReferenceFiles, cache_folder
 from minigpt.registry.verification.verdict import Report
-from minigpt.registry.versions import VERIFIED, Version, find_version, shortest_ref
-from minigpt.tracking.store import Store, clear_errors, open_store
+from minigpt.registry.versions import VERIFIED, Version
+from minigpt.tracking.store import clear_errors
 
 LOCKS = ("requirements/base.txt", "requirements/torch-cpu.txt")
 PIN = re.compile(r"(?m)^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([^\s;\\]+)")
 Tell = Callable[[str], None]
 
 
-def verify_from_cache(root: Path, ref: str, name: str) -> Report:
+def verify_from_cache(registry: Registry, ref: str) -> Report:
     """Hash again what the registry and DVC's cache hold of a version.
 
     Raises:
         RegistryError: there is no such version, or its list of files is gone or was changed.
     """
     started = time.monotonic()
-    version = find_version(root, ref, name)
-    with held_files(root, open_store(root), version) as held:
-        refuse_other_list(held)
+    version, root = find_version(registry, ref), registry.root
+    with version_files(registry, version) as files:
+        refuse_other_list(files)
         cache = cache_folder(root)
-        originals = Originals(held, root, cache)
-        verdicts = combine(held, check_held(held, originals), check_cache(held, cache, originals))
+        originals = ReferenceFiles(files, root, cache)
+        verdicts = combine(
+            files, check_stored(files, originals), check_cache(files, cache, originals)
+        )
     return Report(
         version=version.version,
         name=version.name,
-        ref=shortest_ref(version.name, version.version, name),
+        ref=shortest_ref(version.name, version.version, registry.name),
         commit=version.commit,
         mode="from-cache",
         verdicts=verdicts,
@@ -67,7 +76,7 @@ def verify_from_cache(root: Path, ref: str, name: str) -> Report:
     )
 
 
-def verify(root: Path, ref: str, name: str, tell: Tell) -> Report:
+def verify(registry: Registry, ref: str, tell: Tell) -> Report:
     """Build a version again from its sources and compare every file; `tell` gets lines for people.
 
     Raises:
@@ -75,20 +84,20 @@ def verify(root: Path, ref: str, name: str, tell: Tell) -> Report:
             gone; or a stage failed.
     """
     started = time.monotonic()
-    version, store = find_version(root, ref, name), open_store(root)
-    with held_files(root, store, version) as held, clean_folder(root) as folder:
-        refuse_other_list(held)
-        tree = check_out(root, held, folder)
+    version, root = find_version(registry, ref), registry.root
+    with version_files(registry, version) as files, clean_folder(root) as folder:
+        refuse_other_list(files)
+        tree = check_out(root, files, folder)
         tell(
             f"checking out {version.commit[:7]}{' with its patch' if version.dirty else ''} · "
             f"rebuilding {len(read_graph(tree))} stages from their sources in a clean folder"
-            f"{expected_time(store, version)}"
+            f"{expected_time(registry, version)}"
         )
-        cache, machines = cache_folder(root), machines_of(held)
+        cache, machines = cache_folder(root), machines_of(files)
         with own_environment(root, folder, tree, machines[-1] if machines else {}) as env:
-            ref = shortest_ref(version.name, version.version, name)
-            report = _rebuilt(root, held, ref, folder, tree, cache, machines, env, tell)
-    report = _noted(store, version, replace(report, seconds=time.monotonic() - started))
+            ref = shortest_ref(version.name, version.version, registry.name)
+            report = _rebuilt(root, files, ref, folder, tree, cache, machines, env, tell)
+    report = _noted(registry, version, replace(report, seconds=time.monotonic() - started))
     for line in report.notes:
         tell(f"note: {line}")
     return report
@@ -96,7 +105,7 @@ def verify(root: Path, ref: str, name: str, tell: Tell) -> Report:
 
 def _rebuilt(
     root: Path,
-    held: Held,
+    files: VersionFiles,
     ref: str,
     folder: Path,
     tree: Path,
@@ -113,7 +122,7 @@ def _rebuilt(
         notes.append("the version does not say on which kind of machine it was made")
     for line in notes:  # again at the end: here they may explain why a stage fails
         tell(f"note: {line}")
-    sources = _bring(root, held, folder, tree, cache, env)
+    sources = _bring(root, files, folder, tree, cache, env)
     for source, place in sources.items():
         tell(f"  {source}: from {place}")
     use_own_cache(tree, folder / "cache")
@@ -121,39 +130,39 @@ def _rebuilt(
         rebuild(tree, env, tell)
     except RegistryError as error:
         raise explained(error, sources) from error
-    originals = Originals(held, root, cache, tree)
-    built = compare(held, tree, originals, same_machine=not other)
-    spoilt = [verdict for verdict in check_held(held, originals) if verdict.outcome.bad]
+    originals = ReferenceFiles(files, root, cache, tree)
+    built = compare(files, tree, originals, same_machine=not other)
+    spoilt = [verdict for verdict in check_stored(files, originals) if verdict.outcome.bad]
     return Report(
-        version=held.version.version,
-        name=held.version.name,
+        version=files.version.version,
+        name=files.version.name,
         ref=ref,
-        commit=held.version.commit,
+        commit=files.version.commit,
         mode="rebuild",
         verdicts=list({verdict.path: verdict for verdict in [*built, *spoilt]}.values()),
         seconds=0.0,
         sources=sources,
-        notes=notes + other_inputs(held, tree),
+        notes=notes + other_inputs(files, tree),
         machine=other,
     )
 
 
 def _bring(
-    root: Path, held: Held, folder: Path, tree: Path, cache: Path, env: Mapping[str, str]
+    root: Path, files: VersionFiles, folder: Path, tree: Path, cache: Path, env: Mapping[str, str]
 ) -> dict[str, str]:
     """Put the sources where the tree's download looks; see `materials.bring`."""
-    places = Places(root, Machine.load().cache, cache, held)
+    places = Places(root, Machine.load().cache, cache, files)
     params = yaml.safe_load((tree / "params.yaml").read_text(encoding="utf-8")) or {}
     lock = tree / LOCK
 
     def fetch() -> Path | None:
-        lock.write_bytes(held.need(LOCK).read_bytes())
+        lock.write_bytes(files.need(LOCK).read_bytes())
         try:
             return fetch_archives(root, tree, folder / "fetched", env)
         finally:
             lock.unlink()
 
-    return bring(held, params, places, tree, folder / "downloads", fetch)
+    return bring(files, params, places, tree, folder / "downloads", fetch)
 
 
 def explained(error: RegistryError, sources: Mapping[str, str]) -> RegistryError:
@@ -168,25 +177,25 @@ def explained(error: RegistryError, sources: Mapping[str, str]) -> RegistryError
     )
 
 
-def expected_time(store: Store, version: Version) -> str:
+def expected_time(registry: Registry, version: Version) -> str:
     """How long the stages took when they ran, in words; nothing where the store does not know."""
-    stages = read_record(store, version).stages
+    stages = read_record(registry, version).stages
     runs = [stage.run for stage in stages if stage.run]
     if not runs or len(runs) < len(stages):
         return ""
     try:
-        with clear_errors(store.uri):
-            infos = [store.client.get_run(run).info for run in runs]
+        with clear_errors(registry.store.uri):
+            infos = [registry.store.client.get_run(run).info for run in runs]
     except RegistryError:  # the runs are in another store
         return ""
     seconds = sum((info.end_time or info.start_time) - info.start_time for info in infos) / 1000
     return f" (about {max(1, round(seconds / 60))} min)"
 
 
-def machines_of(held: Held) -> list[dict[str, Any]]:
+def machines_of(files: VersionFiles) -> list[dict[str, Any]]:
     """The platform fingerprints that a version's trainings recorded, pretraining's last."""
-    metrics = sorted(name for name in held.listed if name.startswith("metrics/"))
-    return [machine for name in metrics if (machine := trained_on(held, name))]
+    metrics = sorted(name for name in files.listed if name.startswith("metrics/"))
+    return [machine for name in metrics if (machine := trained_on(files, name))]
 
 
 def other_machine(made_on: Mapping[str, Any]) -> dict[str, str]:
@@ -209,11 +218,11 @@ def other_packages(tree: Path) -> list[str]:
     changed = []
     for package, versions in pins.items():
         try:
-            found = metadata.version(package)
+            installed = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue  # of another system, or another build of torch
-        if found.partition("+")[0] not in [pinned.partition("+")[0] for pinned in versions]:
-            changed.append(f"{package} {versions[0]} then, {found} now")
+        if installed.partition("+")[0] not in [pinned.partition("+")[0] for pinned in versions]:
+            changed.append(f"{package} {versions[0]} then, {installed} now")
     if not changed:
         return []
     more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -223,9 +232,9 @@ def other_packages(tree: Path) -> list[str]:
     ]
 
 
-def other_inputs(held: Held, tree: Path) -> list[str]:
+def other_inputs(files: VersionFiles, tree: Path) -> list[str]:
     """Inputs that were others when the version was built than when it was registered."""
-    then, now = held.lock, stages_of((tree / LOCK).read_bytes()) if (tree / LOCK).is_file() else {}
+    then, now = files.lock, stages_of((tree / LOCK).read_bytes()) if (tree / LOCK).is_file() else {}
     made = outputs_of(now).keys()
     changed = {
         dep["path"]
@@ -242,16 +251,20 @@ def other_inputs(held: Held, tree: Path) -> list[str]:
     ]
 
 
-def _noted(store: Store, version: Version, report: Report) -> Report:
+def _noted(registry: Registry, version: Version, report: Report) -> Report:
     """Tag the version with the proof, or take an earlier one back."""
     at = datetime.now(UTC).isoformat(timespec="seconds")
     try:
-        with clear_errors(store.uri):
+        with clear_errors(registry.store.uri):
             if report.holds:
                 value = json.dumps({"at": at, "verdict": report.verdict})
-                store.client.set_model_version_tag(version.name, version.version, VERIFIED, value)
+                registry.store.client.set_model_version_tag(
+                    version.name, version.version, VERIFIED, value
+                )
             elif version.verified is not None:
-                store.client.delete_model_version_tag(version.name, version.version, VERIFIED)
+                registry.store.client.delete_model_version_tag(
+                    version.name, version.version, VERIFIED
+                )
     except RegistryError as error:
         return replace(report, notes=[*report.notes, f"not noted: {error}"])
     return report

@@ -1,0 +1,197 @@
+"""Files among the artifacts of a version, under the paths they had in its checkout."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from minigpt.dvc_lock import LOCK, outputs_of, stages_of
+from minigpt.errors import RegistryError
+from minigpt.files import new_folder, write_bytes
+from minigpt.registry.registry import Registry
+from minigpt.registry.versions import MODEL, Version
+from minigpt.release.manifest import FileEntry, load_files
+from minigpt.tracking.store import clear_errors, local_path, mlflow_errors
+
+STORED = ("models/", "exports/", "metrics/")
+"""How the outputs begin that a version holds."""
+VALIDATION = "data/validation.json"
+"""What it holds of the data, beside its index."""
+FILES, MANIFEST, PATCH = "release/files.json", "release/manifest.json", "source.patch"
+
+
+def read_artifact(registry: Registry, version: Version, path: str) -> bytes | None:
+    """One file of a version; None where it was never kept or is gone.
+
+    Raises:
+        RegistryError: the store cannot be read: that is not the same as a file that is gone.
+    """
+    with TemporaryDirectory() as folder:
+        file = find_artifact(registry, version, path, Path(folder))
+        return None if file is None else file.read_bytes()
+
+
+def find_artifact(registry: Registry, version: Version, path: str, folder: Path) -> Path | None:
+    """Where one file of a version lies; a server's is fetched into `folder`. Else as `kept_bytes`.
+
+    Raises:
+        RegistryError: the store cannot be read: that is not the same as a file that is gone.
+    """
+    if not version.run_id:
+        return None
+    with clear_errors(registry.store.uri):
+        try:
+            base = local_path(registry.store.client.get_run(version.run_id).info.artifact_uri)
+        except mlflow_errors() as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        if base is not None:
+            return base / path if (base / path).is_file() else None
+        # What a download raises does not tell a file that is gone from a server that fails.
+        parent = path.rpartition("/")[0] or None
+        listed = registry.store.client.list_artifacts(version.run_id, parent)
+        if not any(entry.path == path and not entry.is_dir for entry in listed):
+            return None
+        return Path(registry.store.client.download_artifacts(version.run_id, path, str(folder)))
+
+
+def write_artifact(registry: Registry, version: Version, path: str, data: bytes) -> None:
+    """Put a file among those of a version, under its path in the checkout.
+
+    Raises:
+        RegistryError: it cannot be written.
+    """
+    with clear_errors(registry.store.uri):
+        base = local_path(registry.store.client.get_run(version.run_id).info.artifact_uri)
+        if base is not None:  # whole or not at all, and where the store says now: MLflow caches
+            write_bytes(base / path, data)
+            return
+        with TemporaryDirectory() as folder:
+            file = Path(folder, Path(path).name)
+            file.write_bytes(data)
+            parent = Path(path).parent
+            place = None if parent == Path() else parent.as_posix()
+            registry.store.client.log_artifact(version.run_id, str(file), place)
+
+
+class VersionFiles:
+    """The artifacts of a version, its model among them. What is not there is None."""
+
+    def __init__(self, version: Version, artifacts: Path, model: Path | None) -> None:
+        """`model` is the package folder, which lies elsewhere than the artifacts."""
+        self.version, self._artifacts, self._model = version, artifacts, model
+
+    def path(self, name: str) -> Path | None:
+        """Where a file lies that was `name` in the checkout."""
+        if name == MODEL or name.startswith(f"{MODEL}/"):
+            path = self._model and self._model / name.removeprefix(MODEL).lstrip("/")
+        else:
+            path = self._artifacts / name
+        return path if path and path.exists() else None
+
+    def need(self, name: str) -> Path:
+        """As `path`.
+
+        Raises:
+            RegistryError: it is not there.
+        """
+        path = self.path(name)
+        if path is None:
+            raise RegistryError(
+                f"{self.version.name} {self.version.version}: its {name} is no longer at "
+                f"{self._artifacts}, so there is nothing to compare with. Was mlruns/ moved or "
+                "removed? Put it back, or: minigpt registry relocate"
+            )
+        return path
+
+    @cached_property
+    def listed(self) -> dict[str, FileEntry]:
+        """Every file of every output by path, as the version was registered."""
+        return {entry.path: entry for entry in load_files(self.need(FILES)).files}
+
+    @cached_property
+    def lock(self) -> dict[str, Any]:
+        """The stages of its dvc.lock; none where it holds no dvc.lock."""
+        path = self.path(LOCK)
+        return stages_of(path.read_bytes()) if path else {}
+
+    def out_of(self, name: str) -> str:
+        """The output of a stage that a file belongs to; its folder where no dvc.lock tells."""
+        outs = [o for o in outputs_of(self.lock) if name == o or name.startswith(f"{o}/")]
+        return max(outs, key=len) if outs else Path(name).parent.as_posix()
+
+
+@contextlib.contextmanager
+def version_files(registry: Registry, version: Version) -> Iterator[VersionFiles]:
+    """The files of a version for the length of the block; a server's are fetched for it.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    with contextlib.ExitStack() as stack:
+        with clear_errors(registry.store.uri):
+            uri = registry.store.client.get_run(version.run_id).info.artifact_uri
+            artifacts = local_path(uri)
+            temporary = TemporaryDirectory(prefix="minigpt-files-")
+            folder = Path(stack.enter_context(temporary))
+            if artifacts is None:
+                (folder / "run").mkdir()
+                fetched = registry.store.client.download_artifacts(
+                    version.run_id, "", str(folder / "run")
+                )
+                artifacts = Path(fetched)
+        model: Path | None
+        try:  # not the copy in .cache: what the server holds now is to be proven
+            model = package_of(registry, version, copied_to=folder / "model")
+        except RegistryError:
+            model = None
+        yield VersionFiles(version, artifacts, model)
+
+
+def package_of(registry: Registry, version: Version, copied_to: Path | None = None) -> Path:
+    """The package folder of a version; a copy of it where a server keeps the files.
+
+    The copy is kept in the checkout for the next time; with `copied_to` it is made anew there.
+
+    Raises:
+        RegistryError: its files are gone.
+    """
+    with clear_errors(registry.store.uri):
+        location = registry.store.client.get_model_version_download_uri(
+            version.name, version.version
+        )
+        folder = local_path(location)
+        if folder is None:
+            copied_to = copied_to or registry.root / ".cache" / "registry" / version.digest
+            folder = _fetched(registry, location, copied_to)
+    package = folder / "artifacts" / Path(MODEL).name
+    if not (package / "model.json").is_file():
+        raise RegistryError(
+            f"{version.name} {version.version}: its files are no longer at {package}. "
+            f"To register them again, delete the version in MLflow, then: minigpt registry sync"
+        )
+    return package
+
+
+def _fetched(registry: Registry, location: str, folder: Path) -> Path:
+    """A copy of files that a server keeps, fetched once."""
+    from mlflow.artifacts import download_artifacts
+
+    if not folder.is_dir():
+        with new_folder(folder) as new:
+            download_artifacts(
+                artifact_uri=location, dst_path=str(new), tracking_uri=registry.store.uri
+            )
+    return folder / location.rstrip("/").rpartition("/")[2]
+
+
+def json_object(data: bytes | None) -> dict[str, Any]:
+    """A JSON object; empty where it is missing or damaged."""
+    try:
+        return dict(json.loads(data or b"{}"))
+    except (ValueError, TypeError):
+        return {}

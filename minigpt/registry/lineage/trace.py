@@ -1,0 +1,241 @@
+"""Which versions learned from a text, which held it out, and which never saw it.
+
+A text is known by digests: its own, that of the file it lay in and that of the archive it came in.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path, PurePosixPath
+
+from minigpt.data.archives import is_archive
+from minigpt.data.document import Document
+from minigpt.data.readers import reader_of
+from minigpt.data.sources import is_local
+from minigpt.data.text import CLEANING, cut_tail, tidy
+from minigpt.digest import file_digest, files_of
+from minigpt.errors import DataError, ParamsError
+from minigpt.registry.lineage.index import file_of, index_of
+from minigpt.registry.lineage.record import SourceRecord, read_sources
+from minigpt.registry.registry import Registry
+from minigpt.registry.versions import Version, list_versions, names_in
+
+DIGEST = re.compile(r"[0-9a-f]{8,64}")
+HELD_OUT = ("val", "test")
+
+
+@dataclass(frozen=True)
+class Holding:
+    """A document that a version was trained on, or held out."""
+
+    version: Version
+    split: str
+    """train, val or test."""
+    doc_id: str
+    sha256: str
+    """Of its text."""
+    file: str = ""
+    """sha256 of the file or archive it came in; empty where the index does not say."""
+
+    @property
+    def asked_by(self) -> str:
+        """The digest to ask for it by: its file's stands for every part of a text that was cut."""
+        return self.file or self.sha256
+
+
+@dataclass(frozen=True)
+class TextQuery:
+    """What is looked for."""
+
+    digests: frozenset[str] = frozenset()
+    """Of texts, files or archives: whole, or their first 8 digits and more."""
+    path: str | None = None
+    """In the checkout: where a local source may have had it."""
+
+    @property
+    def gone(self) -> bool:
+        """The file is not here, so nothing but its path is known."""
+        return not self.digests
+
+    @cached_property
+    def _lengths(self) -> tuple[int, ...]:
+        return tuple({len(digest) for digest in self.digests})
+
+    def has(self, digest: str) -> bool:
+        """Whether this digest, or its first digits, are looked for."""
+        return any(digest[:length] in self.digests for length in self._lengths)
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Where a text was found."""
+
+    holdings: tuple[Holding, ...] = ()
+    """Oldest version first."""
+    namesakes: tuple[Holding, ...] = ()
+    """Texts that lay at the same path, where the text itself was not found: other ones, or it may
+    be that one if the file is gone."""
+    never: tuple[Version, ...] = ()
+    """Versions that have no such document."""
+    unknown: tuple[Version, ...] = ()
+    """Versions whose index is gone."""
+    gone: bool = False
+    """The file is not here: nobody can tell which version has its text, or has not."""
+
+    @property
+    def trained(self) -> tuple[Version, ...]:
+        """The versions that learned from it."""
+        return _versions(h for h in self.holdings if h.split not in HELD_OUT)
+
+    @property
+    def held_out(self) -> tuple[Version, ...]:
+        """The versions that held it, or a part of it, out."""
+        return _versions(h for h in self.holdings if h.split in HELD_OUT)
+
+
+def trace(registry: Registry, wanted: TextQuery, name: str | None = None) -> Trace:
+    """Look for a text in every version of `name`, else of the project's model.
+
+    Raises:
+        RegistryError: the store or the index of a version cannot be read.
+    """
+    holdings, namesakes, never, unknown = [], [], [], []
+    for version in list_versions(registry, name):
+        documents = index_of(registry, version)
+        if documents is None:
+            unknown.append(version)
+            continue
+        matches = [_holding(version, d) for d in _matching(registry, version, documents, wanted)]
+        if matches:
+            holdings += matches
+            continue
+        if not wanted.gone:
+            never.append(version)
+        if wanted.path:
+            sources = read_sources(registry, version)
+            namesakes += [_holding(version, d) for d in _at(documents, sources, wanted.path)]
+    return Trace(tuple(holdings), tuple(namesakes), tuple(never), tuple(unknown), wanted.gone)
+
+
+def trace_everywhere(registry: Registry, wanted: TextQuery) -> dict[str, Trace]:
+    """As `trace` of the project's model, then of the other registered names that have it.
+
+    Raises:
+        RegistryError: the store or the index of a version cannot be read.
+    """
+    traces = {registry.name: trace(registry, wanted)}
+    for name in names_in(registry):
+        if name == registry.name:
+            continue
+        elsewhere = trace(registry, wanted, name)
+        if elsewhere.holdings or elsewhere.namesakes:
+            traces[name] = elsewhere
+    return traces
+
+
+def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
+    """What a person means: a file, a folder of files, or a digest.
+
+    Only the path is known of a file or folder that is gone and may have lain in data/.
+
+    Raises:
+        ParamsError: there is no such file, and it is no digest.
+        DataError: the file cannot be read.
+    """
+    path = ((here or Path.cwd()) / Path(what).expanduser()).absolute()
+    if path.is_file():
+        return TextQuery(frozenset(_digests(path)), _inside(root, path))
+    if path.is_dir():
+        digests = frozenset(digest for file in files_of(path) for digest in _digests(file))
+        if not digests:
+            raise ParamsError(f"{what}: the folder holds no file")
+        return TextQuery(digests)
+    if DIGEST.fullmatch(what.lower()):
+        return by_digest(what)
+    gone = _inside(root, path)
+    if gone is None or not gone.startswith("data/"):
+        raise ParamsError(
+            f"{what}: there is no such file, and it is no sha256 (8 to 64 hex digits). "
+            "A file's: sha256sum FILE"
+        )
+    return TextQuery(path=gone)
+
+
+def by_digest(digest: str) -> TextQuery:
+    """A digest, or its first digits.
+
+    Raises:
+        ParamsError: it is none.
+    """
+    if not DIGEST.fullmatch(digest.lower()):
+        raise ParamsError(f"{digest!r} is no sha256: give 8 to 64 hex digits")
+    return TextQuery(frozenset([digest.lower()]))
+
+
+def texts_of(path: Path) -> Iterator[str]:
+    """Every text of a file (none of an archive) as each way of reading a source may have left it.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if is_archive(path.name):
+        return
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    for piece in reader_of(path.name).read(path.name, data):
+        for clean in CLEANING.values():
+            text = tidy(clean(tidy(piece.text)))
+            # Where works are few, a source cuts its texts in three.
+            yield from (text, *(cut_tail(text) or ()))
+
+
+def _digests(path: Path) -> Iterator[str]:
+    """The digests of a file and of every text in it."""
+    try:
+        yield file_digest(path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    yield from (sha256(text.encode()).hexdigest() for text in texts_of(path))
+
+
+def _matching(
+    registry: Registry, version: Version, documents: Iterable[Document], wanted: TextQuery
+) -> Iterator[Document]:
+    sources = read_sources(registry, version) if wanted.digests else ()
+    whole = {s.name for s in sources if any(map(wanted.has, s.archives.values()))}
+    return (
+        d for d in documents if d.source in whole or wanted.has(d.sha256) or wanted.has(file_of(d))
+    )
+
+
+def _at(
+    documents: Iterable[Document], sources: Iterable[SourceRecord], path: str
+) -> Iterator[Document]:
+    """The documents that a local source had at `path` of the checkout, or in that folder."""
+    places = [
+        PurePosixPath(s.name, PurePosixPath(path).relative_to(s.place))
+        for s in sources
+        if is_local(s.kind) and PurePosixPath(path).is_relative_to(s.place)
+    ]
+    # A record of a .jsonl file ends in #line, the tail of a cut text in " (test)".
+    for document in documents:
+        file = PurePosixPath(re.sub(r"(#\d+)?( \((val|test)\))?$", "", document.doc_id))
+        if any(file.is_relative_to(place) for place in places):
+            yield document
+
+
+def _holding(version: Version, document: Document) -> Holding:
+    return Holding(version, document.split, document.doc_id, document.sha256, file_of(document))
+
+
+def _inside(root: Path, path: Path) -> str | None:
+    root = root.absolute()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else None
+
+
+def _versions(holdings: Iterable[Holding]) -> tuple[Version, ...]:
+    return tuple({h.version.version: h.version for h in holdings}.values())

@@ -1,0 +1,167 @@
+"""The log of a registered name: one MLflow run an event, each chained to the one before.
+
+An event is kept as parameters, which MLflow never overwrites (tags it does). Its digest covers all
+of them, the digest of the event before included, and the registered model names the newest: an
+event that was changed, deleted or is missing is found by reading.
+"""
+
+import getpass
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from minigpt.errors import RegistryError
+from minigpt.registry.promotion.audit_event import (
+    Event,
+    Kind,
+    breaks,
+    digest_of,
+    event_from,
+    fields_of,
+    joined,
+    pieces,
+)
+from minigpt.registry.promotion.gate import Condition
+from minigpt.registry.registry import Registry
+from minigpt.registry.versions import Version
+from minigpt.tracking.entities import ViewType
+from minigpt.tracking.mlflow_tracker import create_run, end_abandoned
+from minigpt.tracking.paging import every_page
+from minigpt.tracking.store import artifacts_of, clear_errors, database_of, mlflow_errors
+
+LOG = "minigpt-log"  # the experiment
+HEAD = "minigpt.log_head"  # tag of the registered model: digest of its newest event
+
+__all__ = ["Event", "Kind", "append", "read_all", "user"]
+
+
+def append(
+    registry: Registry,
+    name: str,
+    kind: Kind,
+    *,
+    version: Version | None,
+    before: str | None = None,
+    forced: bool = False,
+    reason: str | None = None,
+    conditions: Sequence[Condition] = (),
+) -> Event:
+    """Write an event behind the newest one. Call it while holding `only_changer` of `name`.
+
+    Raises:
+        RegistryError: the store does not take it; the log is as it was.
+    """
+    newest = max(read_all(registry, name)[0], key=lambda event: event.number, default=None)
+    event = Event(
+        number=newest.number + 1 if newest else 1,
+        name=name,
+        kind=kind,
+        version=version.version if version else None,
+        manifest=version.digest if version else "",
+        before=before,
+        at=datetime.now(UTC).isoformat(timespec="seconds"),
+        by=user(),
+        forced=forced,
+        reason=reason or None,
+        conditions=tuple(conditions),
+        previous=newest.digest if newest else "",
+    )
+    fields = fields_of(event)
+    digest = digest_of(fields)
+    with clear_errors(registry.store.uri):
+        from mlflow.entities import Param
+
+        log = replace(registry.store, experiment_id=_experiment(registry))
+        end_abandoned(log)
+        run_id = create_run(log, f"{event.number} {kind}: {name} {event.version or '-'}", {})
+        # One call is one transaction: a kill leaves a run without parameters, which is no event.
+        params = [Param(key, text) for key, text in pieces(fields | {"digest": digest}).items()]
+        registry.store.client.log_batch(run_id, params=params)
+        registry.store.client.set_terminated(run_id)
+        registry.store.client.set_registered_model_tag(name, HEAD, digest)
+    return replace(event, digest=digest, run_id=run_id)
+
+
+def read_all(registry: Registry, name: str) -> tuple[list[Event], list[str]]:
+    """The events that can be read, oldest first, and what is wrong with the log.
+
+    A store that has no log yet has no events.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    events, problems = [], []
+    for run in _runs(registry, name):
+        fields = joined(run.data.params)
+        try:
+            event = event_from(fields, run.info.run_id)
+        except (KeyError, ValueError, TypeError) as error:
+            problems.append(f"run {run.info.run_id} is no event that can be read ({error!r})")
+            continue
+        if digest_of(fields) != event.digest:
+            problems.append(f"event {event.number} was changed (run {event.run_id})")
+        if run.info.lifecycle_stage != "active":
+            problems.append(
+                f"event {event.number} was deleted (mlflow runs restore --run-id {event.run_id})"
+            )
+        events.append(event)
+    events.sort(key=lambda event: event.number)
+    return events, [*problems, *breaks(events, _head(registry, name))]
+
+
+def user() -> str:
+    """Who is at work; a number where the system knows no name."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):
+        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
+
+
+def _head(registry: Registry, name: str) -> str | None:
+    with clear_errors(registry.store.uri):
+        try:
+            tags = registry.store.client.get_registered_model(name).tags
+        except mlflow_errors() as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        return dict(tags).get(HEAD)
+
+
+def _runs(registry: Registry, name: str) -> Iterator[Any]:
+    """Every run that says it is an event of `name`; deleted ones too."""
+    with clear_errors(registry.store.uri):
+        experiment = registry.store.client.get_experiment_by_name(LOG)
+        if experiment is None:
+            return
+        yield from every_page(
+            registry.store.client.search_runs,
+            [experiment.experiment_id],
+            f"params.name = '{name}'",
+            run_view_type=ViewType.ALL,
+            order_by=["attributes.start_time ASC"],  # an event that is added meanwhile moves none
+        )
+
+
+def _experiment(registry: Registry) -> str:
+    """The id of the log's experiment; the first event of any name makes it."""
+    from mlflow.exceptions import MlflowException
+
+    experiment = registry.store.client.get_experiment_by_name(LOG)
+    if experiment is None:
+        database = database_of(registry.store.uri)
+        place = artifacts_of(database).with_name(LOG).as_uri() if database else None
+        try:
+            return str(registry.store.client.create_experiment(LOG, place))
+        except MlflowException as error:  # the first event of another name was quicker
+            experiment = registry.store.client.get_experiment_by_name(LOG)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
+                raise
+    if experiment.lifecycle_stage != "active":
+        raise RegistryError(
+            f"the experiment {LOG} was deleted in MLflow. To restore it: "
+            f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
+        )
+    return str(experiment.experiment_id)

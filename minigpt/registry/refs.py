@@ -1,0 +1,96 @@
+"""What a person may call a version: `3`, `champion`, `models:/minigpt/3` or a package folder."""
+
+import os
+import re
+from pathlib import Path
+
+from minigpt.digest import digest
+from minigpt.errors import PackageError, RegistryError
+from minigpt.registry.artifacts import json_object, package_of, read_artifact
+from minigpt.registry.registry import Registry
+from minigpt.registry.versions import CHALLENGER, CHAMPION, Version, list_versions
+from minigpt.tracking.store import shown, tracking_uri
+
+REF = re.compile(r"(?:models:/)?(?:(?P<name>[^/@\s]+)[/@])?(?P<what>[^/@\s]+)")
+
+
+def find_version(registry: Registry, ref: str) -> Version:
+    """The version that `ref` names: `3`, `champion`, `minigpt@champion` or `models:/minigpt/3`.
+
+    It may also be a package folder: then the newest version of the project's model with
+    that package.
+
+    Raises:
+        RegistryError: there is no such version, or the store cannot be read.
+    """
+    folder = Path(os.path.expanduser(ref))  # noqa: PTH111 (Path's raises where there is no home)
+    if not ref.isdecimal() and (folder / "model.json").is_file():  # ./3 is the folder, 3 is not
+        return _holder_of(registry, folder, ref)
+    own, match = registry.name, REF.fullmatch(ref)
+    if match is None or _is_path(ref, match["what"]):
+        raise RegistryError(
+            f"{ref!r} names no version; write 3, champion, {own}@champion, models:/{own}/3 or "
+            "the folder of a package (model.json is in it)"
+        )
+    name, what = match["name"] or own, match["what"]
+    versions = list_versions(registry, name)
+    if not versions:
+        raise RegistryError(
+            f"no version of {name} is registered in {shown(tracking_uri(registry.root))} yet. "
+            "Run: make run"
+        )
+    for version in versions:
+        if what == version.version or what in version.aliases:
+            return version
+    if what.isdecimal():
+        known = " to ".join(dict.fromkeys((versions[0].version, versions[-1].version)))
+        raise RegistryError(
+            f"{name} has no version {what} (it has {known}). See: minigpt registry list"
+        )
+    newest = shortest_ref(name, versions[-1].version, own)
+    todo = f"; to make one champion: minigpt registry promote {newest}" if what == CHAMPION else ""
+    raise RegistryError(
+        f"no version of {name} is called {what} yet. See: minigpt registry list{todo}"
+    )
+
+
+def shortest_ref(name: str, number: str, own: str) -> str:
+    """What to type for a version where `own` is the project's model: `3`, else `models:/NAME/3`."""
+    return number if name == own else f"models:/{name}/{number}"
+
+
+def _is_path(ref: str, what: str) -> bool:
+    """Whether `ref`, which has the form of a name, was meant as a folder."""
+    if ref.startswith((".", "~")):
+        return True
+    if ref.startswith("models:/") or what.isdecimal() or what in (CHAMPION, CHALLENGER):
+        return False
+    return "/" in ref or os.sep in ref or Path(ref).is_dir()
+
+
+def _holder_of(registry: Registry, folder: Path, ref: str) -> Version:
+    """The newest version of the project's model that holds the package in `folder`."""
+    package = digest(folder)
+    for version in reversed(list_versions(registry)):
+        manifest = json_object(read_artifact(registry, version, "release/manifest.json"))
+        if package in manifest.get("digests", {}).values():
+            return version
+    raise RegistryError(
+        f"{ref}: no version of {registry.name} holds this package (digest {package[:12]}). "
+        "To register what was built here: minigpt registry sync"
+    )
+
+
+def resolve(registry: Registry, ref: str) -> Path:
+    """The package folder that `ref` names: a folder, or a version as `find_version` takes it.
+
+    Raises:
+        PackageError: `ref` is a path, and no package is there.
+        RegistryError: there is no such version, or its files are gone.
+    """
+    path = Path(ref).expanduser()
+    if (path / "model.json").is_file():
+        return path
+    if path.is_dir() or (not ref.startswith("models:/") and os.sep in ref):
+        raise PackageError(f"{ref}: no package is there (model.json is missing)")
+    return package_of(registry, find_version(registry, ref))

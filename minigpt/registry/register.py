@@ -1,0 +1,192 @@
+"""Register what release/manifest.json describes, if the store does not hold it. Never promotes."""
+
+import json
+import math
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from safetensors import safe_open
+
+from minigpt.data.document import Document, read_documents
+from minigpt.digest import digest, file_digest, remembered
+from minigpt.errors import RegistryError
+from minigpt.files import write_json
+from minigpt.registry.artifacts import STORED, VALIDATION
+from minigpt.registry.card import CardFacts, description, render
+from minigpt.registry.checkout import CheckoutState, checkout_state, refuse_other_inputs
+from minigpt.registry.lineage.index import FACTS, write_index
+from minigpt.registry.lineage.record import RECORD, Record, make_record
+from minigpt.registry.logged_model import library_of, log_model
+from minigpt.registry.mutex import only_changer
+from minigpt.registry.promotion.evaluation_set import (
+    write_evaluation_set as keep_evaluation,
+)
+from minigpt.registry.promotion.gate import main_figure
+from minigpt.registry.provenance.keys import signing_key
+from minigpt.registry.provenance.provenance import write_envelope
+from minigpt.registry.refs import find_version
+from minigpt.registry.registry import Registry
+from minigpt.registry.takedown.revoke import revoke_inherited
+from minigpt.registry.versions import (
+    BITS,
+    CHALLENGER,
+    COMMIT,
+    DIGEST,
+    DIRTY,
+    MODEL,
+    Version,
+    list_versions,
+)
+from minigpt.release.manifest import Manifest, load_manifest, manifest_digest
+from minigpt.tracking import Status, numbers
+from minigpt.tracking.delivery import deliver_all
+from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
+from minigpt.tracking.store import clear_errors
+
+MANIFEST, FILES = Path("release/manifest.json"), Path("release/files.json")
+ABOUT = (VALIDATION, "params.yaml", "dvc.yaml", "dvc.lock")
+
+
+def register(registry: Registry, parent: str | None = None) -> Version:
+    """The version of what was built here: found by its manifest's digest, else registered.
+
+    It becomes `challenger`. `parent` is the run of the flow that asks.
+
+    Raises:
+        RegistryError: nothing was built, an output or an input changed since, this is no git
+            checkout, the user's key does not open, or the store cannot be opened.
+    """
+    root, name = registry.root, registry.name
+    manifest = load_manifest(root / MANIFEST)
+    identity = manifest_digest(root / MANIFEST)
+    with remembered(root) as of_file:  # a version that is registered already is only found
+        _refuse_changed(root, manifest, of_file)
+    deliver_all(root)  # the record names the runs that made it
+    with only_changer(registry, name):
+        numbers = [v.version for v in list_versions(registry) if v.digest == identity]
+        number = numbers[0] if numbers else _register(registry, manifest, identity, parent)
+        revoke_inherited(registry, number)  # also where an earlier registration was cut off here
+        with clear_errors(registry.store.uri):
+            registry.store.client.set_registered_model_alias(name, CHALLENGER, number)
+    return find_version(registry, number)
+
+
+def _refuse_changed(root: Path, manifest: Manifest, of_file: Callable[[Path], str]) -> None:
+    for path, expected in manifest.digests.items():
+        if not (root / path).exists() or digest(root / path, of_file) != expected:
+            raise RegistryError(
+                f"{path} is not what {MANIFEST.as_posix()} describes. Run: dvc repro"
+            )
+
+
+def _register(registry: Registry, manifest: Manifest, identity: str, parent: str | None) -> str:
+    root, name = registry.root, registry.name
+    _refuse_changed(root, manifest, file_digest)
+    refuse_other_inputs(root)
+    state, metrics, key = checkout_state(root), _metrics(root), signing_key()
+    params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    bits = main_figure(metrics["evaluate"])
+    tags = {
+        DIGEST: identity,
+        COMMIT: state.commit,
+        DIRTY: str(bool(state.patch)).lower(),
+        **({} if bits is None else {BITS: str(bits)}),
+    }
+    with clear_errors(registry.store.uri):
+        run_id = create_run(registry.store, f"register {name}", tags, parent)
+        status: Status = "FAILED"
+        tracker = MlflowTracker(registry.store, run_id)
+        try:
+            tracker.params(params)
+            for stage, values in metrics.items():
+                tracker.metrics({f"{stage}.{key}": v for key, v in numbers(values).items()})
+            documents = read_documents(root / "data/documents", FACTS)
+            record = make_record(registry, identity, state, documents, parent)
+            expected = str(max((int(v.version) for v in list_versions(registry)), default=0) + 1)
+            card = _card(root, expected, record, params, metrics)
+            _keep_files(tracker, root, manifest, state, record, card, documents, key)
+            model_id = log_model(registry.store, run_id, root / MODEL, library_of(root))
+            number = _create_version(registry, name, model_id, run_id, tags, card)
+            if number != expected:  # the version of that number was deleted: it stays taken
+                card = _card(root, number, record, params, metrics)
+                registry.store.client.log_text(run_id, card, "README.md")
+                registry.store.client.update_model_version(name, number, description(card))
+            status = "FINISHED"
+        finally:
+            tracker.close(status)
+    return number
+
+
+def _keep_files(
+    tracker: MlflowTracker,
+    root: Path,
+    manifest: Manifest,
+    state: CheckoutState,
+    record: Record,
+    card: str,
+    documents: list[Document],
+    key: Ed25519PrivateKey | None,
+) -> None:
+    """Everything that a version is made of, but its model, under its path in the checkout."""
+    outputs = [p for p in manifest.digests if p.startswith(STORED) and p != MODEL]
+    about = (MANIFEST, FILES, *map(Path, ABOUT))
+    for path in (*map(Path, outputs), *about):
+        folder = path if (root / path).is_dir() else path.parent
+        tracker.artifact(root / path, None if folder == Path() else folder.as_posix())
+    with tempfile.TemporaryDirectory() as name:
+        made = Path(name)
+        (made / "README.md").write_text(card, encoding="utf-8")
+        if state.patch:
+            (made / "source.patch").write_bytes(state.patch)
+        write_index(made, documents)
+        keep_evaluation(root, made)
+        write_json(made / RECORD, record.model_dump(mode="json"))
+        write_envelope(made, record, manifest, root, key)  # last: it names what lies beside it
+        tracker.artifact(made)
+
+
+def _create_version(
+    registry: Registry, name: str, model_id: str, run_id: str, tags: dict[str, str], card: str
+) -> str:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        registry.store.client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+    # Not `models:/ID`: MLflow would look that up in the process's global store.
+    source = registry.store.client.get_logged_model(model_id).artifact_location
+    entry = registry.store.client.create_model_version(
+        name, source, run_id, tags=tags, description=description(card), model_id=model_id
+    )
+    return str(entry.version)
+
+
+def _card(
+    root: Path, version: str, record: Record, params: dict[str, Any], metrics: dict[str, Any]
+) -> str:
+    with safe_open(root / MODEL / "model.safetensors", framework="numpy") as weights:
+        parameters = sum(math.prod(weights.get_slice(k).get_shape()) for k in weights.keys())  # noqa: SIM118
+    return render(
+        CardFacts(
+            version=version,
+            record=record,
+            parameters=parameters,
+            params=params,
+            evaluation=metrics["evaluate"],
+            quantization=metrics["quantize"],
+        )
+    )
+
+
+def _metrics(root: Path) -> dict[str, Any]:
+    """metrics/NAME.json by name."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((root / "metrics").glob("*.json"))
+    }
