@@ -24,7 +24,7 @@ from minigpt.quantization.config import QuantizeParams
 from minigpt.registry.config import RegistryParams
 from minigpt.roles import ROLES
 from minigpt.tokenizer.config import TokenizeParams, TrainTokenizerParams
-from minigpt.training.config import FinetuneParams, PretrainParams
+from minigpt.training.config import FinetuneParams, PretrainParams, TrainConfig
 
 PARAMS = Path("params.yaml")
 
@@ -113,6 +113,18 @@ class Params(
                     "and in every version's provenance; fetch the file and name it with kind: local"
                 )
         return self
+
+    @property
+    def windows(self) -> dict[str, int]:
+        """Role → tokens of the longest window that its training takes, targets included."""
+        context = self.model.context_length
+        trainings: dict[str, TrainConfig] = {
+            role.name: getattr(self, role.stage) for role in ROLES.values()
+        }
+        return {
+            role: max(context // phase.divisor for phase in config.phases) + 1
+            for role, config in trainings.items()
+        }
 
     @property
     def roles(self) -> dict[str, str]:

@@ -16,7 +16,8 @@ from prefect.states import Completed
 from minigpt.errors import GateRefusedError
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
-from minigpt.tracking.store import open_store
+from minigpt.tracking.delivery import deliver_all, run_in_mlflow
+from minigpt.tracking.store import database_of, open_store, tracking_uri
 from pipelines.build import build, holder_name, parent_run
 from pipelines.closing import all_unchanged, closing, nothing_to_do
 from pipelines.committed import note
@@ -51,11 +52,11 @@ def release(wait: bool = True) -> State[Release]:
     params = load_params(Params, root / PARAMS)
     with (
         workspace_lock(root, wait, holder_name()),
-        parent_run(root) as (parent, _),
+        parent_run(root) as (journal, _),
         tags(*flow_run.tags),  # build is a run of its own
     ):
         results = build(wait=wait)
-        name, version = register(root, params, parent)
+        name, version = register(root, params, journal.id if journal else None)
         standing, refusal = promote(root, params, version)
         report = root / REPORT
         if not (all_unchanged(results) and report.is_file()):
@@ -67,11 +68,16 @@ def release(wait: bool = True) -> State[Release]:
 
 
 @task(cache_policy=NO_CACHE)
-def register(root: Path, params: Params, parent: str | None) -> tuple[str, str]:
-    """Name and number of the version that holds what was built; it becomes `challenger`."""
+def register(root: Path, params: Params, journal: str | None) -> tuple[str, str]:
+    """Name and number of the version that holds what was built; it becomes `challenger`.
+
+    `journal` is that of the flow: the registration lies under its run.
+    """
     from minigpt.registry.register import register as register_build
     from minigpt.registry.registry import Registry
 
+    deliver_all(root)
+    parent = run_in_mlflow(root, journal) if journal else None
     version = register_build(Registry(root, params.release.name), parent)
     return version.name, version.version
 
@@ -110,7 +116,8 @@ def run_flow(root: Path, wait: bool, debug: bool) -> int:
     server_answers = start_server(root)
     if not debug:
         log_to_file(root)
-    open_store(root)  # before any stage does, and while the server gets ready
+    if database_of(tracking_uri(root)):  # a server may come back until there is a version
+        open_store(root)  # before any stage does, and while Prefect's server gets ready
     server_answers()
     with tags(BEATS):
         state: Any = release(wait=wait, return_state=True)

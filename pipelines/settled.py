@@ -11,6 +11,7 @@ from minigpt.registry.config import RegistryParams
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import CHALLENGER, CHAMPION, Version, list_versions
 from minigpt.release.manifest import MANIFEST, manifest_digest
+from minigpt.tracking.journal import RUNS, journals
 from pipelines.dag import anything_stale
 from pipelines.lockfile import keep_lock
 
@@ -39,7 +40,8 @@ def settled(root: Path, params: RegistryParams) -> Settled | None:
         RegistryError: the store cannot be read.
     """
     keep_lock(root)  # before anything reads it: a killed DVC may have left half
-    if not ((root / MANIFEST).is_file() and (root / REPORT).is_file()):
+    built = (root / MANIFEST).is_file() and (root / REPORT).is_file()
+    if not built or journals(root / RUNS):
         return None
     registry = Registry(root, params.release.name)
     version = registered(registry)

@@ -107,9 +107,9 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
         {
             "task": {"type": "text-generation"},
             "dataset": {"name": source, "type": source, "split": "test"},
-            "metrics": [{"type": "bits_per_byte", "value": found["bits_per_byte"]}],
+            "metrics": [{"type": "bits_per_byte", "value": figures["bits_per_byte"]}],
         }
-        for source, found in sorted(facts.evaluation["finetuned"].items())
+        for source, figures in sorted(facts.evaluation["finetuned"].items())
     ]
     return {
         "license": "other",
@@ -143,20 +143,20 @@ def _figures(facts: CardFacts) -> str:
     sources = sorted(facts.evaluation["test"])
     models = {label: facts.evaluation[name] for name, label in MODELS.items()}
     rows = [
-        (label, *(f"{found[s]['bits_per_byte']:.3f}" if s in found else "" for s in sources))
-        for label, found in (models | facts.evaluation["baselines"]).items()
+        (label, *(f"{figures[s]['bits_per_byte']:.3f}" if s in figures else "" for s in sources))
+        for label, figures in (models | facts.evaluation["baselines"]).items()
     ]
     return _table(("", *sources), rows)
 
 
 def _sizes(facts: CardFacts) -> str:
     rows = []
-    for name, found in facts.quantization.items():
-        change = found.get("relative_difference")
+    for name, figures in facts.quantization.items():
+        change = figures.get("relative_difference")
         rows.append(
             (
                 name,
-                f"{found['bytes'] / 1e6:.1f} MB",
+                f"{figures['bytes'] / 1e6:.1f} MB",
                 f"{max(change.values()):+.1%}" if change else "",
             )
         )

@@ -43,6 +43,7 @@ from minigpt.registry.versions import (
 )
 from minigpt.release.manifest import Manifest, load_manifest, manifest_digest
 from minigpt.tracking import Status, numbers
+from minigpt.tracking.delivery import deliver_all
 from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
 from minigpt.tracking.store import clear_errors
 
@@ -64,10 +65,11 @@ def register(registry: Registry, parent: str | None = None) -> Version:
     identity = manifest_digest(root / MANIFEST)
     with remembered(root) as of_file:  # a version that is registered already is only found
         _refuse_changed(root, manifest, of_file)
+    deliver_all(root)  # the record names the runs that made it
     with only_changer(registry, name):
-        held = [v.version for v in list_versions(registry) if v.digest == identity]
-        number = held[0] if held else _register(registry, manifest, identity, parent)
-        revoke_inherited(registry, number)  # also of one whose registration was cut off here
+        numbers = [v.version for v in list_versions(registry) if v.digest == identity]
+        number = numbers[0] if numbers else _register(registry, manifest, identity, parent)
+        revoke_inherited(registry, number)  # also where an earlier registration was cut off here
         with clear_errors(registry.store.uri):
             registry.store.client.set_registered_model_alias(name, CHALLENGER, number)
     return find_version(registry, number)
@@ -97,7 +99,7 @@ def _register(registry: Registry, manifest: Manifest, identity: str, parent: str
     with clear_errors(registry.store.uri):
         run_id = create_run(registry.store, f"register {name}", tags, parent)
         status: Status = "FAILED"
-        tracker = MlflowTracker(registry.store, run_id, strict=True)
+        tracker = MlflowTracker(registry.store, run_id)
         try:
             tracker.params(params)
             for stage, values in metrics.items():

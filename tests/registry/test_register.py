@@ -18,7 +18,7 @@ from minigpt.registry.lineage.index import INDEX
 from minigpt.registry.register import register
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import TAKEN_DOWN, list_versions
-from minigpt.tracking import open_parent
+from minigpt.tracking.mlflow_tracker import create_run
 from minigpt.tracking.store import local_path
 from tests.registry.logs import whole_log
 
@@ -184,7 +184,7 @@ def test_results_alone_leave_a_tree_clean(changed):
 
 
 def test_a_version_lies_under_the_run_that_asked(changed):
-    parent = open_parent(changed.root, "release")
+    parent = create_run(changed.registry.store, "release", {})
     changed.build(tuned=1.4)
     version = register(changed.registry, parent)
     run = changed.registry.store.client.get_run(version.run_id)
@@ -204,6 +204,7 @@ def test_a_remembered_digest_registers_nothing(changed):
     path = changed.root / "models" / "base" / "model.json"
     before = file_digest(path)
     path.write_text("{}")
+    (changed.root / MEMORY).parent.mkdir()
     with remembered(changed.root):
         pass
     with sqlite3.connect(changed.root / MEMORY) as memory:

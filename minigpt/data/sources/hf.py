@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import PositiveInt, StringConstraints
 
-from minigpt.data.source import BaseSource, Sha256
+from minigpt.data.pin import Sha256
+from minigpt.data.source import BaseSource
 
 if TYPE_CHECKING:
     from minigpt.run import Run

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import StringConstraints
 
-from minigpt.data.source import Pin, PinnedSource
+from minigpt.data.pin import Pin
+from minigpt.data.source import PinnedSource
 
 if TYPE_CHECKING:
     from minigpt.run import Run

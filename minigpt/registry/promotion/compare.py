@@ -36,7 +36,7 @@ class Line:
     """Bits per byte."""
     second: float
     difference: Interval
-    """Of the second less the first: above zero, the second is worse."""
+    """The second less the first: above zero, the second is worse."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _lines(
     for source in main_first(roles):
         keys = [key for key in first if key[0] == source]
         sizes = [first[key][0] for key in keys]
-        before, after = ([each[key][1] for key in keys] for each in (first, second))
+        before, after = ([passages[key][1] for key in keys] for passages in (first, second))
         if sizes:
             total = sum(sizes)
             lines.append(
@@ -197,4 +197,4 @@ def _written(registry: Registry, version: Version, config: SamplesConfig, seed: 
     machine = Machine.load()
     machine.prepare_torch()
     package = load_package(package_of(registry, version), device=machine.torch_device)
-    return [str(each["text"]) for each in write_samples("finetuned", package, config, seed)]
+    return [str(sample["text"]) for sample in write_samples("finetuned", package, config, seed)]

@@ -78,9 +78,9 @@ def judge(
             else:
                 name, limits = str(gate.must_beat), evaluation["baselines"][gate.must_beat]
             conditions.append(_below(source, figure, name, limits[source]["bits_per_byte"]))
-    for name, found in sorted(exports.items()):
-        if "relative_difference" not in found:
-            worst, allowed = found["greatest_logit_difference"], gate.max_logit_difference
+    for name, figures in sorted(exports.items()):
+        if "relative_difference" not in figures:
+            worst, allowed = figures["greatest_logit_difference"], gate.max_logit_difference
             text = f"logits within {worst:.1g}; allowed {allowed:.1g}"
             conditions.append(Condition(f"export {name}", text, worst <= allowed))
     return conditions
@@ -96,7 +96,7 @@ def rounding(packages: Mapping[str, Any], gate: GateConfig) -> list[Condition]:
     for name in dict.fromkeys([*limits, *sorted(packages)]):
         if loss := packages.get(name, {}).get("relative_difference"):
             allowed = limits.get(name, max(limits.values()))
-            source = max(loss, key=lambda source: loss[source])
+            source = max(loss, key=lambda name: loss[name])
             text = f"{per_cent(loss[source])} on {source}; allowed {per_cent(allowed)}"
             conditions.append(Condition(f"{name} loss", text, loss[source] <= allowed))
     return conditions
@@ -108,9 +108,9 @@ def budgets(
     """Size and speed of the fine-tuned package, where params.yaml asks for them."""
     conditions = []
     if gate.max_megabytes is not None:
-        found = quantization["fp32"]["bytes"] / 1e6
-        text = f"{found:.2f} MB; allowed {gate.max_megabytes:g}"
-        conditions.append(Condition("size", text, found <= gate.max_megabytes))
+        megabytes = quantization["fp32"]["bytes"] / 1e6
+        text = f"{megabytes:.2f} MB; allowed {gate.max_megabytes:g}"
+        conditions.append(Condition("size", text, megabytes <= gate.max_megabytes))
     if gate.max_ms_per_token is not None and ms_per_token is not None:
         text = f"{ms_per_token:.2f} ms a token; allowed {gate.max_ms_per_token:g}"
         conditions.append(Condition("speed", text, ms_per_token <= gate.max_ms_per_token))
@@ -122,12 +122,12 @@ def leaked(frozen: Iterable["Document"], index: Iterable["Document"]) -> Conditi
     from minigpt.registry.lineage.index import learned
 
     trained, documents = learned(index), list(frozen)
-    found = [f"{d.doc_id} ({d.sha256[:8]}…)" for d in documents if d.sha256 in trained]
-    if not found:
+    names = [f"{d.doc_id} ({d.sha256[:8]}…)" for d in documents if d.sha256 in trained]
+    if not names:
         return Condition(SET, f"it was trained on none of the {len(documents)} documents", True)
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    text = f"it was trained on {len(found)} of the {len(documents)} documents"
-    return Condition(SET, f"{text}: {', '.join(found[:3])}{more}", False)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    text = f"it was trained on {len(names)} of the {len(documents)} documents"
+    return Condition(SET, f"{text}: {', '.join(names[:3])}{more}", False)
 
 
 def against(
@@ -149,7 +149,7 @@ def against(
             conditions.append(Condition(source, text, False))
             continue
         sizes = [theirs[key][0] for key in keys]
-        mine, other = ([each[key][1] for key in keys] for each in (ours, theirs))
+        mine, other = ([passages[key][1] for key in keys] for passages in (ours, theirs))
         worse = difference(mine, other, sizes)
         allowed = getattr(gate, ROLES[roles[source]].may_lose)
         before = sum(other) / sum(sizes)
@@ -241,8 +241,8 @@ def _on_one_set(
     return [*against(ours, theirs, reference.roles, gate), unlearned]
 
 
-def _below(source: str, found: float, name: str, limit: float) -> Condition:
-    gap = found - limit
+def _below(source: str, figure: float, name: str, limit: float) -> Condition:
+    gap = figure - limit
     verdict = f"better by {-gap:.2g}" if gap < 0 else f"worse by {gap:.2g}" if gap else "no better"
-    text = f"{found:.2f} against {name} {limit:.2f} bits per byte: {verdict}"
+    text = f"{figure:.2f} against {name} {limit:.2f} bits per byte: {verdict}"
     return Condition(source, text, gap < 0)
