@@ -52,7 +52,9 @@ def test_the_tests_that_loop_over_entries_take_them_up(extended):
     names = [Path(name).stem for name in PLACES]
     chosen = f"({' or '.join(names)}) and not onnx"
     options = ("-q", "-rA", "-p", "no:cacheprovider", "-k", chosen)
-    done = extended.run(sys.executable, "-m", "pytest", *options, *TESTS)
+    # One thread: several that wait for each other on a busy machine take ten times as long.
+    threads = {"OMP_NUM_THREADS": "1"}
+    done = extended.run(sys.executable, "-m", "pytest", *options, *TESTS, env=threads)
     for name in (*names, "npy-sinusoidal", "hf-sinusoidal"):
         assert re.search(rf"^PASSED .*\b{name}\b", done.stdout, re.MULTILINE), (name, done.stdout)
 
