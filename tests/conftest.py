@@ -65,7 +65,6 @@ class Project:
         self,
         *command: str,
         check: bool = True,
-        timeout: float = 280,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
@@ -78,7 +77,6 @@ class Project:
             env=self.environment(**(env or {})),
             text=True,
             capture_output=True,
-            timeout=timeout,
             input=stdin,
             errors="replace",
         )
