@@ -10,6 +10,7 @@ from minigpt.digest import file_digest
 from minigpt.graph import read_graph
 from minigpt.registry.config import RegistryParams
 from minigpt.registry.versions import Version
+from minigpt.tracking import open_journal
 from pipelines import settled as module
 from pipelines.settled import Settled, settled
 
@@ -44,6 +45,13 @@ def test_what_is_built_registered_and_champion_is_settled(built):
 def test_what_is_not_there_has_to_be_made(built, file):
     project, _ = built
     (project / file).unlink()
+    assert settled(project, RegistryParams()) is None
+
+
+def test_a_run_that_waits_has_to_be_delivered(built, monkeypatch):
+    project, _ = built
+    monkeypatch.delenv("MINIGPT_PARENT_RUN", raising=False)
+    open_journal(project, "pretrain", "pretrain").close()
     assert settled(project, RegistryParams()) is None
 
 
