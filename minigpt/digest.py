@@ -57,7 +57,7 @@ def remembered(root: Path) -> Iterator[Callable[[Path], str]]:
     new: dict[str, tuple[str, str]] = {}
     try:
         memory, now = _open_memory(root / MEMORY)
-    except (OSError, sqlite3.Error):  # a full or write-protected disk takes the memory only
+    except (OSError, sqlite3.Error):  # nothing ever ran here, the disk is full: no memory
         yield file_digest
         return
 
@@ -81,7 +81,6 @@ def remembered(root: Path) -> Iterator[Callable[[Path], str]]:
 
 def _open_memory(path: Path) -> tuple[sqlite3.Connection, int]:
     """The store of digests, and what time it is by the clock of its file system."""
-    path.parent.mkdir(exist_ok=True)
     path.touch()
     now = path.stat().st_mtime_ns
     memory = sqlite3.connect(path, timeout=1)

@@ -15,18 +15,25 @@ def names(package: str) -> tuple[str, ...]:
     return tuple(sorted(module.name for module in pkgutil.iter_modules(folder)))
 
 
-def entries(package: str, name_of: Callable[[Any], str]) -> dict[str, Any]:
-    """`ENTRY` of every module of `package`, by its name, sorted.
+def entries(package: str, name_of: Callable[[Any], str] | None = None) -> dict[str, Any]:
+    """`ENTRY` of every module of `package`, by the module's name, sorted.
+
+    `name_of` gives the name that an entry states itself, which must be its module's.
 
     Raises:
-        TypeError: a module states no ENTRY, or one that has another name than the file.
+        TypeError: a module states no ENTRY, or one of another name.
     """
     found = {}
     for name in names(package):
         module = importlib.import_module(f"{package}.{name}")
         if not hasattr(module, "ENTRY"):
             raise TypeError(f"{module.__file__}: no ENTRY; every module of {package} states one")
-        if (own := name_of(module.ENTRY)) != name:
+        if name_of and (own := name_of(module.ENTRY)) != name:
             raise TypeError(f"{module.__file__}: its ENTRY is called {own!r}; call the file so too")
         found[name] = module.ENTRY
     return found
+
+
+def kind_of(config: Any) -> str:
+    """The word that tells a params class from the others of its union."""
+    return str(config.model_fields["kind"].default)

@@ -16,6 +16,7 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
 from minigpt.errors import StageError
+from minigpt.git import require_git
 from minigpt.graph import read_graph
 from minigpt.machine import Machine
 from minigpt.model.count import parameters
@@ -23,7 +24,7 @@ from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
 from minigpt.tracking import PARENT_ENV, Journal, Status, open_journal
 from minigpt.tracking.courier import Courier
-from pipelines.dag import Stage, anything_stale, read_stages, require_git
+from pipelines.dag import Stage, anything_stale, read_stages
 from pipelines.display import Display
 from pipelines.lockfile import keep_lock
 from pipelines.runner import Outcome, Result, run_stage

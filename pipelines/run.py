@@ -8,10 +8,10 @@ from pathlib import Path
 import psutil
 
 from minigpt import log
+from minigpt.git import require_git
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
 from pipelines.closing import nothing_to_do
-from pipelines.dag import require_git
 from pipelines.settled import settled
 from pipelines.terminal import ended
 

@@ -25,6 +25,7 @@ from prefect.states import Completed, Failed
 
 from minigpt import log
 from minigpt.errors import ParamsError, StageError
+from minigpt.git import require_git
 from minigpt.machine import Machine
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
@@ -32,7 +33,7 @@ from minigpt.tracking import PARENT_ENV, Journal, Status, open_journal
 from minigpt.tracking.courier import Courier
 from pipelines.build import came_to, holder_name
 from pipelines.clone import Clone, throwaway
-from pipelines.dag import read_stages, require_git
+from pipelines.dag import read_stages
 from pipelines.server import log_to_file, start_server
 from pipelines.services import BEATS
 from pipelines.terminal import ended

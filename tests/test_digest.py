@@ -70,7 +70,8 @@ def folder_digest(root):
 
 @pytest.fixture
 def root(tmp_path):
-    (tmp_path / "data").mkdir()
+    for folder in ("data", MEMORY.parent):
+        (tmp_path / folder).mkdir()
     for name in ("a", "b"):
         (tmp_path / "data" / name).write_text(name)
     return tmp_path
@@ -120,14 +121,15 @@ def test_a_file_that_changes_while_it_is_read_is_not_remembered(root, settled, m
     assert folder_digest(root) == digest(root / "data", file_digest)
 
 
-@pytest.mark.parametrize("damage", ["torn", "another table", "a folder"])
+@pytest.mark.parametrize("damage", ["torn", "another table", "a folder", "nothing ran"])
 def test_without_a_memory_every_file_is_read(root, read, damage):
     memory = root / MEMORY
-    memory.parent.mkdir()
     if damage == "torn":
         memory.write_text("no database at all" * 100)
     elif damage == "a folder":
         memory.mkdir()
+    elif damage == "nothing ran":
+        memory.parent.rmdir()
     else:
         with sqlite3.connect(memory) as connection:
             connection.execute("create table files (other)")

@@ -4,15 +4,15 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from pydantic import ValidationError
 
 from minigpt.cli.shared import Json, project_registry, show_json, talk
 from minigpt.errors import ParamsError
-from minigpt.generation.config import SamplingConfig
-from minigpt.machine import Machine
+
+if TYPE_CHECKING:
+    from minigpt.generation.config import SamplingConfig
 
 Reference = Annotated[
     str, typer.Option("--model", "-m", help="A package folder, champion, 3, minigpt@champion …")
@@ -53,6 +53,7 @@ def generate(
     folder = find_package(model)
     from minigpt.generation.engine import TorchEngine
     from minigpt.generation.stream import generate as write
+    from minigpt.machine import Machine
     from minigpt.package import load_package
 
     machine = Machine.load()
@@ -109,12 +110,16 @@ def no_utf8(what: str, error: UnicodeError) -> str:
     return f"{what} is not UTF-8{where}. Convert it, for example: iconv -f latin1 -t utf8"
 
 
-def sampling_of(**values: float | None) -> SamplingConfig:
+def sampling_of(**values: float | None) -> "SamplingConfig":
     """How tokens are chosen, checked.
 
     Raises:
         ParamsError: a value is not allowed.
     """
+    from pydantic import ValidationError
+
+    from minigpt.generation.config import SamplingConfig
+
     try:
         return SamplingConfig.model_validate(values)
     except ValidationError as error:

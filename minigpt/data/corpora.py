@@ -5,7 +5,8 @@ from typing import Annotated
 from pydantic import Field, StringConstraints
 
 from minigpt.config import Config
-from minigpt.data.source import Pin, WorkSplits, YearSplits
+from minigpt.data.pin import Pin
+from minigpt.data.source import WorkSplits, YearSplits
 from minigpt.data.sources import Source
 from minigpt.data.sources.package import PackageSource
 

@@ -15,7 +15,7 @@ from minigpt.data.document import DOCUMENTS, LICENCES, Document, write_documents
 from minigpt.data.readers import Piece, reader_of
 from minigpt.data.source import BaseSource
 from minigpt.data.sources import SOURCES
-from minigpt.data.splits import assign
+from minigpt.data.splits import deal
 from minigpt.data.text import CLEANING, tidy
 from minigpt.digest import file_digest
 from minigpt.errors import DataError
@@ -37,16 +37,20 @@ def download(
     """
     documents: list[Document] = []
     licences: dict[str, Any] = {}
-    with new_folder(archives) as kept, new_folder(raw) as out:
+    with new_folder(archives) as fetched, new_folder(raw) as out:
+        texts: dict[str, list[Document]] = {}
         for name, source in sorted(params.sources.items()):
-            archive = kept / source.archive_name(name)
+            archive = fetched / source.archive_name(name)
             source.fetch(name, archive, local, run)
-            found, remark = assign(name, read_source(name, source, archive), source.splits)
+            texts[name] = read_source(name, source, archive)
+            run.progress(f"{name} {len(texts[name]):,} documents")
+        run.progress("looking for texts that are there twice")
+        for name, (dealt, remark) in deal(params.sources, texts).items():
             if remark:
                 run.say(remark)
-            run.progress(f"{name} {len(found):,} documents")
-            documents += found
-            licences[name] = licence_of(source, archive, found)
+            documents += dealt
+            archive = fetched / params.sources[name].archive_name(name)
+            licences[name] = licence_of(params.sources[name], archive, dealt)
         write_documents(out / DOCUMENTS, documents)
         write_json(out / LICENCES, licences)
         write_text(out / "LICENCES.md", licences_page(licences))

@@ -10,16 +10,16 @@ import requests
 
 from minigpt.data.document import import_datasets
 from minigpt.data.fetch import Web, shown, why
-from minigpt.data.sources.hf import HubSource
 from minigpt.digest import file_digest
 from minigpt.errors import DataError
 from minigpt.files import new_file, temporary
 
 if TYPE_CHECKING:
+    from minigpt.data.sources.hf import HubSource
     from minigpt.run import Run
 
 
-def cached_dataset(name: str, source: HubSource, run: "Run") -> Path:
+def cached_dataset(name: str, source: "HubSource", run: "Run") -> Path:
     """What was streamed from the hub, kept under its digest; says the digest to pin."""
     folder = run.machine.cache / "archives"
     if source.sha256 and (kept := folder / source.sha256).is_file():
@@ -40,7 +40,7 @@ def cached_dataset(name: str, source: HubSource, run: "Run") -> Path:
 
 
 def fetch_dataset(
-    name: str, source: HubSource, target: Path, progress: Callable[[str], None]
+    name: str, source: "HubSource", target: Path, progress: Callable[[str], None]
 ) -> None:
     """Write the first `max_documents` records of the pinned revision, a JSON object a line.
 
@@ -78,7 +78,7 @@ def refuse_offline(what: str) -> None:
         ) from error
 
 
-def stream(what: str, source: HubSource) -> Iterator[dict[str, Any]]:
+def stream(what: str, source: "HubSource") -> Iterator[dict[str, Any]]:
     """The records, read as they arrive."""
     datasets = import_datasets()
     try:

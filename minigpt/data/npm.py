@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from minigpt.data.fetch import check
-from minigpt.data.source import Pin
+from minigpt.data.pin import Pin
 from minigpt.errors import DataError
 
 SECONDS = 300

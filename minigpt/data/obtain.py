@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigpt.data.fetch import Progress
-from minigpt.data.source import Pin
+from minigpt.data.pin import Pin
 from minigpt.digest import file_digest
 from minigpt.files import writing
 

@@ -7,16 +7,17 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveInt, StringConstraints, ValidationInfo, field_validator
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from minigpt.config import Config
 from minigpt.data.archives import match
+from minigpt.data.pin import Pin
 from minigpt.data.readers import SUFFIXES
+from minigpt.roles import RoleName
 
 if TYPE_CHECKING:
     from minigpt.run import Run
 
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Globs = tuple[str, ...]
 
 
@@ -68,7 +69,7 @@ class BaseSource(Config):
     """`place` begins with the name of a dataset on the Hugging Face hub."""
 
     kind: str
-    role: Literal["pretrain", "finetune"]
+    role: RoleName
     """Which training stage reads it."""
     licence: Annotated[str, StringConstraints(min_length=1)]
     """Licence of the text, not of the package around it."""
@@ -130,14 +131,6 @@ class BaseSource(Config):
         return any(match(self.files, p) for p in spellings) and not any(
             match(self.exclude, p) for p in spellings
         )
-
-
-class Pin(Config):
-    """One file, byte for byte."""
-
-    filename: Annotated[str, StringConstraints(pattern=r"^[\w@][\w.+-]*$")]
-    sha256: Sha256
-    bytes: PositiveInt
 
 
 class PinnedSource(BaseSource):

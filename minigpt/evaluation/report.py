@@ -19,6 +19,7 @@ from minigpt.data.validation import DATA_DOCS
 from minigpt.evaluation.charts import bar_chart, line_chart
 from minigpt.evaluation.config import MODELS, SAMPLES
 from minigpt.files import write_text
+from minigpt.roles import PRETRAIN, ROLES
 
 PAGE = Path("reports/index.html")
 LABELS = {
@@ -105,7 +106,7 @@ def sources(root: Path) -> list[dict[str, Any]]:
 def trainings(root: Path) -> list[dict[str, Any]]:
     """Each training stage's loss curve and final figures."""
     found = []
-    for name in ("pretrain", "finetune"):
+    for name in (role.stage for role in ROLES.values()):
         path = root / "plots" / f"{name}.csv"
         if not path.is_file():
             continue
@@ -139,7 +140,7 @@ def highlights(evaluation: Any) -> list[dict[str, Any]]:
     found = []
     for source, about in (evaluation or {}).get("test", {}).items():
         base, tuned = (evaluation[name][source]["bits_per_byte"] for name in MODELS)
-        if about["role"] == "pretrain":
+        if about["role"] == PRETRAIN.name:
             ppmd = evaluation["baselines"]["ppmd"][source]["bits_per_byte"]
             found.append(
                 {"value": base, "what": f"base model on {source}", "beside": f"PPMd {ppmd:.2f}"}

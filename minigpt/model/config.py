@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
 from minigpt.config import Config
-from minigpt.entries import entries
+from minigpt.entries import entries, kind_of
 from minigpt.model.position_config import PositionConfig, Sizes
 from minigpt.model.positions.rope import RopePosition
 
-POSITIONS: dict[str, type[PositionConfig]] = entries(
-    "minigpt.model.positions", lambda entry: entry.model_fields["kind"].default
-)
-"""Kind → its class, of every module in that folder."""
+POSITIONS: dict[str, type[PositionConfig]] = entries("minigpt.model.positions", kind_of)
+"""Kind → its class."""
 if TYPE_CHECKING:
     AnyPosition: TypeAlias = PositionConfig
 else:

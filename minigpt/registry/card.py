@@ -8,6 +8,7 @@ import yaml
 
 from minigpt.data.sources import on_hub
 from minigpt.registry.lineage.record import Record, SourceRecord
+from minigpt.roles import FINETUNE, PRETRAIN
 
 LIMITS = """\
 A model of this size knows the sound of its texts and little else: it states no facts, follows no
@@ -64,7 +65,7 @@ def render(facts: CardFacts) -> str:
         f"---\n{yaml.safe_dump(metadata(facts), sort_keys=False, allow_unicode=True)}---",
         f"# {record.name} {facts.version}",
         f"A GPT of {facts.parameters:,} parameters, trained on "
-        f"{_names(record, 'pretrain')} and fine-tuned on {_names(record, 'finetune')}.",
+        f"{_names(record, PRETRAIN.name)} and fine-tuned on {_names(record, FINETUNE.name)}.",
         "## Data",
         _table(
             ("source", "used to", "licence", "documents (train, val, test)", "from"),
@@ -106,9 +107,9 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
         {
             "task": {"type": "text-generation"},
             "dataset": {"name": source, "type": source, "split": "test"},
-            "metrics": [{"type": "bits_per_byte", "value": found["bits_per_byte"]}],
+            "metrics": [{"type": "bits_per_byte", "value": figures["bits_per_byte"]}],
         }
-        for source, found in sorted(facts.evaluation["finetuned"].items())
+        for source, figures in sorted(facts.evaluation["finetuned"].items())
     ]
     return {
         "license": "other",
@@ -142,20 +143,20 @@ def _figures(facts: CardFacts) -> str:
     sources = sorted(facts.evaluation["test"])
     models = {label: facts.evaluation[name] for name, label in MODELS.items()}
     rows = [
-        (label, *(f"{found[s]['bits_per_byte']:.3f}" if s in found else "" for s in sources))
-        for label, found in (models | facts.evaluation["baselines"]).items()
+        (label, *(f"{figures[s]['bits_per_byte']:.3f}" if s in figures else "" for s in sources))
+        for label, figures in (models | facts.evaluation["baselines"]).items()
     ]
     return _table(("", *sources), rows)
 
 
 def _sizes(facts: CardFacts) -> str:
     rows = []
-    for name, found in facts.quantization.items():
-        change = found.get("relative_difference")
+    for name, figures in facts.quantization.items():
+        change = figures.get("relative_difference")
         rows.append(
             (
                 name,
-                f"{found['bytes'] / 1e6:.1f} MB",
+                f"{figures['bytes'] / 1e6:.1f} MB",
                 f"{max(change.values()):+.1%}" if change else "",
             )
         )

@@ -67,9 +67,9 @@ def register(registry: Registry, parent: str | None = None) -> Version:
         _refuse_changed(root, manifest, of_file)
     deliver_all(root)  # the record names the runs that made it
     with only_changer(registry, name):
-        held = [v.version for v in list_versions(registry) if v.digest == identity]
-        number = held[0] if held else _register(registry, manifest, identity, parent)
-        revoke_inherited(registry, number)  # also of one whose registration was cut off here
+        numbers = [v.version for v in list_versions(registry) if v.digest == identity]
+        number = numbers[0] if numbers else _register(registry, manifest, identity, parent)
+        revoke_inherited(registry, number)  # also where an earlier registration was cut off here
         with clear_errors(registry.store.uri):
             registry.store.client.set_registered_model_alias(name, CHALLENGER, number)
     return find_version(registry, number)

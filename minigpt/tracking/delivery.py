@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Protocol
 
 from minigpt.errors import RegistryError
 from minigpt.log import say
@@ -28,45 +27,13 @@ from minigpt.tracking.journal import (
     read,
 )
 from minigpt.tracking.owner import has_died
-from minigpt.tracking.tracker import Event
+from minigpt.tracking.sink import GoneError, RefusedError, Sink
 
 BATCH = 500  # events
 LOCK = "delivery.lock"
 NOTES = {".files", *(f".{sink}" for sink in SINKS)}
 """What lies beside a journal, by suffix."""
 LOCK_SECONDS = 60.0
-
-
-class Sink(Protocol):
-    """Who keeps runs. It may be given everything a second time, and then changes nothing.
-
-    Both methods raise RegistryError when they cannot be done now.
-    """
-
-    name: str
-    """Part of a file name; the beginning of a journal lists the sinks that it is for."""
-
-    def place(self) -> str:
-        """Where it keeps them: another place gets a journal from its beginning."""
-
-    def begin(self, journal: str, event: Event) -> str:
-        """The sink's own id of the run of that journal, begun if it is not there."""
-
-    def write(self, run: str, events: Sequence[Event]) -> None:
-        """Keep what came after the beginning, in order.
-
-        Raises:
-            GoneError: it no longer has such a run; it is begun again.
-            RefusedError: it will never take these; they are passed over.
-        """
-
-
-class GoneError(RegistryError):
-    """The sink has lost a run that it had begun."""
-
-
-class RefusedError(RegistryError):
-    """The sink never takes these events: a person deleted the run, for instance."""
 
 
 @dataclass(frozen=True)

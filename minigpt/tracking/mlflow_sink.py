@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from minigpt.errors import RegistryError
-from minigpt.tracking.delivery import GoneError, RefusedError
 from minigpt.tracking.journal import journals
 from minigpt.tracking.mlflow_events import write_events
 from minigpt.tracking.mlflow_tracker import (
@@ -18,6 +17,7 @@ from minigpt.tracking.mlflow_tracker import (
     end_abandoned,
     newest_run,
 )
+from minigpt.tracking.sink import GoneError, RefusedError
 from minigpt.tracking.store import (
     EXPERIMENT,
     Store,

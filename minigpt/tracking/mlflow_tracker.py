@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from minigpt.tracking.mlflow_events import write_events
 from minigpt.tracking.owner import has_died, this_process
+from minigpt.tracking.paging import every_page
 from minigpt.tracking.store import Store, clear_errors, open_store
 from minigpt.tracking.tracker import Recorder, milliseconds
 
@@ -62,8 +63,10 @@ def end_abandoned(store: Store, waiting: Collection[str] = ()) -> None:
 
     `waiting`: ids of the journals that have yet to be delivered; they say how their runs ended.
     """
-    running = store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
-    for run in running:
+    running = every_page(
+        store.client.search_runs, [store.experiment_id], "attributes.status = 'RUNNING'"
+    )
+    for run in list(running):  # whoever is ended is gone from the pages that follow
         tags = run.data.tags
         owner = {k.removeprefix(OWNER): v for k, v in tags.items() if k.startswith(OWNER)}
         if tags.get(JOURNAL) not in waiting and has_died(owner):

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from minigpt.errors import RegistryError
@@ -47,9 +47,21 @@ class Store:
 
 
 def tracking_uri(root: Path) -> str:
-    """MLFLOW_TRACKING_URI, else the checkout's own sqlite store."""
+    """MLFLOW_TRACKING_URI, else the checkout's own sqlite store.
+
+    Raises:
+        RegistryError: the checkout's path reads as another one in such an address.
+    """
+    if chosen := os.environ.get("MLFLOW_TRACKING_URI"):
+        return chosen
     own = (root.resolve() / "mlflow.db").as_posix()
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{own}"
+    if "?" in own or unquote(own) != own:
+        raise RegistryError(
+            f"{root.resolve()}: MLflow cannot keep a store in a folder with a question mark, or a "
+            "percent sign before two digits, in its path. Rename the folder, or name a place: "
+            "MLFLOW_TRACKING_URI=sqlite:////elsewhere/mlflow.db"
+        )
+    return f"sqlite:///{own}"
 
 
 def database_of(uri: str) -> Path | None:

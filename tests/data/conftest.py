@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from minigpt.data.document import Document
-from minigpt.data.source import Pin
+from minigpt.data.pin import Pin
 from minigpt.data.sources.package import PackageSource
 from minigpt.machine import Machine
 

@@ -17,6 +17,13 @@ from minigpt.digest import digest
 from minigpt.errors import DataError
 
 TEXT = "".join(f"Line {n} of the text, with a few words.\n\n" for n in range(100))
+
+
+def letter(number: int) -> str:
+    """A text of its own: one that only begins otherwise is the same text again."""
+    return "".join(f"Line {number}-{n} of the text, with a few words.\n\n" for n in range(100))
+
+
 LOCAL, ARCHIVES, RAW = "data/local", "data/archives", "data/raw"
 
 
@@ -101,7 +108,9 @@ def test_a_damaged_cached_archive_is_fetched_again_and_that_is_said(go, plays, r
 
 
 def test_the_last_line_says_how_much_and_on_what_terms(go, plays, letters, run):
-    go(plays=plays(five()), letters=letters({f"{n}.txt": f"{n}\n{TEXT}" for n in range(6)}))
+    splits = WorkSplits(val=("w0",), test=("w1",))
+    letters_of_six = letters({f"{n}.txt": letter(n) for n in range(6)})
+    go(plays=plays(five(), splits=splits), letters=letters_of_six)
     assert (
         run.said[-1] == "1 folder, 1 package, 11 documents, 0.0 MB · texts: private, public domain"
     )
@@ -140,7 +149,7 @@ def test_files_of_other_kinds_are_left_out_and_said(go, letters, run, workspace)
 
 
 def test_jsonl_records_are_works(go, letters, workspace):
-    lines = [json.dumps({"text": f"Letter {n}.\n{TEXT}"}) for n in range(8)]
+    lines = [json.dumps({"text": letter(n)}) for n in range(8)]
     go(letters=letters({"all.jsonl": "\n".join(lines)}))
     found = read_documents(workspace / RAW)
     assert {d.work for d in found} == {f"all#{n}" for n in range(1, 9)}

@@ -8,7 +8,7 @@ import requests
 
 from minigpt.data import fetch as fetch_module
 from minigpt.data.fetch import Web, fetch, shown
-from minigpt.data.source import Pin
+from minigpt.data.pin import Pin
 from minigpt.errors import DataError
 
 BODY = bytes(range(256)) * 4000

@@ -114,13 +114,16 @@ KIND = '''
 
         def fetch(self, name, target, local, run):
             target.write_text("A text from the tape. " * 100)
+
+
+    ENTRY = Tape
 '''
 READER = '''
     """A reader that a newcomer added."""
 
-    from minigpt.data.readers.piece import Piece, Reader
+    from minigpt.data.reader import Piece, Reader
 
-    READER = Reader((".shout",), lambda path, data: iter([Piece(path, data.decode().lower(), {})]))
+    ENTRY = Reader((".shout",), lambda path, data: iter([Piece(path, data.decode().lower(), {})]))
 '''
 
 
@@ -128,7 +131,7 @@ def test_one_new_file_is_a_new_kind_and_one_a_new_format(tmp_path, workspace):
     """In a process of its own, with the packages' folders widened by one each."""
     for package, code in (("sources", KIND), ("readers", READER)):
         (tmp_path / package).mkdir()
-        (tmp_path / package / "added.py").write_text(textwrap.dedent(code))
+        (tmp_path / package / "tape.py").write_text(textwrap.dedent(code))
     program = f"""
 import sys
 sys.path[:0] = {[p for p in sys.path if p]!r}
@@ -153,13 +156,14 @@ params = DownloadParams.model_validate({{"sources": {{"mine": values}}}})
 source = params.sources["mine"]
 archive = Path(source.archive_name("mine"))
 source.fetch("mine", archive, None, None)
-print(source.place, source.files[2], [d.doc_id for d in read_source("mine", source, archive)])
+documents = read_source("mine", source, archive)
+print(source.place, "**/*.shout" in source.files, [d.doc_id for d in documents])
 print(summary(params, {{}}))
 print(next(reader_of("a.SHOUT").read("a.SHOUT", b"LOUD")).text)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.splitlines() == [
-        "reel 3 **/*.shout ['mine/mine.txt']",
+        "reel 3 True ['mine/mine.txt']",
         "1 tape, 0 documents, 0.0 MB · texts: ",
         "loud",
     ], done.stderr

@@ -10,7 +10,7 @@ import yaml
 from minigpt.data.archives import pack_folder
 from minigpt.data.document import write_documents
 from minigpt.data.download import read_source
-from minigpt.data.source import Pin
+from minigpt.data.pin import Pin
 from minigpt.data.sources.local import LocalSource
 from minigpt.data.sources.package import PackageSource
 from minigpt.digest import file_digest, files_of

@@ -204,6 +204,7 @@ def test_a_remembered_digest_registers_nothing(changed):
     path = changed.root / "models" / "base" / "model.json"
     before = file_digest(path)
     path.write_text("{}")
+    (changed.root / MEMORY).parent.mkdir()
     with remembered(changed.root):
         pass
     with sqlite3.connect(changed.root / MEMORY) as memory:

@@ -33,7 +33,7 @@ def run_of(store):
 
     def only_run(journal):
         query = f"tags.`{JOURNAL}` = '{journal.id}'"
-        [run] = store.client.search_runs([store.experiment_id], query)
+        [run] = store.client.mlflow.search_runs([store.experiment_id], query)
         return run
 
     return only_run

@@ -1,22 +1,16 @@
-"""How files become texts: every module in this folder reads one format, found by itself.
+"""One module a file format, whose `ENTRY` is a Reader. To add one: CONTRIBUTING.md."""
 
-A new format is a new module with `READER = Reader(suffixes, read)`; CONTRIBUTING says how.
-"""
-
-import importlib
-import pkgutil
-
-from minigpt.data.readers.piece import Piece, Reader
-from minigpt.data.readers.text import READER as PLAIN_TEXT
+from minigpt.data.reader import Piece, Reader
+from minigpt.data.readers.text import ENTRY as PLAIN_TEXT
+from minigpt.entries import entries
 
 __all__ = ["READERS", "SUFFIXES", "Piece", "reader_of"]
 
 
 def _readers() -> list[Reader]:
-    names = sorted(module.name for module in pkgutil.iter_modules(__path__))
-    modules = (importlib.import_module(f"{__name__}.{name}") for name in names)
-    found = [module.READER for module in modules if hasattr(module, "READER")]
-    return sorted(found, key=lambda reader: reader is not PLAIN_TEXT)
+    return sorted(
+        entries("minigpt.data.readers").values(), key=lambda reader: reader is not PLAIN_TEXT
+    )
 
 
 READERS: dict[str, Reader] = {suffix: reader for reader in _readers() for suffix in reader.suffixes}

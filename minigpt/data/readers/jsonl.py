@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from minigpt.data.readers.piece import Piece, Reader
+from minigpt.data.reader import Piece, Reader
 from minigpt.data.text import SURROGATE, decode
 from minigpt.errors import DataError
 
@@ -40,4 +40,4 @@ def read(path: str, data: bytes) -> Iterator[Piece]:
         yield Piece(path, text, facts, number, work or None)
 
 
-READER = Reader(suffixes=(".jsonl",), read=read)
+ENTRY = Reader(suffixes=(".jsonl",), read=read)

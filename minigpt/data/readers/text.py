@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from minigpt.data.readers.piece import Piece, Reader
+from minigpt.data.reader import Piece, Reader
 from minigpt.data.text import decode
 
 
@@ -12,4 +12,4 @@ def read(path: str, data: bytes) -> Iterator[Piece]:
     yield Piece(path, text, facts)
 
 
-READER = Reader(suffixes=(".txt", ".md"), read=read)
+ENTRY = Reader(suffixes=(".txt", ".md"), read=read)

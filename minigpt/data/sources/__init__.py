@@ -1,12 +1,5 @@
-"""The kinds of source: every module in this folder holds one class, found by itself.
+"""One module a kind of source, whose `ENTRY` is a BaseSource. To add one: CONTRIBUTING.md."""
 
-A new kind is a new module with one subclass of `BaseSource`; CONTRIBUTING says how.
-"""
-
-import importlib
-import inspect
-import pkgutil
-from collections.abc import Iterator
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
@@ -14,20 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 from pydantic import Field, TypeAdapter, ValidationError
 
 from minigpt.data.source import BaseSource
+from minigpt.entries import entries, kind_of
 
-
-def _classes() -> Iterator[type[BaseSource]]:
-    for found in sorted(pkgutil.iter_modules(__path__), key=lambda module: module.name):
-        module = importlib.import_module(f"{__name__}.{found.name}")
-        for value in vars(module).values():
-            own = inspect.isclass(value) and value.__module__ == module.__name__
-            if own and issubclass(value, BaseSource):
-                yield value
-
-
-SOURCES: dict[str, type[BaseSource]] = {
-    str(source.model_fields["kind"].default): source for source in _classes()
-}
+SOURCES: dict[str, type[BaseSource]] = entries("minigpt.data.sources", kind_of)
 """Kind → its class."""
 
 if TYPE_CHECKING:

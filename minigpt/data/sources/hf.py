@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import PositiveInt, StringConstraints
 
-from minigpt.data.source import BaseSource, Sha256
+from minigpt.data.pin import Sha256
+from minigpt.data.source import BaseSource
 
 if TYPE_CHECKING:
     from minigpt.run import Run
@@ -53,3 +54,6 @@ class HubSource(BaseSource):
         from minigpt.data.obtain import copy
 
         copy(cached_dataset(name, self, run), target)
+
+
+ENTRY = HubSource

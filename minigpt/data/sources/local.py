@@ -84,3 +84,6 @@ def refuse_unfit(what: str, folder: "Folder") -> None:
                 "in one file. Cut it into several at line ends, for instance: "
                 f"split -C 100m {shown(path)!r}"
             )
+
+
+ENTRY = LocalSource

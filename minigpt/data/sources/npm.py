@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from minigpt.data.source import Pin, PinnedSource
+from minigpt.data.pin import Pin
+from minigpt.data.source import PinnedSource
 
 if TYPE_CHECKING:
     from minigpt.run import Run
@@ -30,3 +31,6 @@ class NpmSource(PinnedSource):
         from minigpt.data.npm import npm_pack
 
         npm_pack(f"sources.{name}", f"{self.package}@{self.version}", self.pin, kept)
+
+
+ENTRY = NpmSource

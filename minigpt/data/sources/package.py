@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from minigpt.data.source import Pin, PinnedSource
+from minigpt.data.pin import Pin
+from minigpt.data.source import PinnedSource
 
 if TYPE_CHECKING:
     from minigpt.run import Run
@@ -34,3 +35,6 @@ class PackageSource(PinnedSource):
         web = pip.web()
         url = index.find(name, self, pip, web)
         fetch(f"sources.{name}", url, kept, self.pin, web, progress_of(name, self.pin, run))
+
+
+ENTRY = PackageSource

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import StringConstraints
 
-from minigpt.data.source import Pin, PinnedSource
+from minigpt.data.pin import Pin
+from minigpt.data.source import PinnedSource
 
 if TYPE_CHECKING:
     from minigpt.run import Run
@@ -32,3 +33,6 @@ class UrlSource(PinnedSource):
 
         progress = progress_of(name, self.pin, run)
         fetch(f"sources.{name}", self.url, kept, self.pin, Web(), progress)
+
+
+ENTRY = UrlSource

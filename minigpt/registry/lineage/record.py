@@ -1,8 +1,8 @@
 """Where a version comes from, as one record: lineage.json among the version's files.
 
 It is put together from what the pipeline wrote (dvc.lock, release/files.json, the document index)
-and from the runs that made it. Of a version that was registered without one, it is put together
-from the same files, as far as the version still has them.
+and from the runs that made it. Where it is lost or damaged it is put together again from the
+same files, as far as the version still has them.
 """
 
 from collections import Counter
@@ -193,18 +193,18 @@ def _stated(read: Read) -> dict[str, Any]:
 
 def _sources(read: Read, documents: Iterable[Document]) -> Iterator[SourceRecord]:
     stated, files = _stated(read), _files(read)
-    held: dict[str, list[Document]] = {}
+    by_source: dict[str, list[Document]] = {}
     for document in documents:
-        held.setdefault(document.source, []).append(document)
-    for name in sorted({*stated, *held}):
-        source, found = stated.get(name, {}), held.get(name, [])
-        of = {key: getattr(found[0], key) if found else "" for key in ("licence", "role", "lang")}
+        by_source.setdefault(document.source, []).append(document)
+    for name in sorted({*stated, *by_source}):
+        source, own = stated.get(name, {}), by_source.get(name, [])
+        of = {key: getattr(own[0], key) if own else "" for key in ("licence", "role", "lang")}
         yield SourceRecord(
             name=name,
             kind=source.get("kind", ""),
             place=_place(source),
             archives=_archives(name, source, files),
-            documents=dict(sorted(Counter(d.split for d in found).items())),
+            documents=dict(sorted(Counter(d.split for d in own).items())),
             **{key: str(source.get(key) or value) for key, value in of.items()},
         )
 
@@ -232,9 +232,9 @@ def _stage(
     makers: ProducingRuns,
 ) -> StageRecord:
     outs = hashes(locked.get("outs", []))
-    found = [(out, digest_of(out, files, read)) for out in sorted(outs)]
-    whole = all(digest for _, digest in found)
-    written = text_digest(f"{out} {digest}" for out, digest in found) if whole else None
+    digests = [(out, digest_of(out, files, read)) for out in sorted(outs)]
+    whole = all(digest for _, digest in digests)
+    written = text_digest(f"{out} {digest}" for out, digest in digests) if whole else None
     maker = makers.of(name, written, outs)
     return StageRecord(
         name=name,

@@ -20,6 +20,7 @@ from minigpt.registry.promotion.evaluation_set import (
 from minigpt.registry.promotion.scores import both_on, metrics_of, run_on
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
+from minigpt.roles import main_first
 
 MEASURED = ("finetuned", "base", "int8", "int4")
 ROUNDED = ("int8", "int4")
@@ -35,7 +36,7 @@ class Line:
     """Bits per byte."""
     second: float
     difference: Interval
-    """Of the second less the first: above zero, the second is worse."""
+    """The second less the first: above zero, the second is worse."""
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,10 @@ def _lines(
     if first is None or second is None:
         return []
     lines = []
-    for source in sorted(roles, key=lambda each: (roles[each] != "finetune", each)):
+    for source in main_first(roles):
         keys = [key for key in first if key[0] == source]
         sizes = [first[key][0] for key in keys]
-        before, after = ([each[key][1] for key in keys] for each in (first, second))
+        before, after = ([passages[key][1] for key in keys] for passages in (first, second))
         if sizes:
             total = sum(sizes)
             lines.append(
@@ -196,4 +197,4 @@ def _written(registry: Registry, version: Version, config: SamplesConfig, seed: 
     machine = Machine.load()
     machine.prepare_torch()
     package = load_package(package_of(registry, version), device=machine.torch_device)
-    return [str(each["text"]) for each in write_samples("finetuned", package, config, seed)]
+    return [str(sample["text"]) for sample in write_samples("finetuned", package, config, seed)]

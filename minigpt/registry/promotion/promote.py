@@ -150,8 +150,8 @@ def _change(
         )
     before = champion.version if champion else None
     with only_changer(registry, version.name):
-        found = {v.version: v for v in list_versions(registry, version.name)}
-        _refuse_overtaken(found, version, before)
+        versions = {v.version: v for v in list_versions(registry, version.name)}
+        _refuse_overtaken(versions, version, before)
         events = reconcile(registry, version.name, champion)
         done: Kind = kind if refused is None or forced else "refused"
         if done != "refused" or not _said_already(events, version, before, conditions):
@@ -177,15 +177,15 @@ def _change(
     return Promotion(moved, before, True, forced, tuple(conditions))
 
 
-def _refuse_overtaken(found: dict[str, Version], version: Version, before: str | None) -> None:
+def _refuse_overtaken(versions: dict[str, Version], version: Version, before: str | None) -> None:
     """What was decided holds for the champion and the version as they were then."""
-    now = next((v.version for v in found.values() if CHAMPION in v.aliases), None)
+    now = next((v.version for v in versions.values() if CHAMPION in v.aliases), None)
     what = None
     if now != before:
         what = f"version {now} was made champion" if now else "champion was taken away"
-    elif version.version not in found:
+    elif version.version not in versions:
         what = f"version {version.version} was deleted"
-    elif found[version.version].taken_down != version.taken_down:
+    elif versions[version.version].taken_down != version.taken_down:
         what = f"version {version.version} was taken down"
     if what:
         raise RegistryError(
@@ -239,11 +239,11 @@ def _decided(
 def _taken_down(version: Version) -> tuple[Condition, ...]:
     if version.taken_down is None:
         return ()
-    note, found = read_revocation(version.taken_down), "trained on documents that were taken down"
+    note, text = read_revocation(version.taken_down), "trained on documents that were taken down"
     if count := len(note.documents):
         what = "a document" if count == 1 else f"{count} documents"
-        found = f"trained on {what} taken down on {note.at[:10]}: {note.reason}"
-    return (Condition("taken down", found, holds=False),)
+        text = f"trained on {what} taken down on {note.at[:10]}: {note.reason}"
+    return (Condition("taken down", text, holds=False),)
 
 
 def _rolled_back(registry: Registry, version: Version) -> tuple[Condition, ...]:
@@ -252,8 +252,8 @@ def _rolled_back(registry: Registry, version: Version) -> tuple[Condition, ...]:
     if event is None:
         return ()
     why = f": {event.reason}" if event.reason else ""
-    found = f"{event.by} took champion from it on {event.at[:10]}{why}"
-    return (Condition("rolled back", found, holds=False),)
+    text = f"{event.by} took champion from it on {event.at[:10]}{why}"
+    return (Condition("rolled back", text, holds=False),)
 
 
 def _before(

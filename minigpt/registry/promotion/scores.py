@@ -34,15 +34,15 @@ def metrics_of(registry: Registry, version: Version, stage: str) -> dict[str, An
     Raises:
         RegistryError: it is gone, or no JSON.
     """
-    kept = read_artifact(registry, version, f"metrics/{stage}.json")
+    data = read_artifact(registry, version, f"metrics/{stage}.json")
     try:
-        if kept is not None:
-            return dict(json.loads(kept))
+        if data is not None:
+            return dict(json.loads(data))
     except ValueError:
         pass
     raise RegistryError(
         f"{version.name} {version.version}: its metrics/{stage}.json "
-        f"{'is gone' if kept is None else 'is no JSON'}, so nobody can tell what it reaches. "
+        f"{'is gone' if data is None else 'is no JSON'}, so nobody can tell what it reaches. "
         "Put the store's files back from a copy"
     )
 
@@ -111,14 +111,14 @@ def run_on(
     context = loaded.config.context_length
     length = min(config.window or context, context)
     stride = config.stride and min(config.stride, length)
-    found = bits_of_documents(
+    bits = bits_of_documents(
         model_score(loaded.model),
         loaded.tokenizer,
         documents,
         window_over(loaded.config, length, stride, config.batch),
         progress=log.every(10.0),
     )
-    return passages_of(model_rows(package, found, config.passage_bytes))
+    return passages_of(model_rows(package, bits, config.passage_bytes))
 
 
 def package_folder(registry: Registry, version: Version, package: str, folder: Path) -> Path:
@@ -130,13 +130,13 @@ def package_folder(registry: Registry, version: Version, package: str, folder: P
     if package == "finetuned":
         return package_of(registry, version)
     path = PACKAGES[package]
-    found = [find_artifact(registry, version, f"{path}/{name}", folder) for name in PACKAGE_FILES]
-    if found[0] is None or not all(found):
+    files = [find_artifact(registry, version, f"{path}/{name}", folder) for name in PACKAGE_FILES]
+    if files[0] is None or not all(files):
         raise RegistryError(
             f"{version.name} {version.version}: its {path} is gone. "
             "Put the store's files back from a copy"
         )
-    return found[0].parent
+    return files[0].parent
 
 
 def ms_per_token(registry: Registry, version: Version) -> float:

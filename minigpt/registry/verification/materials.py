@@ -40,13 +40,13 @@ class SourceArchive:
     """Where a local source has its files; None for what download fetches."""
 
 
-def source_archives(held: VersionFiles, params: Mapping[str, Any]) -> list[SourceArchive]:
+def source_archives(files: VersionFiles, params: Mapping[str, Any]) -> list[SourceArchive]:
     """The archives of a version, of the sources in its params.yaml.
 
-    A folder in data/tiny is part of the commit and is left out; so is a source that the list of
-    files does not have, and one on the hub without a pinned sha256: download asks for those.
+    Left out are a folder in data/tiny, which is part of the commit; a source that the list of files
+    does not have; and one on the hub without a pinned sha256: download asks for those.
     """
-    found = []
+    archives = []
     for name, values in sorted(dict(params.get("sources") or {}).items()):
         source = source_of(values)
         if source is None:  # written by a later or older minigpt: its own code will read it
@@ -57,19 +57,19 @@ def source_archives(held: VersionFiles, params: Mapping[str, Any]) -> list[Sourc
         if folder is not None and not folder.is_relative_to(LOCAL):
             continue
         file = source.archive_name(name)
-        entry = held.listed.get(f"{ARCHIVES}/{file}")
+        entry = files.listed.get(f"{ARCHIVES}/{file}")
         if entry is not None:
-            found.append(SourceArchive(name, file, entry.sha256, folder))
-    return found
+            archives.append(SourceArchive(name, file, entry.sha256, folder))
+    return archives
 
 
 class Places:
     """Where an archive may lie on this machine, best first."""
 
-    def __init__(self, root: Path, downloads: Path, dvc_cache: Path, held: VersionFiles) -> None:
+    def __init__(self, root: Path, downloads: Path, dvc_cache: Path, files: VersionFiles) -> None:
         """`downloads` is MINIGPT_CACHE of the checkout `root`."""
         self.root, self.downloads, self.dvc_cache = root, downloads, dvc_cache
-        self.md5 = outputs_of(held.lock).get(ARCHIVES)
+        self.md5 = outputs_of(files.lock).get(ARCHIVES)
 
     def find(self, archive: SourceArchive) -> tuple[Path, str] | None:
         """A file with the right sha256, and where it was; None if no place has it."""
@@ -103,7 +103,7 @@ class Places:
 
 
 def bring(
-    held: VersionFiles,
+    files: VersionFiles,
     params: Mapping[str, Any],
     places: Places,
     tree: Path,
@@ -119,11 +119,11 @@ def bring(
         RegistryError: the files of a local source are nowhere; nobody else has them.
     """
     told, asked = {}, None
-    for archive in source_archives(held, params):
+    for archive in source_archives(files, params):
         place = ""
         packed = downloads / archive.file
-        if found := places.find(archive):
-            path, place = found
+        if at_hand := places.find(archive):
+            path, place = at_hand
         elif places.packed(archive, params["sources"][archive.source], packed):
             path, place = packed, str(archive.folder)
         else:
@@ -133,8 +133,8 @@ def bring(
                 path, place = fetched, REMOTE
             elif archive.folder is not None:
                 raise RegistryError(
-                    f"sources.{archive.source}: the files that {held.version.name} "
-                    f"{held.version.version} was made from are no longer in {archive.folder}, "
+                    f"sources.{archive.source}: the files that {files.version.name} "
+                    f"{files.version.version} was made from are no longer in {archive.folder}, "
                     f"{ARCHIVES}, DVC's cache or a remote (sha256 {archive.sha256[:12]}…). "
                     "Where they were pushed to: dvc remote add -d NAME PLACE, then the same command"
                 )
@@ -158,10 +158,10 @@ def unpack(archive: Path, folder: Path) -> None:
         RegistryError: it is no tar that minigpt wrote.
     """
     try:
-        found = members(archive, lambda _: True, shared=False)
+        entries = members(archive, lambda _: True, shared=False)
     except DataError as error:
         raise RegistryError(str(error)) from error
-    for member in found:
+    for member in entries:
         write_bytes(folder / member.path, member.data)
 
 
@@ -188,7 +188,7 @@ def remotes_of(root: Path) -> configparser.RawConfigParser:
 
     Those in the user's and the system's configuration are found by DVC itself.
     """
-    found = configparser.RawConfigParser(strict=False)
+    remotes = configparser.RawConfigParser(strict=False)
     for name in ("config", "config.local"):
         parser = configparser.RawConfigParser(strict=False)
         parser.read(root / ".dvc" / name, encoding="utf-8")
@@ -198,6 +198,6 @@ def remotes_of(root: Path) -> configparser.RawConfigParser:
                 url = values.get("url", "")
                 if url and "://" not in url:
                     values["url"] = str((root / ".dvc" / url).resolve())
-                found.setdefault(section, {})
-                found[section].update(values)
-    return found
+                remotes.setdefault(section, {})
+                remotes[section].update(values)
+    return remotes
