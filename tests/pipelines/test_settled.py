@@ -48,6 +48,13 @@ def test_what_is_not_there_has_to_be_made(built, file):
     assert settled(project, RegistryParams()) is None
 
 
+def test_a_run_that_waits_has_to_be_delivered(built, monkeypatch):
+    project, _ = built
+    monkeypatch.delenv("MINIGPT_PARENT_RUN", raising=False)
+    open_journal(project, "pretrain", "pretrain").close()
+    assert settled(project, RegistryParams()) is None
+
+
 def test_a_version_that_is_refused_again_is_settled_and_says_why(built, monkeypatch):
     project, versions = built
     versions[1] = version("2", versions[1].digest, "challenger")
