@@ -47,22 +47,22 @@ def verify(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: exit_with(128 + number))
     registry = project_registry()
-    found: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
     if signature:
-        found = check_signature(registry, reference, key, as_json)
+        answer = check_signature(registry, reference, key, as_json)
     if from_cache or not signature:
         report = (
             proof.verify_from_cache(registry, reference)
             if from_cache
             else proof.verify(registry, reference, talk)
         )
-        found |= facts(report)
+        answer |= facts(report)
         if not as_json:
             show(report)
-    found["holds"] = found["holds"] and not found.get("problems")
+    answer["holds"] = answer["holds"] and not answer.get("problems")
     if as_json:
-        show_json(found)
-    if not found["holds"]:
+        show_json(answer)
+    if not answer["holds"]:
         raise typer.Exit(1)
 
 

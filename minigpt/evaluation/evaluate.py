@@ -13,7 +13,11 @@ from minigpt.evaluation.perplexity import Figures, bits_of_documents, model_scor
 from minigpt.evaluation.samples import Sample, write_samples
 from minigpt.files import new_folder, write_json
 from minigpt.package import Package, load_package
+from minigpt.roles import PRETRAIN
 from minigpt.run import Run
+
+MOST_WORKS = 50
+"""Works of a source that have a figure of their own; of more, their number is kept."""
 
 
 def evaluate(
@@ -21,8 +25,8 @@ def evaluate(
 ) -> dict[str, Any]:
     """Write passages.parquet and samples.json to `out`; return the figures, all sums over passages.
 
-    {base,finetuned}.SOURCE: bits_per_byte, perplexity_per_token, works; baselines.NAME.SOURCE:
-    bits_per_byte (and the n-gram's order); test.SOURCE: role and bytes.
+    {base,finetuned}.SOURCE: bits_per_byte, perplexity_per_token, works (where they are
+    few); baselines.NAME.SOURCE: bits_per_byte (and the n-gram's order); test.SOURCE: role, bytes.
 
     Raises:
         DataError: no document is in the test split.
@@ -80,11 +84,13 @@ def summarize(
             place["bits_per_byte"] = figure.bits_per_byte
             place["perplexity_per_token"] = figure.perplexity_per_token
             metrics["test"][source] = {"bytes": figure.bytes}
-        else:
+        elif len(sources[source].works) <= MOST_WORKS:
             place["works"][work] = figure.bits_per_byte
     for source, splits in sources.items():
         metrics["baselines"]["ngram"][source]["order"] = baselines[source].order
         metrics["test"][source]["role"] = splits.test[0].role
+        if len(splits.works) > MOST_WORKS:
+            metrics["test"][source]["works"] = len(splits.works)
     return metrics
 
 
@@ -95,7 +101,7 @@ def headline(metrics: Mapping[str, Any]) -> str:
         base = metrics["base"][source]["bits_per_byte"]
         tuned = metrics["finetuned"][source]["bits_per_byte"]
         ppmd = metrics["baselines"]["ppmd"][source]["bits_per_byte"]
-        if about["role"] == "pretrain":
+        if about["role"] == PRETRAIN.name:
             parts.append(f"base {base:.2f} bits per byte on {source} (PPMd {ppmd:.2f})")
         else:
             parts.append(f"fine-tuned {tuned:.2f} on {source} (base {base:.2f})")

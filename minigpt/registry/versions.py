@@ -37,7 +37,7 @@ class Version:
     aliases: tuple[str, ...]
     """Sorted: champion, challenger."""
     bits_per_byte: float | None
-    """Of the fine-tuned model on the test works of the first fine-tuning source."""
+    """The fine-tuned model's, on the test works of the first fine-tuning source."""
     created: datetime
     run_id: str
     """The MLflow run whose artifacts are the version's."""

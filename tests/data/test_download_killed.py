@@ -4,30 +4,30 @@ import random
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
-from minigpt.data.config import DownloadParams, WorkSplits
-from minigpt.data.sources import download
+from minigpt.data.corpora import DownloadParams
+from minigpt.data.download import download
+from minigpt.data.source import WorkSplits
 from minigpt.digest import digest
+from tests.patience import until
 
 STAGE = """
 import os, signal, sys
 from pathlib import Path
-from minigpt.data import sources
-from minigpt.data.config import DownloadParams
+from minigpt.data import download
+from minigpt.data.corpora import DownloadParams
 from minigpt.machine import Machine
 from minigpt.run import Run
 from minigpt.tracking import NullTracker
 
 if len(sys.argv) > 2:
-    setattr(sources, sys.argv[2], lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+    setattr(download, sys.argv[2], lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
 run = Run("download", Machine(cache=Path(".cache")), Path(".work"), NullTracker())
 params = DownloadParams.model_validate_json(sys.argv[1])
 data = Path("data")
-sources.download(data / "local", data / "archives", data / "raw", params, run)
+download.download(data / "local", data / "archives", data / "raw", params, run)
 """
 PATH = "/files/plays-1.0.tar.gz"
 
@@ -72,12 +72,9 @@ def test_killed_while_bytes_arrive_it_asks_only_for_the_rest(params, whole, serv
     server.hold[PATH] = 200_000
     stage = start(params)
     pattern = f".{params.sources['plays'].pin.sha256}.*.part"
-    deadline, parts = time.monotonic() + 60, list[Path]()
-    while not (parts and parts[0].stat().st_size >= 2 * 64 * 1024):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-        parts = list((workspace / ".cache" / "archives").glob(pattern))
-    (part,) = parts
+    archives = workspace / ".cache" / "archives"
+    enough = 2 * 64 * 1024
+    part = until(lambda: next((p for p in archives.glob(pattern) if p.stat().st_size >= enough), 0))
     stage.kill()
     assert stage.wait() == -signal.SIGKILL
     server.go_on.set()

@@ -163,21 +163,19 @@ def _runs(registry: Registry, name: str) -> Iterator[Any]:
 
 def _experiment(registry: Registry) -> str:
     """The id of the log's experiment; the first event of any name makes it."""
-    from mlflow.exceptions import MlflowException
-
-    found = registry.store.client.get_experiment_by_name(LOG)
-    if found is None:
+    experiment = registry.store.client.get_experiment_by_name(LOG)
+    if experiment is None:
         database = database_of(registry.store.uri)
         place = artifacts_of(database).with_name(LOG).as_uri() if database else None
         try:
             return str(registry.store.client.create_experiment(LOG, place))
-        except MlflowException as error:  # the first event of another name was quicker
-            found = registry.store.client.get_experiment_by_name(LOG)
-            if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+        except mlflow_errors() as error:  # the first event of another name was quicker
+            experiment = registry.store.client.get_experiment_by_name(LOG)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
                 raise
-    if found.lifecycle_stage != "active":
+    if experiment.lifecycle_stage != "active":
         raise RegistryError(
             f"the experiment {LOG} was deleted in MLflow. To restore it: "
-            f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
         )
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)

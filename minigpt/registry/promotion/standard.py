@@ -32,8 +32,8 @@ class Standard:
     """Versions that were champion and whose figures nobody can tell: their files are gone."""
 
 
-def standard(registry: Registry, champion: Version, frozen: EvaluationSet) -> Standard:
-    """The best of the champions before `champion`, by the log, on each source of `frozen`.
+def standard(registry: Registry, champion: Version, reference: EvaluationSet) -> Standard:
+    """The best of the champions before `champion`, by the log, on each source of `reference`.
 
     Where a champion was judged on the same text its stored figures count, else it is run on it. One
     that learned from that text sets no standard.
@@ -50,7 +50,7 @@ def standard(registry: Registry, champion: Version, frozen: EvaluationSet) -> St
         try:
             if version is None or version.digest != manifest:
                 raise RegistryError(f"{champion.name} {number} is no longer registered")
-            figures = _figures(registry, version, frozen)
+            figures = _figures(registry, version, reference)
         except RegistryError:
             unknown.append(number)
             continue
@@ -79,17 +79,17 @@ def standing(events: Iterable[Event]) -> list[tuple[str, str]]:
     return [entry for entry in entries if entry not in taken_down]
 
 
-def _figures(registry: Registry, version: Version, frozen: EvaluationSet) -> dict[str, float]:
-    """Bits per byte of a version on each source of `frozen` that it did not learn from."""
+def _figures(registry: Registry, version: Version, reference: EvaluationSet) -> dict[str, float]:
+    """Bits per byte of a version on each source of `reference` that it did not learn from."""
     own, index = read_evaluation_set(registry, version), index_of(registry, version)
     if index is None:
         raise RegistryError(f"{version.name} {version.version}: its document index is gone")
     trained, figures = learned(index), {}
-    for source in frozen.roles:
-        text = frozen.of(source)
+    for source in reference.roles:
+        text = reference.of(source)
         if any(document.sha256 in trained for document in text.documents):
             continue
-        passages = passages_on(registry, version, own and own.of(source), text)
+        passages = passages_on(registry, own.of(source), text)
         size = sum(size for size, _ in passages.values())
         figures[source] = sum(bits for _, bits in passages.values()) / size
     return figures

@@ -37,7 +37,7 @@ class Takedown:
     asked: str
     """As a person typed it."""
     documents: tuple[Document, ...]
-    """The texts to take out, each once; of one that only a version knows the text is empty."""
+    """The texts to take out, each once; empty where only a version knows the text."""
     near: tuple[NearDuplicate, ...]
     """Others in data/raw that repeat a large part of one of them; they are not among them."""
     exclude: tuple[str, ...]
@@ -152,15 +152,15 @@ def _in_raw(root: Path, raw: Iterable[Document], wanted: TextQuery) -> list[Docu
 
 
 def _refuse_gone(what: str, wanted: TextQuery, traces: Iterable[Trace]) -> None:
-    """Of a file that is gone nobody can say that it was never seen, or that another one was."""
+    """Nobody can say of a file that is gone whether any version saw it."""
     if not wanted.gone:
         return
-    found = [h for each in traces for h in each.namesakes]
+    namesakes = [h for t in traces for h in t.namesakes]
     had = [
         f"{h.version.name} {h.version.version} had {h.doc_id} ({h.split}, sha256 {h.sha256})"
-        for h in found[:NAMED]
+        for h in namesakes[:NAMED]
     ]
-    asked = sorted({h.asked_by for h in found})[:NAMED]
+    asked = sorted({h.asked_by for h in namesakes})[:NAMED]
     commands = " or ".join(f"minigpt takedown {digest}" for digest in asked)
     raise ParamsError(
         f"{what}: that file is not here, so its text is not known. "
@@ -170,11 +170,11 @@ def _refuse_gone(what: str, wanted: TextQuery, traces: Iterable[Trace]) -> None:
 
 
 def _refuse_ambiguous(
-    what: str, wanted: TextQuery, found: Sequence[Document], holdings: Sequence[Holding]
+    what: str, wanted: TextQuery, documents: Sequence[Document], holdings: Sequence[Holding]
 ) -> None:
     """A few digits may be those of two texts, and the wrong one would be taken out."""
     short = [digest for digest in wanted.digests if len(digest) < 64]
-    digests = {d.sha256 for d in found} | {h.sha256 for h in holdings}
+    digests = {d.sha256 for d in documents} | {h.sha256 for h in holdings}
     texts = {digest for digest in digests if digest.startswith(tuple(short))}
     if short and len(texts) > 1:
         raise ParamsError(
@@ -206,9 +206,9 @@ def _missing(root: Path, documents: Collection[Document], wanted: TextQuery) -> 
     the text is cut elsewhere another time. An archive's stands for all the texts in it.
     """
     texts = {d.sha256 for d in documents if wanted.has(d.sha256) or not wanted.has(file_of(d))}
-    kept = excluded(root)
+    already = excluded(root)
     names = sorted(texts | _files(documents, wanted))
-    return tuple(name for name in names if not any(name.startswith(digest) for digest in kept))
+    return tuple(name for name in names if not any(name.startswith(digest) for digest in already))
 
 
 def _files(documents: Iterable[Document], wanted: TextQuery) -> frozenset[str]:

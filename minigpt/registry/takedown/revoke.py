@@ -166,8 +166,8 @@ def _named(documents: Iterable[Holding | Document]) -> list[str]:
 
 
 def _note_in_card(registry: Registry, version: Version, text: str) -> None:
-    if (kept := read_artifact(registry, version, CARD)) is not None:
-        write_artifact(registry, version, CARD, with_notice(kept.decode(), text).encode())
+    if (card := read_artifact(registry, version, CARD)) is not None:
+        write_artifact(registry, version, CARD, with_notice(card.decode(), text).encode())
     with clear_errors(registry.store.uri):
         described = with_notice(version.description, text)[:DESCRIBED]
         registry.store.client.update_model_version(version.name, version.version, described)

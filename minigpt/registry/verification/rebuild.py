@@ -21,7 +21,7 @@ from minigpt.errors import BusyError, RegistryError
 from minigpt.git import git, run_git
 from minigpt.graph import read_graph
 from minigpt.machine import PREFIX
-from minigpt.process import WORK, holder_of, named, run_dvc, take_lock
+from minigpt.process import WORK, holder_of, named, run_dvc, take_lock, use_dvc_cache
 from minigpt.registry.artifacts import PATCH, VersionFiles
 
 FOLDER = WORK / "verify"
@@ -30,6 +30,7 @@ REMOVE_SECONDS = 10.0  # a killed verification's stage may still be ending
 STARTED = re.compile(r"^Running stage '(.+)':")
 WHERE = """
 import importlib.util, sys
+sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 for name in sys.argv[1:]:
     print(next(iter(importlib.util.find_spec(name).submodule_search_locations)))
 """
@@ -103,13 +104,13 @@ def tidy(base: Path) -> None:
         base.parent.rmdir()
 
 
-def check_out(root: Path, held: VersionFiles, folder: Path) -> Path:
+def check_out(root: Path, files: VersionFiles, folder: Path) -> Path:
     """The tree that a version was made from, without results; the project's root in it.
 
     Raises:
         RegistryError: git no longer has the commit, or the stored patch does not apply.
     """
-    version = held.version
+    version = files.version
     known = f"{version.commit}^{{commit}}"
     if not version.commit or run_git(root, "cat-file", "-e", known).returncode:
         raise RegistryError(
@@ -128,7 +129,7 @@ def check_out(root: Path, held: VersionFiles, folder: Path) -> Path:
     git(top, "-c", "advice.detachedHead=false", "checkout", "-q", "--detach", version.commit)
     if version.dirty:
         # A user's apply.whitespace=fix would change what was edited.
-        git(top, "apply", "--whitespace=nowarn", str(held.need(PATCH).resolve()))
+        git(top, "apply", "--whitespace=nowarn", str(files.need(PATCH).resolve()))
     tree = top / git_line(root, "rev-parse", "--show-prefix", allow_empty=True)
     if not (tree / "dvc.yaml").is_file():
         raise RegistryError(f"commit {version.commit[:12]} has no dvc.yaml; nothing can be rebuilt")
@@ -197,7 +198,8 @@ def refuse_other_code(tree: Path, env: Mapping[str, str]) -> None:
     names = [name for name in ("minigpt", "stages") if (tree / name).is_dir()]
     done = subprocess.run(
         [sys.executable, "-c", WHERE, *names],
-        cwd=tree, env={**os.environ, **env}, capture_output=True, text=True, check=False,
+        cwd=tree, env={**os.environ, **env}, capture_output=True, check=False,
+        encoding="utf-8", errors="surrogateescape",
     )  # fmt: skip
     places = done.stdout.splitlines()
     inside = [Path(place).resolve().is_relative_to(tree.resolve()) for place in places]
@@ -264,4 +266,4 @@ def rebuild(tree: Path, env: Mapping[str, str], tell: Callable[[str], None]) -> 
 def use_own_cache(tree: Path, cache: Path) -> None:
     """Point the tree's DVC at a cache of its own, whatever the user's configuration says."""
     (tree / ".dvc").mkdir(exist_ok=True)
-    (tree / ".dvc" / "config.local").write_text(f"[cache]\n    dir = {cache}\n", encoding="utf-8")
+    use_dvc_cache(tree, cache)
