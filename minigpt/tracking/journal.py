@@ -41,8 +41,9 @@ class Journal(Recorder):
         sinks: Sequence[str] = SINKS,
     ) -> None:
         """Begin the run `name`; `parent` is the id of the journal that it belongs under."""
-        began = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
-        self.id = f"{began}-{time.time_ns() % 10**9:09d}-{secrets.token_hex(4)}"
+        seconds, rest = divmod(time.time_ns(), 10**9)  # one look at the clock: ids sort by it
+        began = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
+        self.id = f"{began}-{rest:09d}-{secrets.token_hex(4)}"
         self.path = folder / f"{self.id}{SUFFIX}"
         self._file: int | None = None
         self._one_writer = threading.RLock()

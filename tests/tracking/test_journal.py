@@ -23,6 +23,14 @@ def test_journals_are_read_in_the_order_in_which_they_began(tmp_path):
     assert [path.stem for path in journals(tmp_path)] == ids
 
 
+def test_a_second_that_begins_between_two_journals_leaves_them_in_order(tmp_path, monkeypatch):
+    clock = iter([1_999_999_999, 2_000_000_001])
+    monkeypatch.setattr("minigpt.tracking.journal.time.time_ns", lambda: next(clock))
+    monkeypatch.setattr("minigpt.tracking.journal.milliseconds", lambda: 2_000)
+    ids = [Journal(tmp_path, name).id for name in ("pretrain", "finetune")]
+    assert sorted(ids) == ids
+
+
 def test_every_event_is_a_line_that_is_there_at_once(tmp_path):
     journal = open_journal(tmp_path, "pretrain", "pretrain", {"minigpt.commit": "c0ffee"})
     journal.metrics({"loss": 2.0}, 3)
