@@ -20,6 +20,7 @@ STORED = ("models/", "exports/", "metrics/")
 """How the outputs begin that a version holds."""
 VALIDATION = "data/validation.json"
 """What it holds of the data, beside its index."""
+FROM_COPY = "Put the store's files back from a copy"
 FILES, MANIFEST, PATCH = "release/files.json", "release/manifest.json", "source.patch"
 
 
@@ -111,7 +112,7 @@ class VersionFiles:
     @cached_property
     def listed(self) -> dict[str, FileEntry]:
         """Every file of every output by path, as the version was registered."""
-        return {entry.path: entry for entry in load_files(self.need(FILES)).files}
+        return {entry.path: entry for entry in load_files(self.need(FILES), FROM_COPY).files}
 
     @cached_property
     def lock(self) -> dict[str, Any]:

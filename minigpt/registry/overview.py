@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from minigpt.errors import RegistryError
-from minigpt.registry.artifacts import PATCH, find_artifact, json_object, read_artifact
+from minigpt.registry.artifacts import FROM_COPY, PATCH, find_artifact, json_object, read_artifact
 from minigpt.registry.lineage.index import index_of
 from minigpt.registry.lineage.record import Record, read_record
 from minigpt.registry.promotion.audit_log import Event, read_all
@@ -92,21 +92,18 @@ def overview(registry: Registry, ref: str) -> Overview:
 
 
 def patch_of(registry: Registry, ref: str) -> bytes:
-    """By what the tree differed from the commit of the version that `ref` names.
+    """By what the tree differed from the commit of the version that `ref` names; b"": by nothing.
 
     Raises:
-        RegistryError: it did not differ, the patch is gone, or there is no such version.
+        RegistryError: the patch is gone, or there is no such version.
     """
     version = find_version(registry, ref)
     patch = read_artifact(registry, version, PATCH)
-    if patch is None:
-        why = (
-            "it is gone. Put the store's files back from a copy"
-            if version.dirty
-            else f"its tree was as commit {version.commit[:12]} has it"
+    if patch is None and version.dirty:
+        raise RegistryError(
+            f"{version.name} {version.version} has no {PATCH}: it is gone. {FROM_COPY}"
         )
-        raise RegistryError(f"{version.name} {version.version} has no {PATCH}: {why}")
-    return patch
+    return patch or b""
 
 
 def runs_at(registry: Registry) -> str | None:

@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from minigpt.errors import PackageError, RegistryError
+from minigpt.errors import PackageError, RegistryError, UnknownVersionError
 from minigpt.package import load_package
 from minigpt.registry import artifacts
 from minigpt.registry.artifacts import package_of
@@ -115,3 +115,10 @@ def test_only_who_asks_for_the_champion_is_told_how_to_make_one(changed):
         find_version(changed.registry, "nosuch")
     with pytest.raises(RegistryError, match=r"to make one champion: minigpt registry promote 1$"):
         find_version(changed.registry, "champion")
+
+
+@pytest.mark.parametrize("ref", ["99", "nosuch", "champion", "a//b", "models:/other/1", "a b"])
+def test_what_names_no_version_is_bad_input(changed, ref):
+    with pytest.raises(UnknownVersionError) as refusal:
+        find_version(changed.registry, ref)
+    assert refusal.value.exit_code == 2
