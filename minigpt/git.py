@@ -37,6 +37,12 @@ def run_git(
         raise MiniGPTError("git is not installed; every version records its commit") from error
 
 
+def quoted(path: Path) -> str:
+    """A folder as git reads it from a list of object stores: not cut at a `:` or a line's end."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
 def reason(done: "subprocess.CompletedProcess[bytes]") -> str:
     """Why git failed, in its own words: the first line."""
     lines = done.stderr.decode(errors="replace").strip().splitlines()

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from minigpt import __version__
 from minigpt.digest import file_digest
@@ -147,28 +147,35 @@ def check(registry: Registry, version: Version, key: Path | None = None) -> list
         envelope, said = read_envelope(registry, version)
     except RegistryError as error:
         return [str(error)]
-    problems = []
+    problem = signature_problem(envelope, version, expected)
+    return ([problem] if problem else []) + differences(registry, version, said)
+
+
+def signature_problem(
+    envelope: dict[str, Any], version: Version, expected: Ed25519PublicKey | None
+) -> str | None:
+    """Why the statement in an envelope is not vouched for by the key `expected`; None: it is."""
     made_by = sorted(str(each.get("keyid", "?"))[:12] for each in envelope["signatures"])
     if not made_by:
-        problems.append(
+        return (
             f"{ENVELOPE}: not signed: there was no key when {version.name} {version.version} was "
             "registered. To sign it now: minigpt registry sign "
             f"models:/{version.name}/{version.version}"
         )
-    elif expected is None:
-        problems.append(
+    if expected is None:
+        return (
             f"{ENVELOPE}: signed by key {', '.join(made_by)}, and there is no public key to check "
             f"it with ({public_path(key_path())}). Name one: --key FILE.pub"
         )
-    elif not dsse.signed_by(envelope, expected):
-        ours = key_id(expected)[:12]
-        problems.append(
-            f"{ENVELOPE}: the signature does not hold: the statement was changed after signing"
-            if ours in made_by
-            else f"{ENVELOPE}: signed by key {', '.join(made_by)}, expected was {ours}; the "
-            "signer's public key goes into --key FILE.pub"
-        )
-    return problems + differences(registry, version, said)
+    if dsse.signed_by(envelope, expected):
+        return None
+    ours = key_id(expected)[:12]
+    return (
+        f"{ENVELOPE}: the signature does not hold: the statement was changed after signing"
+        if ours in made_by
+        else f"{ENVELOPE}: signed by key {', '.join(made_by)}, expected was {ours}; the "
+        "signer's public key goes into --key FILE.pub"
+    )
 
 
 def differences(registry: Registry, version: Version, said: dict[str, Any]) -> list[str]:
@@ -200,6 +207,12 @@ def stated_files(said: dict[str, Any]) -> dict[str, str]:
     held = [*said["subject"], *said["predicate"]["runDetails"]["byproducts"]]
     recipe = {k: v for k, v in materials(said).items() if k in (*RECIPE, "source.patch")}
     return {str(each["name"]): str(each["digest"]["sha256"]) for each in held} | recipe
+
+
+def commit_of(said: dict[str, Any]) -> str | None:
+    """The commit that a statement says the code is of."""
+    named = said["predicate"]["buildDefinition"]["resolvedDependencies"]
+    return next((each["digest"].get("gitCommit") for each in named if each["name"] == "code"), None)
 
 
 def materials(said: dict[str, Any]) -> dict[str, str]:
