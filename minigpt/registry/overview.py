@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from minigpt.digest import text_digest
 from minigpt.errors import RegistryError
 from minigpt.registry.artifacts import FROM_COPY, PATCH, find_artifact, json_object, read_artifact
 from minigpt.registry.lineage.index import index_of
@@ -19,6 +20,7 @@ from minigpt.registry.provenance.provenance import signer
 from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import CHAMPION, Version, list_versions
+from minigpt.tracking.environment import distributions
 from minigpt.tracking.store import shown
 
 
@@ -60,6 +62,8 @@ class Overview:
     """documents, reason, at: what it learned from and should not have."""
     runs_at: str | None
     """What a run's id is put behind to see it in a browser; None where the store is no server."""
+    packages_here: str
+    """sha256 of the packages installed here, as a stage's run records its own."""
     patch: str | None
     """Where source.patch lies; None where the tree was as the commit has it, or it is gone."""
 
@@ -87,6 +91,7 @@ def overview(registry: Registry, ref: str) -> Overview:
         signed_by=signer(registry, version),
         taken_down=_told(version.taken_down),
         runs_at=runs_at(registry),
+        packages_here=text_digest(distributions()),
         patch=_patch_place(registry, version),
     )
 
