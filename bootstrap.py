@@ -34,6 +34,9 @@ TORCH_CHOICES = ("auto", "cpu", "cuda")
 
 def main(arguments: list[str]) -> int:
     """Run the command in `arguments`; its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a pipe on Windows has few letters
+            stream.reconfigure(errors="replace")
     if sys.version_info < (3, 11):
         found = sys.version.split()[0]
         return fail(
@@ -69,7 +72,7 @@ def main(arguments: list[str]) -> int:
 
 def run(rest: list[str]) -> int:
     """The flow: build, register, promote."""
-    return call([PYTHON, "-m", "pipelines.release", *rest])
+    return call([PYTHON, "-m", "pipelines.run", *rest])
 
 
 def up(rest: list[str]) -> int:
@@ -187,7 +190,9 @@ class Installer:
         """Install the pinned uv into .venv through pip; None where the index has no wheel of it."""
         pip = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         lock = ["--require-hashes", "--only-binary", ":all:", "-r", str(LOCKS / "uv.txt")]
-        tried = subprocess.run([*pip, *lock], capture_output=True, text=True)
+        tried = subprocess.run(
+            [*pip, *lock], capture_output=True, encoding="utf-8", errors="replace"
+        )
         found = BIN / ("uv.exe" if os.name == "nt" else "uv")
         return str(found) if tried.returncode == 0 and found.exists() else None
 
@@ -197,7 +202,12 @@ class Installer:
         if self.uv:
             command = [self.uv, "pip", "install", "-q", "--python", str(PYTHON), *words]
             done = subprocess.run(
-                command, env=self.environment, cwd=ROOT, capture_output=True, text=True
+                command,
+                env=self.environment,
+                cwd=ROOT,
+                capture_output=True,
+                encoding="utf-8",
+                errors="replace",
             )
             if done.returncode == 0:
                 return True
@@ -217,7 +227,10 @@ def uv_settings() -> dict[str, str]:
         ("global.cert", "SSL_CERT_FILE"),
     ):
         asked = subprocess.run(
-            [str(PYTHON), "-m", "pip", "config", "get", key], capture_output=True, text=True
+            [str(PYTHON), "-m", "pip", "config", "get", key],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
         )
         if asked.returncode == 0 and asked.stdout.strip() and variable not in os.environ:
             settings[variable] = asked.stdout.strip()

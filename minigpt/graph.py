@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from minigpt.digest import digest, text_digest
+from minigpt.digest import digest, remembered, text_digest
 from minigpt.errors import DataError, ParamsError
 
 
@@ -24,7 +24,8 @@ class StageSpec:
     def input_digest(self, root: Path, params: Any, fingerprint: Any) -> str:
         """The resume key: a digest of deps (code included), params and platform."""
         try:
-            deps = [f"{dep} {digest(root / dep)}" for dep in sorted(self.deps)]
+            with remembered(root) as of_file:
+                deps = [f"{dep} {digest(root / dep, of_file)}" for dep in sorted(self.deps)]
         except FileNotFoundError as error:
             raise DataError(
                 f"{self.name} needs {Path(str(error)).as_posix()}, which is not there; dvc repro"
@@ -33,7 +34,9 @@ class StageSpec:
 
     def output_digest(self, root: Path) -> str:
         """Digest of everything the stage wrote, the same wherever it was restored from."""
-        return text_digest(f"{out} {digest(root / out)}" for out in sorted(self.outs))
+        with remembered(root) as of_file:
+            outs = [f"{out} {digest(root / out, of_file)}" for out in sorted(self.outs)]
+        return text_digest(outs)
 
 
 def read_graph(root: Path) -> dict[str, StageSpec]:

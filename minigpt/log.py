@@ -3,11 +3,48 @@
 pipelines.runner reads those lines, so the name in front is a contract, not decoration.
 """
 
+import contextlib
+import io
+import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 _stage = "minigpt"
+
+
+def prepare_streams() -> None:
+    """Let any text be written to stdout and stderr, whatever they are. First act of a program.
+
+    What their encoding has no word for becomes "?" (a cp1252 pipe of Windows, the C locale). What
+    was closed is opened on nothing, or the next file of ours would take its number.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            nothing = os.open(os.devnull, os.O_RDWR)  # the lowest free number: that of `name`
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(nothing, mode, encoding="utf-8"))  # noqa: SIM115, PTH123
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+@contextlib.contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """A block whose output is piped into a program that may end first (`| head`): then so do we.
+
+    Raises:
+        SystemExit: it has; 1, and not a word.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+        raise SystemExit(1) from None
 
 
 def set_name(name: str) -> None:

@@ -5,8 +5,12 @@ What was really used is the platform fingerprint: part of every resume key and o
 
 import os
 import platform
+import re
+import shutil
+import subprocess
 import sys
-from functools import cached_property
+from dataclasses import dataclass
+from functools import cache, cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -90,17 +94,24 @@ class Machine(Config):
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
     def fingerprint(self) -> dict[str, Any]:
-        """What the bytes of a trained file depend on beside commit and data."""
-        return {
+        """What the bytes of a trained file depend on beside commit and data. No torch is imported.
+
+        `processes` is there for more than one only: nothing else needs to be said of one.
+        """
+        count = processes()
+        gpus = usable_gpus()[:count] if self.device in ("auto", "cuda") else []
+        facts = {
             "platform": f"{sys.platform}-{platform.machine()}",
             "cpu": instruction_set(),
             "python": platform.python_version(),
             "torch": metadata.version("torch"),
-            "device": gpu_name() or "cpu" if self.device in ("auto", "cuda") else self.device,
+            "device": " + ".join(dict.fromkeys(gpus))
+            or (self.device if self.device == "mps" else "cpu"),
             "threads": self.threads,
             "micro_batch": self.micro_batch,
             "compile": self.compile,
         }
+        return facts if count == 1 else facts | {"processes": count}
 
 
 def physical_cores() -> int:
@@ -125,10 +136,81 @@ def instruction_set() -> str:
     return "baseline"
 
 
-def gpu_name() -> str | None:
-    """The first CUDA device's name, by its driver and without torch; None where there is none."""
-    for information in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
-        for line in information.read_text().splitlines():
-            if line.startswith("Model:"):
-                return line.split(":", 1)[1].strip()
-    return None
+def processes() -> int:
+    """How many processes train together: torchrun sets WORLD_SIZE."""
+    return int(os.environ.get("WORLD_SIZE") or 1)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU as its driver tells of it."""
+
+    name: str
+    uuid: str
+
+
+def usable_gpus() -> list[str]:
+    """Names of the GPUs that the installed torch would count, in its order.
+
+    The driver's list, by the build of torch and CUDA_VISIBLE_DEVICES.
+    """
+    build = torch_builds()
+    if "hip" in build and Path("/dev/kfd").exists():
+        visible = os.environ.get("HIP_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES"))
+        return [] if visible in ("", "-1") else [f"ROCm {visible or '0'}"]
+    return visible_gpus(gpus()) if "cuda" in build else []
+
+
+def torch_builds() -> set[str]:
+    """What the installed torch was built for: cuda, hip; neither for a CPU build."""
+    file = Path(str(metadata.distribution("torch").locate_file("torch/version.py")))
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError:  # an unusual installation: what its version says
+        return set() if metadata.version("torch").endswith("+cpu") else {"cuda"}
+    return set(re.findall(r"^(cuda|hip)\b[^=\n]*=\s*['\"]", text, re.MULTILINE))
+
+
+def visible_gpus(installed: list[Gpu]) -> list[str]:
+    """Names in the order of CUDA_VISIBLE_DEVICES, which ends at its first entry that is none."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = sorted({gpu.name for gpu in installed})
+    # The fastest comes first by default, so only CUDA knows which one a number means.
+    by_bus = len(names) < 2 or os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
+    if visible is None:
+        return [gpu.name for gpu in installed] if by_bus else [" or ".join(names)]
+    chosen: list[str] = []
+    for entry in (entry.strip() for entry in visible.split(",")):
+        number = re.match(r"\d+", entry)
+        if number and int(number[0]) < len(installed):
+            name = installed[int(number[0])].name
+            chosen.append(name if by_bus else f"number {number[0]} of {' or '.join(names)}")
+        elif entry.startswith("GPU-") and (same := _with_uuid(installed, entry)):
+            chosen.append(same.name)
+        elif entry.startswith("MIG-") and installed:
+            chosen.append(entry)  # a part of a GPU: its size is in no list
+        else:
+            break
+    return chosen
+
+
+def _with_uuid(installed: list[Gpu], beginning: str) -> Gpu | None:
+    return next((gpu for gpu in installed if gpu.uuid.startswith(beginning)), None)
+
+
+@cache
+def gpus() -> list[Gpu]:
+    """The NVIDIA GPUs of this machine, by their bus: from Linux' /proc, else nvidia-smi."""
+    files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
+    listed = [dict(re.findall(r"(?m)^([\w ]+):\s*(.*?)\s*$", file.read_text())) for file in files]
+    if listed or not (tool := shutil.which("nvidia-smi")):
+        return [Gpu(each.get("Model", "GPU"), each.get("GPU UUID", "")) for each in listed]
+    query = [tool, "--query-gpu=name,uuid", "--format=csv,noheader"]
+    try:  # WSL and Windows have no /proc of it
+        answer = subprocess.run(
+            query, capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    pairs = (line.rpartition(",") for line in answer.stdout.splitlines() if "," in line)
+    return [Gpu(name.strip(), uuid.strip()) for name, _, uuid in pairs]

@@ -14,15 +14,17 @@ import yaml
 from pydantic import BaseModel, ValidationError, model_validator
 
 from minigpt.config import Config
-from minigpt.data.config import DownloadParams, ValidateParams
+from minigpt.data.config import ValidateParams
+from minigpt.data.corpora import DownloadParams
 from minigpt.errors import ParamsError
 from minigpt.evaluation.config import EvaluateParams
 from minigpt.export.config import ExportParams
 from minigpt.model.count import columns
 from minigpt.quantization.config import QuantizeParams
 from minigpt.registry.config import RegistryParams
+from minigpt.roles import ROLES
 from minigpt.tokenizer.config import TokenizeParams, TrainTokenizerParams
-from minigpt.training.config import FinetuneParams, PretrainParams
+from minigpt.training.config import FinetuneParams, PretrainParams, TrainConfig
 
 PARAMS = Path("params.yaml")
 
@@ -94,10 +96,10 @@ class Params(
 
     @model_validator(mode="after")
     def _both_trainings_have_text(self) -> Self:
-        for role in ("pretrain", "finetune"):
-            if role not in self.roles.values():
+        for role in ROLES.values():
+            if role.name not in self.roles.values():
                 raise ValueError(
-                    f"sources: none has role {role}, so there is nothing to {role} on; "
+                    f"sources: none has role {role.name}, so there is nothing to {role.stage} on; "
                     "minigpt preset shakespeare shows one of each"
                 )
         return self
@@ -113,8 +115,20 @@ class Params(
         return self
 
     @property
+    def windows(self) -> dict[str, int]:
+        """Role → tokens of the longest window that its training takes, targets included."""
+        context = self.model.context_length
+        trainings: dict[str, TrainConfig] = {
+            role.name: getattr(self, role.stage) for role in ROLES.values()
+        }
+        return {
+            role: max(context // phase.divisor for phase in config.phases) + 1
+            for role, config in trainings.items()
+        }
+
+    @property
     def roles(self) -> dict[str, str]:
-        """Source name → pretrain or finetune."""
+        """Source name → role."""
         return {name: source.role for name, source in self.sources.items()}
 
 

@@ -1,10 +1,7 @@
 """Presets: params.yaml written afresh from the defaults in code and a preset's few differences."""
 
-import json
-import re
-import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +11,8 @@ from pydantic import BaseModel, ValidationError
 from minigpt.errors import MiniGPTError, ParamsError
 from minigpt.files import write_text
 from minigpt.git import run_git
-from minigpt.log import say
 from minigpt.params import PARAMS, STAGE_PARAMS, Params, explain
 
-TEXT_SUFFIXES = {".txt", ".md", ".jsonl"}
 WIDTH = 100
 
 
@@ -38,47 +33,6 @@ def load_preset(root: Path, name: str) -> Params:
     return checked(
         merge(defaults(), yaml.safe_load(path.read_text(encoding="utf-8")) or {}), path.name
     )
-
-
-def local_preset(root: Path, folder: Path) -> Params:
-    """The default preset with the text of `folder`, copied to data/local/NAME, to fine-tune on.
-
-    Raises:
-        ParamsError: `folder` is no folder, holds no text, or has the name of another source.
-    """
-    folder = folder.expanduser()
-    if not folder.is_dir():
-        raise ParamsError(
-            f"{folder} is not a folder; give one that holds .txt, .md or .jsonl files"
-        )
-    # Letters, digits, _ . - are what the name of a source and of a registered model may hold.
-    name = re.sub(r"[^\w.-]+", "-", folder.resolve().name.lower()).strip("-.") or "text"
-    target = root / "data" / "local" / name
-    found = [p for p in sorted(folder.rglob("*")) if p.is_file() and p.suffix in TEXT_SUFFIXES]
-    if not found:
-        raise ParamsError(f"{folder} holds no .txt, .md or .jsonl file")
-    base = load_preset(root, "local")
-    kept = {
-        key: source.model_dump(mode="json")
-        for key, source in base.sources.items()
-        if source.role == "pretrain"
-    }
-    if name in kept:
-        raise ParamsError(f"{folder}: {name} is the pretraining source's name; rename the folder")
-    own = {"kind": "local", "path": f"data/local/{name}", "role": "finetune", "licence": "private"}
-    changes = {"sources": kept | {name: own}, "release": {"name": f"minigpt-{name}"}}
-    params = checked(merge(dumped(base), changes), "presets/local.yaml")
-    if folder.resolve() != target.resolve():
-        copies = {target / path.relative_to(folder): path for path in found}
-        for copy, path in copies.items():
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-        gone = [p for p in target.rglob("*") if p.suffix in TEXT_SUFFIXES and p not in copies]
-        for path in gone:  # what was deleted at home is not trained on any longer
-            path.unlink()
-        if gone:
-            say(f"removed from data/local/{name} what {folder} no longer holds: {len(gone)} files")
-    return params
 
 
 def defaults() -> dict[str, Any]:
@@ -126,8 +80,17 @@ def with_exclusions(root: Path, params: Params) -> Params:
         return params  # there is none, or not one that can be read: it is what gets mended
 
 
-def write_params(root: Path, params: Params, preset: str, *, force: bool = False) -> None:
+def write_params(
+    root: Path,
+    params: Params,
+    preset: str,
+    *,
+    force: bool = False,
+    first: Callable[[], None] = lambda: None,
+) -> None:
     """Write params.yaml with every value and its meaning.
+
+    `first` is done once nothing speaks against it.
 
     Raises:
         ParamsError: params.yaml has edits that git does not hold, and `force` was not given.
@@ -136,10 +99,13 @@ def write_params(root: Path, params: Params, preset: str, *, force: bool = False
     text = f"# Preset {preset}: what changes the result. Afresh: minigpt preset {preset}\n"
     order = dict.fromkeys(name for kind in STAGE_PARAMS.values() for name in kind.model_fields)
     text += "".join(f"\n{section}" for section in to_yaml(params, order=tuple(order)))
+    if checked(yaml.safe_load(text), str(PARAMS)) != params:
+        raise ParamsError(f"{PARAMS}: a value would not read back as it is; nothing was written")
     if path.is_file() and path.read_bytes() != text.encode() and not force and edited(root):
         raise ParamsError(
             f"{PARAMS} has edits that git does not hold; commit them, or overwrite with --force"
         )
+    first()
     write_text(path, text)
 
 
@@ -164,6 +130,7 @@ def to_yaml(config: BaseModel, indent: str = "", order: Sequence[str] = ()) -> l
 
 def entry(key: str, value: Any, description: str | None, indent: str) -> str:
     """One key with its comment: behind the value where it fits, above it elsewhere."""
+    key = scalar(key)
     comment = " ".join((description or "").split())
     lines = textwrap.wrap(comment, WIDTH - 2 - len(indent))
     above = "".join(f"{indent}# {line}\n" for line in lines)
@@ -187,7 +154,31 @@ def flow(value: Any) -> str:
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(flow, value))}]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, str) and set(value) & set("\n,[]{}"):  # plain only outside of a list
-        return json.dumps(value, ensure_ascii=False)
-    return yaml.safe_dump(value, allow_unicode=True, width=10_000).splitlines()[0]
+        return "{" + ", ".join(f"{scalar(key)}: {flow(item)}" for key, item in value.items()) + "}"
+    return scalar(value)
+
+
+def scalar(value: Any) -> str:
+    """A value that holds no others, by YAML's own writer; quoted where a word could be mistaken."""
+    plain = dump(value)
+    if isinstance(value, str):
+        # Plain only outside of a list, or a line end to some readers and not to others.
+        special = set(value) & set(",[]{}") or not value.isprintable()
+        if special or (plain == value and is_number(value)):
+            return dump(value, style='"')
+    return plain
+
+
+def dump(value: Any, style: str | None = None) -> str:
+    """A scalar on one line."""
+    written = yaml.safe_dump(value, allow_unicode=True, width=10**6, default_style=style)
+    return str(written).removesuffix("\n").removesuffix("\n...")
+
+
+def is_number(value: str) -> bool:
+    """Whether some YAML (1.2, as DVC reads it) takes a word for a number: 1e3, 0o17."""
+    try:
+        float(value)
+    except ValueError:
+        return value[:2] in ("0o", "0x")
+    return True

@@ -5,6 +5,7 @@ started at work, and the next run would start it a second time beside it.
 """
 
 import contextlib
+import getpass
 import json
 import os
 import shlex
@@ -16,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minigpt.errors import BusyError
+from minigpt.errors import BusyError, MiniGPTError
 from minigpt.log import say
 
 WORK = Path(".work")
@@ -51,7 +52,7 @@ ONLINE_STAGE = "download"
 
 
 def quiet_environment() -> None:
-    """Put QUIET into the environment where the user has no wish of his own.
+    """Put QUIET into the environment where the user has no wish of his own, and a name for him.
 
     Call it before anything heavy is imported: most of these are read once, at import.
     """
@@ -59,6 +60,10 @@ def quiet_environment() -> None:
         # Not in a flow either: download would inherit it there, and take it for the user's wish.
         if name != "HF_HUB_OFFLINE" or os.environ.get("DVC_STAGE") not in (None, ONLINE_STAGE):
             os.environ.setdefault(name, value)
+    try:
+        getpass.getuser()
+    except (KeyError, ImportError, OSError):  # a container's number: DVC and torch ask for a name
+        os.environ["USER"] = f"uid{os.getuid()}" if hasattr(os, "getuid") else "nobody"
 
 
 def take_lock(path: Path, name: str | None = None) -> int | None:
@@ -231,13 +236,14 @@ def tied(
 ) -> Iterator[subprocess.Popen[str]]:
     """Run `argv` through a lifeline; at the end of the block, or of this process, it ends too.
 
-    `popen` goes to Popen (stdout, stderr). The lifeline leads a session of its own, so Ctrl-C in
-    the terminal reaches this process only, which then ends the block.
+    `popen` goes to Popen; stdout that goes there is UTF-8. The lifeline leads a session of its own,
+    so Ctrl-C in the terminal reaches this process only, which then ends the block.
     """
     inherited = [] if _workspace is None or sys.platform == "win32" else [_workspace]
+    encoding = {"PYTHONIOENCODING": "utf-8:replace"} if "stdout" in popen else {}
     process = subprocess.Popen(
         [sys.executable, "-I", "-S", LIFELINE, *argv],
-        cwd=cwd, env={**os.environ, **(env or {})}, stdin=subprocess.PIPE, text=True,
+        cwd=cwd, env={**os.environ, **encoding, **(env or {})}, stdin=subprocess.PIPE, text=True,
         encoding="utf-8", errors="replace", start_new_session=True, pass_fds=inherited, **popen,
     )  # fmt: skip
     try:
@@ -272,3 +278,19 @@ def run_dvc(
             if on_line:
                 on_line(line.rstrip("\n"))
         return process.wait()
+
+
+def use_dvc_cache(tree: Path, cache: Path) -> None:
+    """Point the DVC of `tree` at `cache`: DVC writes its own configuration, then is asked.
+
+    Raises:
+        MiniGPTError: it does not read what was written.
+    """
+    lines: list[str] = []
+    run_dvc(["config", "-q", "--local", "cache.dir", str(cache)], tree, lines.append)
+    answer: list[str] = []
+    if run_dvc(["config", "--local", "cache.dir"], tree, answer.append) or answer != [str(cache)]:
+        raise MiniGPTError(
+            f"DVC cannot keep its cache in {cache}: it takes that for "
+            f"{next(iter([*lines, *answer]), 'nothing')!r}. Rename the folder"
+        )

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import FrameType
-from typing import Any, Literal, NoReturn
+from typing import Any, NoReturn
 
 from minigpt import log
 from minigpt.config import Config
@@ -17,8 +17,10 @@ from minigpt.files import rounded, write_json
 from minigpt.graph import read_graph
 from minigpt.machine import Machine
 from minigpt.process import WORK, stage_lock
-from minigpt.tracking import NullTracker, Tracker, numbers, open_child
+from minigpt.tracking import NullTracker, Status, Tracker, numbers, open_journal
+from minigpt.tracking.courier import start_courier, trouble_of
 from minigpt.tracking.environment import TAG, environment
+from minigpt.tracking.journal import RUNS
 
 
 class Run:
@@ -101,9 +103,7 @@ def open_run(stage: str, params: Config) -> Iterator[Run]:
     with stage_lock(stage), contextlib.ExitStack() as stack:
         workdir = WORK / stage / key[:16]
         workdir.mkdir(parents=True, exist_ok=True)
-        tracker = NullTracker() if machine.tracker == "none" else open_child(root, stage)
-        outcome: Literal["FINISHED", "FAILED"] = "FAILED"
-        stack.callback(lambda: tracker.close(outcome))
+        tracker = stack.enter_context(tracked(root, stage, machine))
         inputs = tuple(Path(dep) for dep in spec.deps if dep in made)
         run = Run(stage, machine, workdir, tracker, inputs)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -115,8 +115,25 @@ def open_run(stage: str, params: Config) -> Iterator[Run]:
         tracker.params(params.model_dump(mode="json"))
         yield run
         tracker.tag("minigpt.output_digest", spec.output_digest(root))
-        outcome = "FINISHED"
         shutil.rmtree(WORK / stage, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def tracked(root: Path, stage: str, machine: Machine) -> Iterator[Tracker]:
+    """The record of one stage; it neither fails the stage nor keeps it waiting."""
+    if machine.tracker == "none":
+        yield NullTracker()
+        return
+    journal = open_journal(root, stage, stage)
+    start_courier(journal.path.parent)
+    status: Status = "FAILED"
+    try:
+        yield journal
+        status = "FINISHED"
+    finally:
+        journal.close(status)
+        if trouble := trouble_of(journal.path.parent):
+            log.say(f"its record waits in {RUNS.as_posix()}: {trouble}")
 
 
 def stage_main(main: Callable[..., None]) -> None:

@@ -16,13 +16,15 @@ from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
 from minigpt.errors import StageError
+from minigpt.git import require_git
 from minigpt.graph import read_graph
 from minigpt.machine import Machine
 from minigpt.model.count import parameters
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
-from minigpt.tracking import PARENT_ENV, Status, close_parent, find_run, link_run, open_parent
-from pipelines.dag import Stage, anything_stale, read_stages, require_git
+from minigpt.tracking import PARENT_ENV, Journal, Status, open_journal
+from minigpt.tracking.courier import Courier
+from pipelines.dag import Stage, anything_stale, read_stages
 from pipelines.display import Display
 from pipelines.lockfile import keep_lock
 from pipelines.runner import Outcome, Result, run_stage
@@ -44,13 +46,13 @@ def build(until: str | None = None, wait: bool = True) -> dict[str, Result]:
     root = Path.cwd()
     params = load_params(Params, root / PARAMS)
     results: dict[str, Result] = {}
-    with workspace_lock(root, wait, holder_name()), parent_run(root, until) as (parent, stale):
+    with workspace_lock(root, wait, holder_name()), parent_run(root, until) as (journal, stale):
         stages = read_stages(root, until)
         display = Display(sys.stdout, plan(params, len(stages)), [stage.name for stage in stages])
         try:
             for stage in stages:
                 one = bring_up_to_date.with_options(name=stage.name, retries=stage.retries)
-                state: Any = one(stage, root, display, parent, stale, return_state=True)
+                state: Any = one(stage, root, display, journal, stale, return_state=True)
                 result = results[stage.name] = came_to(state)
                 if result.outcome is Outcome.FAILED:
                     display.finished(result)
@@ -63,7 +65,7 @@ def build(until: str | None = None, wait: bool = True) -> dict[str, Result]:
 
 @task(task_run_name="{stage.name}", cache_policy=NO_CACHE, retry_delay_seconds=RETRY_SECONDS)
 def bring_up_to_date(
-    stage: Stage, root: Path, display: Display, parent: str | None, stale: bool
+    stage: Stage, root: Path, display: Display, journal: Journal | None, stale: bool
 ) -> State[Result]:
     """One stage through DVC. The state's name tells ran (Completed), Cached and Failed apart.
 
@@ -75,7 +77,9 @@ def bring_up_to_date(
         result = run_stage(stage.name, root, Watchers(display, get_run_logger()))
     if result.outcome is Outcome.FAILED:
         return Failed(message=result.said, data=result)
-    result = traced(result, root, parent)
+    result = replace(result, digest=read_graph(root)[result.stage].output_digest(root))
+    if journal is not None and result.outcome is not Outcome.RAN:
+        journal.link(result.stage, str(result.digest))
     display.finished(result)
     if result.outcome is Outcome.RAN:
         return Completed(message=result.said, data=result)
@@ -107,15 +111,20 @@ class Watchers:
         self.log.info("%s", text)
 
 
-@contextlib.contextmanager
-def parent_run(root: Path, until: str | None = None) -> Iterator[tuple[str | None, bool]]:
-    """The MLflow run that stages of this process hang their runs on, and whether any will run.
+_journal: Journal | None = None  # of the outermost flow, which opens and closes it
 
-    A run with nothing to do has none: a schedule would bury the runs that made something, and
-    Prefect has the record. The outermost flow opens it, and has asked DVC.
+
+@contextlib.contextmanager
+def parent_run(root: Path, until: str | None = None) -> Iterator[tuple[Journal | None, bool]]:
+    """The journal of the run that stages hang their runs on, and whether any will run.
+
+    What is written is delivered to MLflow meanwhile. A run with nothing to do has no journal: a
+    schedule would bury the runs that made something, and Prefect has the record. The outermost flow
+    opens it, and has asked DVC.
     """
-    if outer := os.environ.get(PARENT_ENV):
-        yield outer, True
+    global _journal
+    if PARENT_ENV in os.environ:
+        yield _journal, True
         return
     keep_lock(root)  # before anything reads it: a killed DVC may have left half
     stale = anything_stale(root, until)
@@ -123,14 +132,17 @@ def parent_run(root: Path, until: str | None = None) -> Iterator[tuple[str | Non
         yield None, stale
         return
     tags = {"minigpt.commit": require_git(root), "minigpt.flow_run": str(flow_run.id)}
-    parent = os.environ[PARENT_ENV] = open_parent(root, "pipeline", tags)
+    _journal = open_journal(root, "pipeline", tags=tags)
     status: Status = "FAILED"
-    try:
-        yield parent, True
-        status = "FINISHED"
-    finally:
-        del os.environ[PARENT_ENV]
-        close_parent(root, parent, status)
+    with Courier(_journal.path.parent).at_work():
+        os.environ[PARENT_ENV] = str(_journal.path)
+        try:
+            yield _journal, True
+            status = "FINISHED"
+        finally:
+            del os.environ[PARENT_ENV]
+            _journal.close(status)
+            _journal = None
 
 
 def holder_name() -> str | None:
@@ -150,16 +162,6 @@ def plan(params: Params, stages: int) -> str:
     return f"plan       {' · '.join(facts)}"
 
 
-def traced(result: Result, root: Path, parent: str | None) -> Result:
-    """With the digest of what the stage wrote and the MLflow run that made it."""
-    digest = read_graph(root)[result.stage].output_digest(root)
-    if Machine.load().tracker == "none":
-        return replace(result, digest=digest)
-    if parent and result.outcome is not Outcome.RAN:
-        return replace(result, digest=digest, run=link_run(root, parent, result.stage, digest))
-    return replace(result, digest=digest, run=find_run(root, result.stage, digest))
-
-
 def row(result: Result) -> dict[str, Any]:
     """A row of the table artifact."""
     return {
@@ -168,5 +170,4 @@ def row(result: Result) -> dict[str, Any]:
         "seconds": round(result.seconds, 1),
         "what happened": result.said,
         "digest": result.digest or "",
-        "MLflow run": result.run or "",
     }

@@ -9,15 +9,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dvc.repo import Repo
-
-from minigpt.errors import MiniGPTError
 from minigpt.files import write_text
-from minigpt.git import git
+from minigpt.git import git, require_git
 from minigpt.machine import Machine
-from minigpt.process import WORK, run_dvc
-from minigpt.tracking.store import tracking_uri
-from pipelines.dag import require_git
+from minigpt.process import WORK, run_dvc, use_dvc_cache
+from pipelines.dag import opened
 
 PLACE = WORK / "sweep"
 LOCAL_TEXT = Path("data/local")  # ignored by git, read by download
@@ -56,7 +52,6 @@ class Clone:
                 filter(None, [str(self.root), os.environ.get("PYTHONPATH")])
             ),
             "DVC_SITE_CACHE_DIR": str(self.root.parent / "site"),
-            "MLFLOW_TRACKING_URI": tracking_uri(self.workspace),
             "MINIGPT_CACHE": str((self.workspace / Machine.load().cache).resolve()),
             **environment,
         }
@@ -110,9 +105,8 @@ def make(root: Path, target: Path) -> Clone:
         shutil.copytree(root / LOCAL_TEXT, target / LOCAL_TEXT, dirs_exist_ok=True)
     if (own := root / ".dvc" / "config.local").is_file():
         shutil.copy2(own, target / ".dvc" / "config.local")
-    with Repo(root) as repo:
+    with opened(root) as repo:
         cache = repo.cache.local_cache_dir
-    if run_dvc(["cache", "dir", "-q", "--local", str(cache)], target, print):
-        raise MiniGPTError(f"{target}: dvc cache dir {cache} failed")
+    use_dvc_cache(target, Path(cache))
     kept = {name: (target / name) for name in ("params.yaml", "dvc.lock")}
     return Clone(target, root, {n: p.read_bytes() for n, p in kept.items() if p.is_file()})

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minigpt.log import minutes
+from minigpt.roles import FINETUNE, PRETRAIN, of_role
 from pipelines.runner import Outcome, Result
 
 BASELINES = {
@@ -18,9 +19,9 @@ SAMPLE_CHARACTERS = 160
 PROMPT = "My fellow citizens"
 
 
-def nothing_to_do(results: Mapping[str, Result], standing: str, seconds: float) -> str:
+def nothing_to_do(stages: int, standing: str, seconds: float) -> str:
     """The whole of a second run."""
-    return f"{len(results)} of {len(results)} stages unchanged · {standing} · {seconds:.0f} s"
+    return f"{stages} of {stages} stages unchanged · {standing} · {seconds:.0f} s"
 
 
 def all_unchanged(results: Mapping[str, Result]) -> bool:
@@ -54,15 +55,15 @@ def figures(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = []
     base, tuned, baselines = (evaluation[key] for key in ("base", "finetuned", "baselines"))
     roles = {source: about["role"] for source, about in sorted(evaluation["test"].items())}
-    for source in (source for source, role in roles.items() if role == "pretrain"):
+    for source in of_role(roles, PRETRAIN):
         works = len(base[source]["works"])
         facts.append(
             ("base", f"{bits(base, source)} bits per byte on {source} ({works} held-out works)")
         )
         found = [(bits(baselines[key], source), name) for key, name in BASELINES.items()]
         facts.append(("", " · ".join(f"{name} {figure}" for figure, name in sorted(found))))
-    for source in (source for source, role in roles.items() if role == "finetune"):
-        old = [f" · on {s} {bits(tuned, s)}" for s, role in roles.items() if role == "pretrain"]
+    for source in of_role(roles, FINETUNE):
+        old = [f" · on {s} {bits(tuned, s)}" for s in of_role(roles, PRETRAIN)]
         before = f"before fine-tuning {bits(base, source)}"
         facts.append(("model", f"{bits(tuned, source)} on {source} ({before}){''.join(old)}"))
     return facts

@@ -1,6 +1,7 @@
 """The stages of dvc.yaml as DVC understands them, in an order that runs."""
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,7 @@ from dvc.exceptions import DvcException
 from dvc.lock import LockError
 from dvc.repo import Repo
 
-from minigpt.errors import BusyError, ParamsError
-from minigpt.git import reason, run_git
+from minigpt.errors import BusyError, DataError, MiniGPTError, ParamsError
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def read_stages(root: Path, until: str | None = None) -> list[Stage]:
     Raises:
         ParamsError: dvc.yaml or dvc.lock cannot be read, or there is no stage `until`.
     """
-    with _opened(root) as repo:
+    with opened(root) as repo:
         return _stages_in(repo, until)
 
 
@@ -57,30 +57,12 @@ def anything_stale(root: Path, until: str | None = None) -> bool:
     Raises:
         ParamsError: there is no stage `until`.
     """
-    with _opened(root) as repo, repo.lock:
-        asked = {stage.name for stage in _stages_in(repo, until)}
-        return any(
-            node.changed()
-            for node in repo.index.stages
-            if until is None or (node.cmd and node.name in asked)
-        )
-
-
-def require_git(root: Path) -> str:
-    """The commit that is checked out at `root`.
-
-    Raises:
-        ParamsError: there is none.
-        MiniGPTError: git is not installed.
-    """
-    done = run_git(root, "rev-parse", "--verify", "-q", "HEAD")
-    if done.returncode:
-        said = f" ({reason(done)})" if done.stderr.strip() else ""
-        raise ParamsError(
-            f"{root} is not a git checkout with a commit{said}; every run records the commit it "
-            "was made from. Run: git init && git add -A && git commit -m start (or git clone)"
-        )
-    return done.stdout.decode().strip()
+    with opened(root) as repo, repo.lock:
+        nodes = repo.index.stages
+        if until is not None:
+            asked = {stage.name for stage in _stages_in(repo, until)}
+            nodes = [node for node in nodes if node.cmd and node.name in asked]
+        return any(node.changed() for node in nodes)
 
 
 def _stages_in(repo: Repo, until: str | None) -> list[Stage]:
@@ -103,11 +85,13 @@ def _stages_in(repo: Repo, until: str | None) -> list[Stage]:
 
 
 @contextlib.contextmanager
-def _opened(root: Path) -> Iterator[Repo]:
-    """DVC's view of `root`, its exceptions as ours."""
+def opened(root: Path) -> Iterator[Repo]:
+    """DVC's view of `root`; whatever comes out of it is an error of ours."""
     try:
         with Repo(root) as repo:
             yield repo
+    except MiniGPTError:
+        raise
     except LockError as error:
         raise BusyError(f"another dvc is at work in {root}: {error}") from error
     except DvcException as error:
@@ -115,3 +99,20 @@ def _opened(root: Path) -> Iterator[Repo]:
         if "dvc.lock" in reason:
             reason += ". A DVC that was killed can leave half of it. Run: git checkout dvc.lock"
         raise ParamsError(f"{root.name}: {reason}") from error
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or root}: {error.strerror or error}. DVC reads every file that a "
+            "stage depends on: mend it, or take it away"
+        ) from error
+    except UnicodeError as error:
+        name = getattr(error, "object", "")
+        raise DataError(
+            f"{os.fsencode(name)!r}: the name of a file that a stage depends on is not UTF-8. "
+            "Rename it"
+        ) from error
+    except Exception as error:  # DVC lets through what its parts raise
+        said = " ".join(str(error).split()) or "no reason given"
+        raise MiniGPTError(
+            f"{root.name}: DVC cannot work here: {type(error).__name__}: {said[:300]}. "
+            "Its own words: dvc status -v"
+        ) from error

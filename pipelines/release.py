@@ -1,6 +1,5 @@
 """The flow behind `make run`: build, register, and promote where the gate allows it."""
 
-import argparse
 import sys
 import time
 from dataclasses import dataclass
@@ -14,19 +13,18 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Completed
 
-from minigpt import log
 from minigpt.errors import GateRefusedError
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
-from minigpt.tracking.store import open_store
+from minigpt.tracking.delivery import deliver_all, run_in_mlflow
+from minigpt.tracking.store import database_of, open_store, tracking_uri
 from pipelines.build import build, holder_name, parent_run
 from pipelines.closing import all_unchanged, closing, nothing_to_do
 from pipelines.committed import note
-from pipelines.dag import require_git
 from pipelines.runner import Result
 from pipelines.server import log_to_file, start_server
 from pipelines.services import BEATS
-from pipelines.terminal import ended
+from pipelines.settled import REFUSED, REPORT
 
 
 @dataclass(frozen=True)
@@ -54,13 +52,13 @@ def release(wait: bool = True) -> State[Release]:
     params = load_params(Params, root / PARAMS)
     with (
         workspace_lock(root, wait, holder_name()),
-        parent_run(root) as (parent, _),
+        parent_run(root) as (journal, _),
         tags(*flow_run.tags),  # build is a run of its own
     ):
         results = build(wait=wait)
-        name, version = register(root, params, parent)
+        name, version = register(root, params, journal.id if journal else None)
         standing, refusal = promote(root, params, version)
-        report = root / "reports" / "index.html"
+        report = root / REPORT
         if not (all_unchanged(results) and report.is_file()):
             report = render_report(root)
     done = Release(results, name, version, standing, refusal, report)
@@ -70,11 +68,16 @@ def release(wait: bool = True) -> State[Release]:
 
 
 @task(cache_policy=NO_CACHE)
-def register(root: Path, params: Params, parent: str | None) -> tuple[str, str]:
-    """Name and number of the version that holds what was built; it becomes `challenger`."""
+def register(root: Path, params: Params, journal: str | None) -> tuple[str, str]:
+    """Name and number of the version that holds what was built; it becomes `challenger`.
+
+    `journal` is that of the flow: the registration lies under its run.
+    """
     from minigpt.registry.register import register as register_build
     from minigpt.registry.registry import Registry
 
+    deliver_all(root)
+    parent = run_in_mlflow(root, journal) if journal else None
     version = register_build(Registry(root, params.release.name), parent)
     return version.name, version.version
 
@@ -88,7 +91,7 @@ def promote(root: Path, params: Params, version: str) -> tuple[str, str | None]:
     try:
         done = promotion.promote(Registry(root, params.release.name), version, params.gate)
     except GateRefusedError as refusal:
-        return "challenger (refused as champion)", str(refusal)
+        return REFUSED, str(refusal)
     if not done.moved:
         return "champion", None
     if done.before is None:
@@ -108,37 +111,21 @@ def render_report(root: Path) -> Path:
     return Path(render(root, stage_durations(root)))
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run the flow from a terminal; what a person can mend becomes one message and an exit code."""
-    parser = argparse.ArgumentParser(prog="python -m pipelines.release", description=__doc__)
-    parser.add_argument("--wait", action="store_true", help="queue behind a run in this folder")
-    parser.add_argument("--debug", action="store_true", help="tracebacks, and Prefect's own log")
-    options = parser.parse_args(argv)
-    log.set_name("make run")
-    return ended(
-        lambda: run(Path.cwd(), options.wait, options.debug),
-        "stopped; the same command goes on from here",
-        options.debug,
-    )
-
-
-def run(root: Path, wait: bool, debug: bool) -> int:
-    """Check what must hold before anything starts, run the flow, tell how it ended."""
-    load_params(Params, root / PARAMS)
-    require_git(root)
-    with workspace_lock(root, wait, "make run"):
-        server_answers = start_server(root)
-        if not debug:
-            log_to_file(root)
-        open_store(root)  # before any stage does, and while the server gets ready
-        server_answers()
-        with tags(BEATS):
-            state: Any = release(wait=wait, return_state=True)
+def run_flow(root: Path, wait: bool, debug: bool) -> int:
+    """Run the flow, tell how it ended. The workspace is locked, params.yaml and git are checked."""
+    server_answers = start_server(root)
+    if not debug:
+        log_to_file(root)
+    if database_of(tracking_uri(root)):  # a server may come back until there is a version
+        open_store(root)  # before any stage does, and while Prefect's server gets ready
+    server_answers()
+    with tags(BEATS):
+        state: Any = release(wait=wait, return_state=True)
     done: Release = state.result()
     seconds = time.time() - psutil.Process().create_time()  # imports take their share
     if all_unchanged(done.results):
         standing = f"version {done.version} is {done.standing}"
-        print(nothing_to_do(done.results, standing, seconds))
+        print(nothing_to_do(len(done.results), standing, seconds))
     else:
         version = f"{done.name} {done.version} · {done.standing}"
         ref = "champion" if done.refusal is None else done.version
@@ -149,7 +136,3 @@ def run(root: Path, wait: bool, debug: bool) -> int:
         print(f"\n{done.refusal}")
     sys.stdout.flush()
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -36,8 +36,6 @@ class Result:
     """What happened, in the stage's own words; where it failed, all of its last message."""
     digest: str | None = None
     """Of everything it wrote (`StageSpec.output_digest`)."""
-    run: str | None = None
-    """The MLflow run that made those outputs."""
 
 
 class Watcher(Protocol):

@@ -25,15 +25,15 @@ from prefect.states import Completed, Failed
 
 from minigpt import log
 from minigpt.errors import ParamsError, StageError
+from minigpt.git import require_git
 from minigpt.machine import Machine
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
-from minigpt.tracking import PARENT_ENV, MlflowTracker, Status, open_parent
-from minigpt.tracking.mlflow_tracker import create_run
-from minigpt.tracking.store import open_store
+from minigpt.tracking import PARENT_ENV, Journal, Status, open_journal
+from minigpt.tracking.courier import Courier
 from pipelines.build import came_to, holder_name
 from pipelines.clone import Clone, throwaway
-from pipelines.dag import read_stages, require_git
+from pipelines.dag import read_stages
 from pipelines.server import log_to_file, start_server
 from pipelines.services import BEATS
 from pipelines.terminal import ended
@@ -51,8 +51,6 @@ class Trial:
     """Of the experiment in DVC."""
     overrides: dict[str, Any]
     figure: float | None = None
-    run: str | None = None
-    """In MLflow."""
     said: str = ""
     """Why it has no figure."""
 
@@ -81,7 +79,7 @@ def sweep(
         done = []
         for trial in trials:
             one = run_trial.with_options(name=str(trial))
-            state: Any = one(root, clone, trial, until, figure, parent, return_state=True)
+            state: Any = one(clone, trial, until, figure, parent, return_state=True)
             done.append(came_to(state))
         ranked = sorted(done, key=lambda trial: (trial.figure is None, trial.figure))
         create_table_artifact(table=[row(trial) for trial in ranked], key="sweep")
@@ -97,18 +95,17 @@ def sweep(
 
 @task(cache_policy=NO_CACHE)
 def run_trial(
-    root: Path, clone: Clone, trial: Trial, until: str, figure: str, parent: MlflowTracker | None
+    clone: Clone, trial: Trial, until: str, figure: str, parent: Journal | None
 ) -> State[Trial]:
     """One experiment; its state's message is its figure, or why it has none."""
     run = None
     with contextlib.ExitStack() as open_runs:
         environment = {}
         if parent is not None:
-            store = open_store(root)
             tags = {"minigpt.experiment": trial.name}
-            run = MlflowTracker(store, create_run(store, str(trial), tags, parent.run_id))
+            run = Journal(parent.path.parent, str(trial), tags=tags, parent=parent.id)
             run.params(trial.overrides)
-            environment[PARENT_ENV] = str(run.run_id)
+            environment[PARENT_ENV] = str(run.path)
             open_runs.callback(run.close, "KILLED")  # replaced below, unless we are stopped
         print(f"{trial}: begins", flush=True)
         problem = clone.experiment(
@@ -122,7 +119,7 @@ def run_trial(
                 run.metrics({"figure": found})
             open_runs.pop_all()
             run.close("FAILED" if problem else "FINISHED")
-    done = replace(trial, figure=found, run=run.run_id if run else None, said=problem or "")
+    done = replace(trial, figure=found, said=problem or "")
     print(f"{trial}: {problem or found}", flush=True)
     if problem:
         return Failed(message=problem, data=done)
@@ -192,20 +189,21 @@ def check(current: Mapping[str, Any], pairs: Mapping[str, Any]) -> None:
 @contextlib.contextmanager
 def recorded(
     root: Path, trials: Sequence[Trial], until: str, figure: str
-) -> Iterator[MlflowTracker | None]:
-    """The sweep's own run in MLflow; None where runs are not recorded."""
+) -> Iterator[Journal | None]:
+    """The sweep's own run, delivered while it works; None where runs are not recorded."""
     if Machine.load().tracker == "none":
         yield None
         return
     tags = {"minigpt.commit": require_git(root), "minigpt.figure": figure, "minigpt.until": until}
-    tracker = MlflowTracker(open_store(root), open_parent(root, "sweep", tags))
-    tracker.metrics({"trials": len(trials)})
+    journal = open_journal(root, "sweep", tags=tags)
+    journal.metrics({"trials": len(trials)})
     status: Status = "FAILED"
-    try:
-        yield tracker
-        status = "FINISHED"
-    finally:
-        tracker.close(status)
+    with Courier(journal.path.parent).at_work():
+        try:
+            yield journal
+            status = "FINISHED"
+        finally:
+            journal.close(status)
 
 
 def figure_of(root: Path, figure: str) -> float | None:
@@ -223,7 +221,7 @@ def figure_of(root: Path, figure: str) -> float | None:
 def row(trial: Trial) -> dict[str, Any]:
     """A row of the table artifact."""
     found = trial.said if trial.figure is None else trial.figure
-    return {**trial.overrides, "figure": found, "experiment": trial.name, "MLflow run": trial.run}
+    return {**trial.overrides, "figure": found, "experiment": trial.name}
 
 
 def table(trials: Sequence[Trial], figure: str) -> list[str]:

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable
 
+from minigpt import log
 from minigpt.errors import MiniGPTError
 
 
@@ -12,7 +13,8 @@ def ended(work: Callable[[], int], stopped: str, debug: bool = False) -> int:
     With `debug` an error of ours shows its traceback.
     """
     try:
-        return work()
+        with log.reader_may_leave():
+            return work()
     except MiniGPTError as error:
         if debug:
             raise

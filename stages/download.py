@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from minigpt.data.config import DownloadParams
-from minigpt.data.sources import download
+from minigpt.data.corpora import DownloadParams
+from minigpt.data.download import download
 from minigpt.params import load_params
 from minigpt.run import open_run, stage_main
 

@@ -8,11 +8,11 @@ from minigpt.release.export import export
 from minigpt.run import open_run, stage_main
 
 
-def main(finetuned: Path, documents: Path, onnx: Path, hf: Path, metrics: Path) -> None:
-    """The fine-tuned package in; ONNX and Hugging Face folders with parity figures out."""
+def main(finetuned: Path, documents: Path, out: Path, metrics: Path) -> None:
+    """The fine-tuned package in; a folder a format, with parity figures, out."""
     params = load_params(ExportParams)
     with open_run("export", params) as run:
-        run.summary(metrics, export(finetuned, documents, onnx, hf, params, run))
+        run.summary(metrics, export(finetuned, documents, out, params, run))
 
 
 if __name__ == "__main__":

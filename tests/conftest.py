@@ -94,7 +94,7 @@ class Project:
 
     def flow(self, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """What `make run` runs after set-up."""
-        return self.run(sys.executable, "-m", "pipelines.release", *arguments, **options)
+        return self.run(sys.executable, "-m", "pipelines.run", *arguments, **options)
 
     def repro(
         self,

@@ -1,9 +1,13 @@
 """Settings of the machine are refused clearly and are part of the fingerprint."""
 
 import pytest
+import torch
 
+from minigpt import machine
 from minigpt.errors import ParamsError
-from minigpt.machine import Machine
+from minigpt.machine import Gpu, Machine
+
+A, B = Gpu("NVIDIA A", "GPU-aaaa-1"), Gpu("NVIDIA B", "GPU-bbbb-2")
 
 
 @pytest.mark.parametrize(
@@ -34,3 +38,83 @@ def test_what_changes_bytes_is_in_the_fingerprint_and_what_does_not_is_not(monke
     assert Machine.load().fingerprint() == before
     monkeypatch.setenv("MINIGPT_THREADS", str(before["threads"] + 1))
     assert Machine.load().fingerprint() != before
+
+
+@pytest.fixture
+def with_gpus(monkeypatch):
+    """A machine with these GPUs, where torch is built for them (or not)."""
+    for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "WORLD_SIZE", "MINIGPT_DEVICE"):
+        monkeypatch.delenv(name, raising=False)
+
+    def use(*installed, builds=("cuda",), **environment):
+        monkeypatch.setattr(machine, "gpus", lambda: list(installed))
+        monkeypatch.setattr(machine, "torch_builds", lambda: set(builds))
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        return Machine.load().fingerprint()["device"]
+
+    return use
+
+
+def test_the_device_is_the_gpu_only_where_torch_is_built_for_it(with_gpus):
+    assert with_gpus(A) == "NVIDIA A"
+    assert with_gpus(A, builds=()) == "cpu"
+    assert with_gpus() == "cpu"
+    assert with_gpus(A, MINIGPT_DEVICE="cpu") == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("visible", "device"),
+    [
+        ("", "cpu"),
+        ("-1", "cpu"),
+        ("1", "NVIDIA B"),
+        ("1,0", "NVIDIA B"),
+        ("7,0", "cpu"),
+        ("GPU-bbbb", "NVIDIA B"),
+        ("GPU-cccc", "cpu"),
+        ("MIG-1-2", "MIG-1-2"),
+    ],
+)
+def test_the_device_is_the_one_that_the_environment_lets_torch_see(with_gpus, visible, device):
+    environment = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "CUDA_VISIBLE_DEVICES": visible}
+    assert with_gpus(A, B, **environment) == device
+
+
+def test_where_only_cuda_knows_the_order_no_two_choices_share_a_device(with_gpus):
+    chosen = [with_gpus(A, B)] + [with_gpus(A, B, CUDA_VISIBLE_DEVICES=n) for n in ("0", "1")]
+    assert len(set(chosen)) == 3
+
+
+def test_the_number_of_processes_is_said_where_there_is_more_than_one(with_gpus, monkeypatch):
+    with_gpus(A, B, CUDA_DEVICE_ORDER="PCI_BUS_ID")
+    one = Machine.load().fingerprint()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert Machine.load().fingerprint() == one
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert Machine.load().fingerprint() == one | {"device": "NVIDIA A + NVIDIA B", "processes": 2}
+
+
+def test_the_driver_tells_of_gpus_in_proc_and_torch_of_its_build(tmp_path, monkeypatch):
+    machine.gpus.cache_clear()
+    for bus, gpu in (("0000:18:00.0", A), ("0000:2a:00.0", B)):
+        information = tmp_path / "proc/driver/nvidia/gpus" / bus / "information"
+        information.parent.mkdir(parents=True)
+        information.write_text(
+            f"Model: \t\t {gpu.name}\nIRQ:   \t\t 21\nGPU UUID: \t {gpu.uuid}\nBus Type: \t PCIe\n"
+        )
+    honest = machine.Path
+    monkeypatch.setattr(
+        machine, "Path", lambda p: honest(str(p).replace("/proc", f"{tmp_path}/proc"))
+    )
+    assert machine.gpus() == [A, B]
+    machine.gpus.cache_clear()
+    monkeypatch.undo()
+    built = {name for name in ("cuda", "hip") if getattr(torch.version, name)}
+    assert machine.torch_builds() == built
+
+
+def test_the_fingerprint_names_the_device_that_torch_uses():
+    device = Machine.load().fingerprint()["device"]
+    there = torch.cuda.is_available()
+    assert device == (torch.cuda.get_device_name(0) if there else "cpu")

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ruamel.yaml import YAML
 
 from minigpt.errors import ParamsError
 from minigpt.params import load_params
-from minigpt.presets import flow, load_preset, local_preset, preset_names, write_params
+from minigpt.presets import entry, flow, load_preset, preset_names, write_params
 
 ROOT = Path(__file__).parents[1]
 
@@ -35,38 +36,20 @@ def test_any_word_in_a_list_reads_back_the_same(value):
 
 
 @pytest.mark.parametrize(
-    ("folder", "name"),
-    [("My letters", "my-letters"), ("Notes (2)", "notes-2"), ("тексты", "тексты")],
-)
-def test_a_folder_of_any_name_becomes_a_source(root, tmp_path, folder, name):
-    text = tmp_path / folder / "a" / "first.txt"
-    text.parent.mkdir(parents=True)
-    text.write_text("Some text.\n")
-    params = local_preset(root, tmp_path / folder)
-    assert params.roles[name] == "finetune"
-    assert params.release.name == f"minigpt-{name}"
-    assert (root / "data" / "local" / name / "a" / "first.txt").read_text() == "Some text.\n"
-
-
-def test_a_text_deleted_from_the_folder_is_no_longer_a_source(root, tmp_path, capsys):
-    folder = tmp_path / "letters"
-    folder.mkdir()
-    for name in ("kept.txt", "deleted.txt"):
-        (folder / name).write_text("Some text.\n")
-    local_preset(root, folder)
-    (folder / "deleted.txt").unlink()
-    local_preset(root, folder)
-    copies = root / "data" / "local" / "letters"
-    assert sorted(path.name for path in copies.iterdir()) == ["kept.txt"]
-    assert "no longer holds: 1 files" in capsys.readouterr().err
-
-
-def test_a_folder_with_the_name_of_the_pretraining_source_is_refused(root, tmp_path):
-    (tmp_path / "shakespeare").mkdir()
-    (tmp_path / "shakespeare" / "mine.txt").write_text("Not his.\n")
-    with pytest.raises(ParamsError, match="rename the folder"):
-        local_preset(root, tmp_path / "shakespeare")
-    assert not (root / "data").exists()
+    "word",
+    ["2023", "no", "null", "1e3", "0o17", "0x1F", ".inf", "-", "~", "a: b", "#", "é", "👋",
+     "\u2028", "\x85", "-x", "'", '"', "?", "!x", "*x", "&x", "%x", "@x", "`x", " x ", "1_000",
+     "2023-01-01", "y", "=", "<<", "{", "]", "a\tb"],
+)  # fmt: skip
+def test_any_word_reads_back_as_it_is_by_either_yaml(word):
+    for text, value in (
+        (f"key: {flow(word)}", {"key": word}),
+        (f"key: {flow([word])}", {"key": [word]}),
+        (entry(word, 1, None, ""), {word: 1}),
+        (f"key: {flow({word: word})}", {"key": {word: word}}),
+    ):
+        assert yaml.safe_load(text) == value
+        assert YAML(typ="safe").load(text) == value  # as DVC reads it
 
 
 def test_edits_stay_where_git_cannot_be_asked(root, monkeypatch):

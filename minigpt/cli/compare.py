@@ -41,56 +41,61 @@ def compare(
     if (one.name, one.version) == (other.name, other.version) and not as_json:
         talk(f"{first} and {second} are both {one.name} {one.version}. See: minigpt registry list")
         return
-    found = hold_against(registry, one, other, tuple(prompt or ()))
+    comparison = hold_against(registry, one, other, tuple(prompt or ()))
     if as_json:
-        show_json(facts(found))
+        show_json(facts(comparison))
     else:
-        show(found, registry.name)
+        show(comparison, registry.name)
 
 
-def show(found: "Comparison", name: str) -> None:
+def show(comparison: "Comparison", name: str) -> None:
     """The comparison for people; `name` is the project's model."""
     from minigpt.registry.promotion.bootstrap import decimals_for
     from minigpt.registry.refs import shortest_ref
 
-    one, other = found.first.version, found.second.version
-    title, judged_on = f"{found.first.name} {one} and {other}", f"version {found.judged_on.version}"
-    if found.first.name != found.second.name:  # numbers alone would not tell them apart
-        one, other = (f"{each.name} {each.version}" for each in (found.first, found.second))
-        title, judged_on = f"{one} and {other}", f"{found.judged_on.name} {judged_on}"
+    first, second = comparison.first.version, comparison.second.version
+    title, judged_on = (
+        f"{comparison.first.name} {first} and {second}",
+        f"version {comparison.first.version}",
+    )
+    if comparison.first.name != comparison.second.name:  # numbers alone would not tell them apart
+        first, second = (
+            f"{version.name} {version.version}" for version in (comparison.first, comparison.second)
+        )
+        title, judged_on = f"{first} and {second}", f"{comparison.first.name} {judged_on}"
     typer.echo(
-        f"{title}, on the {found.documents} test documents of {judged_on}, bits per byte "
+        f"{title}, on the {comparison.documents} test documents of {judged_on}, bits per byte "
         "(int8 and int4: on the beginning of each)"
     )
     rows = []
-    for line in found.lines:
+    for line in comparison.lines:
         decimals = decimals_for(line.first, line.second)
         figures = (f"{figure:.{decimals}f}" for figure in (line.first, line.second))
         rows.append((line.source, line.package, *figures, verdict(line)))
-    show_table(("source", "package", one, other, f"{other} is"), rows)
+    show_table(("source", "package", first, second, f"{second} is"), rows)
     sizes = (
         (name, *("-" if size is None else f"{size:.2f} MB" for size in pair))
-        for name, pair in found.sizes.items()
+        for name, pair in comparison.sizes.items()
     )
     typer.echo("")
-    show_table(("weights", one, other), sizes)
-    width = max(4, len(one) + 2, len(other) + 2)
-    for pair in found.samples:
+    show_table(("weights", first, second), sizes)
+    width = max(4, len(first) + 2, len(second) + 2)
+    for pair in comparison.samples:
         typer.echo(f"\n{' '.join(pair.prompt.split())} … (seed {pair.seed})")
-        for number, text in ((one, pair.first), (other, pair.second)):
+        for number, text in ((first, pair.first), (second, pair.second)):
             words = " ".join(text.split())
             typer.echo(f"  {number:<{width}}{words[:EXCERPT]}{'…' if len(words) > EXCERPT else ''}")
-    if found.leaked is None:
+    if comparison.leaked is None:
         talk("The document index of one is gone: nobody can tell whether it was trained on these.")
-    elif found.leaked:
+    elif comparison.leaked:
         talk(
-            f"One of them was trained on {len(found.leaked)} of these documents "
-            f"({', '.join(found.leaked[:3])}): what it reaches on them says nothing."
+            f"One of them was trained on {len(comparison.leaked)} of these documents "
+            f"({', '.join(comparison.leaked[:3])}): what it reaches on them says nothing."
         )
-    if "champion" in found.second.aliases:
+    if "champion" in comparison.second.aliases:
         talk("Next: minigpt registry list")
     else:
-        ref = shortest_ref(found.second.name, found.second.version, name)
+        ref = shortest_ref(comparison.second.name, comparison.second.version, name)
         talk(f"Next: minigpt registry promote {ref}")
 
 
@@ -108,22 +113,22 @@ def verdict(line: "Line") -> str:
     return f"{word}, {worse.point:+.{decimals}f} (95 %: {low} to {high})"
 
 
-def facts(found: "Comparison") -> dict[str, Any]:
+def facts(comparison: "Comparison") -> dict[str, Any]:
     """The comparison as JSON."""
     return {
-        "name": found.first.name,
-        "second_name": found.second.name,
-        "first": found.first.version,
-        "second": found.second.version,
-        "judged_on": found.judged_on.version,
-        "judged_on_name": found.judged_on.name,
-        "documents": found.documents,
-        "leaked": None if found.leaked is None else list(found.leaked),
+        "name": comparison.first.name,
+        "second_name": comparison.second.name,
+        "first": comparison.first.version,
+        "second": comparison.second.version,
+        "judged_on": comparison.first.version,
+        "judged_on_name": comparison.first.name,
+        "documents": comparison.documents,
+        "leaked": None if comparison.leaked is None else list(comparison.leaked),
         "figures": [
             asdict(line)
             | {"difference": asdict(line.difference) | {"clear": line.difference.clear}}
-            for line in found.lines
+            for line in comparison.lines
         ],
-        "megabytes": {name: list(pair) for name, pair in found.sizes.items()},
-        "samples": [asdict(pair) for pair in found.samples],
+        "megabytes": {name: list(pair) for name, pair in comparison.sizes.items()},
+        "samples": [asdict(pair) for pair in comparison.samples],
     }

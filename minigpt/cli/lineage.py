@@ -61,18 +61,18 @@ def show_version(reference: str, stages: bool, as_json: bool) -> None:
     from minigpt.registry.refs import shortest_ref
 
     registry = project_registry()
-    found = overview(registry, reference)
+    about = overview(registry, reference)
     if as_json:
-        show_json(shown.as_facts(found))
+        show_json(shown.as_facts(about))
         return
-    for line in shown.lines(found):
+    for line in shown.lines(about):
         typer.echo(line)
     if stages:
         typer.echo("")
-        shown.show_stages(found)
-    ref = shortest_ref(found.version.name, found.version.version, registry.name)
+        shown.show_stages(about)
+    ref = shortest_ref(about.version.name, about.version.version, registry.name)
     more = "" if stages else f" · minigpt lineage {ref} --stages"
-    more += f" · minigpt lineage {ref} --patch" if found.patch else ""
+    more += f" · minigpt lineage {ref} --patch" if about.patch else ""
     talk(f"Next: minigpt verify {ref}{more} · minigpt lineage --data FILE")
 
 
@@ -91,18 +91,18 @@ def show_text(what: str, as_json: bool) -> None:
     from minigpt.registry.lineage.trace import query_for, trace_everywhere
 
     registry = project_registry()
-    found = trace_everywhere(registry, query_for(registry.root, what))
+    traces = trace_everywhere(registry, query_for(registry.root, what))
     if as_json:
-        show_json({each: trace_facts(trace) for each, trace in found.items()})
+        show_json({name: trace_facts(trace) for name, trace in traces.items()})
         return
-    for each, trace in found.items():
-        typer.echo(trace_text(trace) if each == registry.name else f"{each}: {trace_text(trace)}")
+    for name, trace in traces.items():
+        typer.echo(trace_text(trace) if name == registry.name else f"{name}: {trace_text(trace)}")
         for line in namesakes(trace):
             typer.echo(line)
-    gone = {h.asked_by for trace in found.values() if trace.gone for h in trace.namesakes}
-    trained = any(trace.trained for trace in found.values())
+    gone = {h.asked_by for trace in traces.values() if trace.gone for h in trace.namesakes}
+    trained = any(trace.trained for trace in traces.values())
     asked = sorted(gone)[:SHOWN] or ([what] if trained else [])
-    commands = [f'minigpt takedown {shlex.quote(each)} --reason "…" --dry-run' for each in asked]
+    commands = [f'minigpt takedown {shlex.quote(text)} --reason "…" --dry-run' for text in asked]
     talk(f"Next: {' · '.join(commands) or 'minigpt registry list'}")
 
 
@@ -125,9 +125,9 @@ def trace_text(trace: "Trace") -> str:
     return " · ".join(filter(None, [*parts, index]))
 
 
-def versions(found: Iterable["Version"]) -> str:
+def versions(entries: Iterable["Version"]) -> str:
     """`version 1`, `versions 2, 3`; nothing for none."""
-    numbers = [version.version for version in found]
+    numbers = [version.version for version in entries]
     return f"version{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}" if numbers else ""
 
 

@@ -11,9 +11,8 @@ import typer
 
 from minigpt.cli.shared import Json, project_root, show_json, show_table, talk
 from minigpt.errors import BusyError, MiniGPTError, ParamsError
-from minigpt.git import run_git
+from minigpt.git import require_git
 from minigpt.log import minutes
-from minigpt.machine import Machine
 
 TOOLS = ("torch", "dvc", "prefect", "mlflow", "great-expectations", "datasets", "onnxruntime")
 
@@ -29,6 +28,7 @@ def doctor(as_json: Json = False) -> None:
 
     Example: minigpt doctor
     """
+    from minigpt.machine import Machine
     from minigpt.params import PARAMS, Params, load_params
 
     root = project_root()
@@ -77,11 +77,9 @@ def doctor(as_json: Json = False) -> None:
 def commit_of(root: Path) -> tuple[bool, str]:
     """Whether git holds a commit of `root`, and which, or what is missing."""
     try:
-        done = run_git(root, "rev-parse", "--short", "HEAD")
-    except MiniGPTError:
-        return False, "not installed; every model records its commit"
-    missing = "no commit here; run: git init && git add -A && git commit -m start"
-    return done.returncode == 0, missing if done.returncode else done.stdout.decode().strip()
+        return True, require_git(root)[:12]
+    except MiniGPTError as error:
+        return False, str(error)
 
 
 def plan(as_json: Json = False) -> None:
@@ -89,19 +87,26 @@ def plan(as_json: Json = False) -> None:
 
     Example: minigpt plan
     """
+    from minigpt.machine import Machine
+    from minigpt.own_text import plan_problems
     from minigpt.params import PARAMS, Params, load_params
+    from minigpt.roles import ROLES
     from minigpt.training.plan import plan_training
 
-    params = load_params(Params, project_root() / PARAMS)
-    stages = {"pretrain": params.pretrain, "finetune": params.finetune}
+    root = project_root()
+    params = load_params(Params, root / PARAMS)
+    if problems := plan_problems(root, params):
+        raise ParamsError("\n".join(problems))
+    stages = {role.stage: getattr(params, role.stage) for role in ROLES.values()}
     facts = plan_training(params.model, params.tokenizer.vocab_size, stages, Machine.load())
     if as_json:
         show_json(facts)
         return
     total = sum(stage["seconds"] for stage in facts["stages"].values())
+    device = "" if facts["device"] == "cpu" else "GPU "
     typer.echo(
         f"{facts['parameters'] / 1e6:.2f}M parameters · "
-        f"{facts['memory_bytes'] / 1e6:.0f} MB of memory"
+        f"{facts['memory_bytes'] / 1e6:.0f} MB of {device}memory"
     )
     show_table(
         ("stage", "steps", "tokens", "time here"),
@@ -137,22 +142,29 @@ def report(as_json: Json = False) -> None:
 def preset(
     name: Annotated[str, typer.Argument(help="shakespeare, tiny, local …")],
     path: Annotated[Path | None, typer.Option(help="local: the folder with your text.")] = None,
-    force: Annotated[bool, typer.Option(help="Overwrite edits that git does not hold.")] = False,
+    force: Annotated[bool, typer.Option(help="Overwrite edits (also of data/local).")] = False,
 ) -> None:
     """Write params.yaml afresh.
 
     Examples: minigpt preset tiny · minigpt preset local --path ~/letters
     """
-    from minigpt.presets import load_preset, local_preset, with_exclusions, write_params
+    from minigpt.own_text import plan_own_text
+    from minigpt.presets import load_preset, with_exclusions, write_params
 
     root = project_root()
     if name == "local" and path is None:
         raise ParamsError("preset local needs your text: minigpt preset local --path FOLDER")
     if name != "local" and path is not None:
         raise ParamsError("--path belongs to preset local")
-    params = load_preset(root, name) if path is None else local_preset(root, path)
-    params = with_exclusions(root, params)
-    write_params(root, params, name, force=force)
+    if path is None:
+        params = with_exclusions(root, load_preset(root, name))
+        write_params(root, params, name, force=force)
+    else:
+        own = plan_own_text(root, path, force=force)
+        params = own.params
+        write_params(root, params, name, force=force, first=own.copy)
+        for line in own.said:
+            talk(line)
     if count := len(params.validation.exclude):
         talk(f"{count} {'text stays' if count == 1 else 'texts stay'} excluded (validate.exclude)")
     talk(f"params.yaml now holds preset {name}. Next: make run")
@@ -171,26 +183,29 @@ def clean(
     Example: minigpt clean -y
     """
     from minigpt.process import workspace_lock
+    from minigpt.tracking.journal import RUNS
 
     root = project_root()
     if not (root / "dvc.yaml").is_file():
         raise MiniGPTError(f"{root} is not a minigpt project (no dvc.yaml); nothing was removed")
     names = [".work", "reports", ".prefect", *([".cache"] if cache else [])]
-    found = [root / name for name in names if (root / name).exists()]
-    if not found:
+    paths = [root / name for name in names if (root / name).exists()]
+    if not paths:
         talk("nothing to remove")
         return
     if not yes:
-        typer.confirm(f"Remove {', '.join(path.name for path in found)}?", abort=True, err=True)
+        typer.confirm(f"Remove {', '.join(path.name for path in paths)}?", abort=True, err=True)
     with workspace_lock(root):
         refuse_in_use(root)
-        for path in found:
+        for path in paths:
             for inner in path.iterdir():
+                if inner == root / RUNS:  # what MLflow has yet to get
+                    continue
                 if inner.is_dir():
                     shutil.rmtree(inner, ignore_errors=True)
                 elif inner.suffix != ".lock":  # whoever holds one must stay visible
                     inner.unlink()
-    talk(f"removed {', '.join(path.name for path in found)}")
+    talk(f"removed {', '.join(path.name for path in paths)}")
 
 
 def refuse_in_use(root: Path) -> None:

@@ -51,10 +51,12 @@ def options(
 
 def main() -> None:
     """The entry point: our errors become one line and an exit code."""
+    log.prepare_streams()
     quiet_environment()
     log.set_name("minigpt")
     try:
-        app()
+        with log.reader_may_leave():
+            app()
     except MiniGPTError as error:
         if os.environ.get("MINIGPT_DEBUG"):
             raise

@@ -19,10 +19,10 @@ WIDTH = 100
 SPLITS = ("train", "val", "test")
 
 
-def lines(found: "Overview") -> Iterator[str]:
+def lines(overview: "Overview") -> Iterator[str]:
     """A version on one screen."""
-    version, record = found.version, found.record
-    since = f" since {found.since.astimezone():%Y-%m-%d %H:%M}" if found.since else ""
+    version, record = overview.version, overview.record
+    since = f" since {overview.since.astimezone():%Y-%m-%d %H:%M}" if overview.since else ""
     standing = [alias + (since if alias == "champion" else "") for alias in version.aliases]
     title = f"{version.name} version {version.version}"
     yield " · ".join([title, *standing, f"sha256 {version.digest[:12]}…"])
@@ -30,12 +30,12 @@ def lines(found: "Overview") -> Iterator[str]:
     params = f"params.yaml {record.params_sha256[:12]}…" if record.params_sha256 else "no params"
     yield from block("code", [f"commit {record.commit[:12]} ({tree})", params])
     yield from block("machine", machine(record.machine))
-    yield from block("packages", packages(found))
+    yield from block("packages", packages(overview))
     yield from columns("sources", map(source_row, record.sources))
     yield from filled("stages", stages_text(record))
-    yield from block("judged", judged(found))
-    yield from block("warning", warning(found))
-    yield from block("proof", proof(found))
+    yield from block("judged", judged(overview))
+    yield from block("warning", warning(overview))
+    yield from block("proof", proof(overview))
 
 
 def block(name: str, parts: Iterable[str]) -> Iterator[str]:
@@ -82,19 +82,19 @@ def machine(fingerprint: Mapping[str, Any]) -> list[str]:
     if not fingerprint:
         return ["not recorded"]
     threads = fingerprint.get("threads")
-    found = [
+    parts = [
         f"{fingerprint.get('platform', '')} {fingerprint.get('cpu', '')}".strip(),
         f"torch {fingerprint['torch']}" if "torch" in fingerprint else "",
         str(fingerprint.get("device", "")),
         f"{threads} thread{'' if threads == 1 else 's'}" if threads else "",
         "compiled" if fingerprint.get("compile") else "eager",
     ]
-    return [part for part in found if part]
+    return [part for part in parts if part]
 
 
-def packages(found: "Overview") -> Iterator[str]:
+def packages(overview: "Overview") -> Iterator[str]:
     """Whether the stages ran with the same packages, and with those that are installed here."""
-    environments = dict(found.record.environments)
+    environments = dict(overview.record.environments)
     unrecorded = environments.pop("", [])
     if not environments:
         return
@@ -102,7 +102,9 @@ def packages(found: "Overview") -> Iterator[str]:
         yield "not the same for every stage"
     for digest, stages in environments.items():
         names = f" ({', '.join(stage.name for stage in stages)})"
-        where = "as installed here" if digest == found.packages_here else "not those installed here"
+        where = (
+            "as installed here" if digest == overview.packages_here else "not those installed here"
+        )
         yield f"sha256 {digest[:12]}…{names if len(environments) > 1 else ''}, {where}"
     if unrecorded:
         yield f"not recorded for {', '.join(stage.name for stage in unrecorded)}"
@@ -124,17 +126,17 @@ def outcome(stage: "StageRecord") -> str:
     return f"from cache (run of {stage.version})" if stage.version else "ran"
 
 
-def judged(found: "Overview") -> Iterator[str]:
+def judged(overview: "Overview") -> Iterator[str]:
     """Figures with their intervals, and whom it replaced."""
     from minigpt.registry.promotion.bootstrap import decimals_for
 
-    for number, each in enumerate(found.judged):
-        unit, span = "" if number else " bits per byte", each.interval
+    for number, judgement in enumerate(overview.judged):
+        unit, span = "" if number else " bits per byte", judgement.interval
         decimals = decimals_for(span.low, span.high) if span else 2
-        figure = f"{each.bits_per_byte:.{decimals}f}{unit} on {each.source}"
+        figure = f"{judgement.bits_per_byte:.{decimals}f}{unit} on {judgement.source}"
         yield f"{figure} ({span.about})" if span else figure
-    if found.beaten is not None:
-        by, other = found.beaten.by, f"version {found.beaten.version}"
+    if overview.beaten is not None:
+        by, other = overview.beaten.by, f"version {overview.beaten.version}"
         if not by:
             yield f"replaced {other}" + ("" if by is None else ", no difference")
         else:
@@ -142,9 +144,9 @@ def judged(found: "Overview") -> Iterator[str]:
             yield f"beat {other} by {figure}" if by > 0 else f"replaced {other}, {figure} worse"
 
 
-def warning(found: "Overview") -> Iterator[str]:
+def warning(overview: "Overview") -> Iterator[str]:
     """That it learned from what it should not have."""
-    about = found.taken_down
+    about = overview.taken_down
     if about is not None:
         count = len(about.get("documents", ()))
         what = "a document that was" if count == 1 else f"{count} documents that were"
@@ -152,21 +154,25 @@ def warning(found: "Overview") -> Iterator[str]:
         yield f"it learned from {what} taken down{when}: {about.get('reason') or 'no reason given'}"
 
 
-def proof(found: "Overview") -> Iterator[str]:
+def proof(overview: "Overview") -> Iterator[str]:
     """What was proven of it, and by whom it is signed."""
-    about = found.verified
+    about = overview.verified
     if about:
         verdict = str(about.get("verdict"))
         how = "byte for byte" if verdict == "identical" else verdict
         yield f"verified {how} on {str(about.get('at'))[:10]}"
     else:
         yield "not verified yet"
-    yield f"provenance signed ({found.signed_by})" if found.signed_by else "provenance not signed"
+    yield (
+        f"provenance signed ({overview.signed_by})"
+        if overview.signed_by
+        else "provenance not signed"
+    )
 
 
-def show_stages(found: "Overview") -> None:
+def show_stages(overview: "Overview") -> None:
     """Every stage with the MLflow run that made it; every archive of every source; the patch."""
-    runs, record = run_places(found), found.record
+    runs, record = run_places(overview), overview.record
     show_table(
         ("stage", "outcome", "output digest", "MLflow run"),
         [
@@ -185,30 +191,30 @@ def show_stages(found: "Overview") -> None:
         ],
     )
     if record.dirty:
-        typer.echo(f"\nsource.patch  {found.patch or 'is gone'}")
-    if found.runs_at is None:
+        typer.echo(f"\nsource.patch  {overview.patch or 'is gone'}")
+    if overview.runs_at is None:
         talk("To open a run in a browser: make up")
 
 
-def run_places(found: "Overview") -> dict[str, str]:
+def run_places(overview: "Overview") -> dict[str, str]:
     """By stage, the MLflow run that made it: its link on a server, else its id."""
-    runs = {s.name: s.run for s in found.record.stages if s.run}
-    runs[REGISTRATION] = found.version.run_id
-    return {name: f"{found.runs_at or ''}{run}" for name, run in runs.items()}
+    runs = {s.name: s.run for s in overview.record.stages if s.run}
+    runs[REGISTRATION] = overview.version.run_id
+    return {name: f"{overview.runs_at or ''}{run}" for name, run in runs.items()}
 
 
-def as_facts(found: "Overview") -> dict[str, Any]:
+def as_facts(overview: "Overview") -> dict[str, Any]:
     """A version as JSON."""
     return {
-        **facts(found.version),
-        "run": found.version.run_id,
-        "runs": run_places(found),
-        "patch": found.patch,
-        "champion_since": found.since and found.since.isoformat(),
-        "record": found.record.model_dump(mode="json"),
-        "judged": [asdict(judgement) for judgement in found.judged],
-        "replaced": found.beaten and asdict(found.beaten),
-        "verified": found.verified,
-        "signed_by": found.signed_by,
-        "taken_down": found.taken_down,
+        **facts(overview.version),
+        "run": overview.version.run_id,
+        "runs": run_places(overview),
+        "patch": overview.patch,
+        "champion_since": overview.since and overview.since.isoformat(),
+        "record": overview.record.model_dump(mode="json"),
+        "judged": [asdict(judgement) for judgement in overview.judged],
+        "replaced": overview.beaten and asdict(overview.beaten),
+        "verified": overview.verified,
+        "signed_by": overview.signed_by,
+        "taken_down": overview.taken_down,
     }

@@ -47,20 +47,20 @@ def takedown(
     root = project_root()
     params = load_params(Params, root / PARAMS)
     registry = Registry(root, params.release.name)
-    found = plan(registry, what, params.validation, include_near)
-    if not found.seen:
-        show_json(facts(found)) if as_json else typer.echo(unseen(found, registry.name))
+    planned = plan(registry, what, params.validation, include_near)
+    if not planned.seen:
+        show_json(facts(planned)) if as_json else typer.echo(unseen(planned, registry.name))
         return
     if dry_run:
-        show_json(facts(found)) if as_json else typer.echo(concerns(found))
+        show_json(facts(planned)) if as_json else typer.echo(concerns(planned))
         talk("nothing was changed (--dry-run)")
         return
     if not (reason and reason.strip()):
         raise ParamsError('give the reason, which is logged and stated: --reason "…"')
-    talk(concerns(found))
+    talk(concerns(planned))
     if not yes:
         typer.confirm("Take it out and build without it?", abort=True, err=True)
-    done = carry_out(registry, found, reason.strip(), wait)
+    done = carry_out(registry, planned, reason.strip(), wait)
     show_json(done.values) if as_json else typer.echo(done.text)
     new = done.values["now"]["version"]
     if done.champion_has_it:
@@ -75,59 +75,59 @@ def takedown(
     talk('Next: git commit -m "Take a document out" params.yaml dvc.lock metrics plots')
 
 
-def unseen(found: "Takedown", name: str) -> str:
+def unseen(planned: "Takedown", name: str) -> str:
     """The answer where there is nothing to take out."""
-    place = "data/raw" if found.looked else "this checkout (data/raw is not here)"
-    told = " whose document index is there" if found.unknown else ""
-    lines = [f"no version of {name}{told} ever saw {found.asked}, nor does {place} hold it"]
-    if found.unknown:
-        numbers = ", ".join(f"{v.name} {v.version}" for v in found.unknown)
+    place = "data/raw" if planned.looked else "this checkout (data/raw is not here)"
+    told = " whose document index is there" if planned.unknown else ""
+    lines = [f"no version of {name}{told} ever saw {planned.asked}, nor does {place} hold it"]
+    if planned.unknown:
+        numbers = ", ".join(f"{v.name} {v.version}" for v in planned.unknown)
         lines.append(f"not known of {numbers}: the document index is gone")
     lines += [
         f"another text lay there: {h.version.name} {h.version.version} has {h.doc_id}, "
         f"sha256 {h.sha256}"
-        for h in found.namesakes[:SHOWN]
+        for h in planned.namesakes[:SHOWN]
     ]
-    lines += near_lines(found)
+    lines += near_lines(planned)
     return "\n".join([*lines, "Nothing was changed."])
 
 
-def concerns(found: "Takedown") -> str:
+def concerns(planned: "Takedown") -> str:
     """What a takedown would touch."""
-    lines = [f"to take out: {len(found.documents)} of the documents"]
-    lines += [f"  {d.sha256[:12]}  {d.doc_id}" for d in found.documents[:SHOWN]]
-    if len(found.documents) > SHOWN:
-        lines.append(f"  … and {len(found.documents) - SHOWN:,} more")
-    lines += near_lines(found)
-    for title, entries in (("trained on it", found.trained), ("held it out", found.held_out)):
+    lines = [f"to take out: {len(planned.documents)} of the documents"]
+    lines += [f"  {d.sha256[:12]}  {d.doc_id}" for d in planned.documents[:SHOWN]]
+    if len(planned.documents) > SHOWN:
+        lines.append(f"  … and {len(planned.documents) - SHOWN:,} more")
+    lines += near_lines(planned)
+    for title, entries in (("trained on it", planned.trained), ("held it out", planned.held_out)):
         named = ", ".join(f"{v.name} {v.version}" for v, _ in entries)
         lines.append(f"{title}: {named or 'no version'}")
-    if found.unknown:
-        named = ", ".join(f"{v.name} {v.version}" for v in found.unknown)
+    if planned.unknown:
+        named = ", ".join(f"{v.name} {v.version}" for v in planned.unknown)
         lines.append(f"cannot tell (document index gone): {named}")
-    if found.exclude:
-        lines.append(f"params.yaml: validate.exclude gains {', '.join(found.exclude[:3])}")
+    if planned.exclude:
+        lines.append(f"params.yaml: validate.exclude gains {', '.join(planned.exclude[:3])}")
     else:
         lines.append("params.yaml: validate.exclude names it already")
     return "\n".join(lines)
 
 
-def near_lines(found: "Takedown") -> list[str]:
+def near_lines(planned: "Takedown") -> list[str]:
     """Near-duplicates, and how to include them."""
-    if not found.near:
+    if not planned.near:
         return []
-    count = len(found.near)
+    count = len(planned.near)
     lines = [f"{count} {'document repeats' if count == 1 else 'documents repeat'} a large part:"]
     lines += [
         f"  {n.document.sha256[:12]}  {n.document.doc_id}  {n.share:.0%} of the shorter one"
-        for n in found.near[:SHOWN]
+        for n in planned.near[:SHOWN]
     ]
     if count > SHOWN:
         lines.append(f"  … and {count - SHOWN:,} more")
     return [*lines, "  to take them out too: --include-near"]
 
 
-def facts(found: "Takedown") -> dict[str, Any]:
+def facts(planned: "Takedown") -> dict[str, Any]:
     """For scripts."""
 
     def versions(entries: Any) -> list[dict[str, Any]]:
@@ -141,15 +141,15 @@ def facts(found: "Takedown") -> dict[str, Any]:
         ]
 
     return {
-        "asked": found.asked,
-        "seen": found.seen,
-        "documents": [{"doc_id": d.doc_id, "sha256": d.sha256} for d in found.documents],
+        "asked": planned.asked,
+        "seen": planned.seen,
+        "documents": [{"doc_id": d.doc_id, "sha256": d.sha256} for d in planned.documents],
         "near": [
             {"doc_id": n.document.doc_id, "sha256": n.document.sha256, "share": round(n.share, 3)}
-            for n in found.near
+            for n in planned.near
         ],
-        "exclude": list(found.exclude),
-        "trained": versions(found.trained),
-        "held_out": versions(found.held_out),
-        "unknown": [{"name": v.name, "version": v.version} for v in found.unknown],
+        "exclude": list(planned.exclude),
+        "trained": versions(planned.trained),
+        "held_out": versions(planned.held_out),
+        "unknown": [{"name": v.name, "version": v.version} for v in planned.unknown],
     }

@@ -1,16 +1,18 @@
 """Commands that use a model: generate."""
 
+import os
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from minigpt.cli.shared import Json, project_registry, show_json, talk
 from minigpt.errors import ParamsError
-from minigpt.generation.config import SamplingConfig
-from minigpt.machine import Machine
+
+if TYPE_CHECKING:
+    from minigpt.generation.config import SamplingConfig
 
 Reference = Annotated[
     str, typer.Option("--model", "-m", help="A package folder, champion, 3, minigpt@champion …")
@@ -43,24 +45,23 @@ def generate(
 
     Examples: minigpt generate "My fellow citizens" · echo "ROMEO." | minigpt generate -m 3
     """
-    if prompt is None or prompt == "-":
-        if sys.stdin.isatty():
-            raise ParamsError('give a prompt, such as: minigpt generate "My fellow citizens"')
-        prompt = sys.stdin.read()
+    sampling = sampling_of(temperature=temperature, top_k=top_k or None, top_p=top_p)
     if stop and "" in stop:
         raise ParamsError("--stop: an empty text would end at once; leave it out")
+    stop = [utf8(text, "--stop") for text in stop or ()]
+    prompt = read_prompt() if prompt in (None, "-") else utf8(str(prompt), "the prompt")
     folder = find_package(model)
     from minigpt.generation.engine import TorchEngine
     from minigpt.generation.stream import generate as write
+    from minigpt.machine import Machine
     from minigpt.package import load_package
 
     machine = Machine.load()
     machine.prepare_torch()
     package = load_package(folder, machine.torch_device)
-    sampling = SamplingConfig(temperature=temperature, top_k=top_k or None, top_p=top_p)
     engine = TorchEngine(package.model)
     start, text = time.perf_counter(), ""
-    for piece in write(engine, package.tokenizer, prompt, sampling, max_tokens, seed, stop or ()):
+    for piece in write(engine, package.tokenizer, prompt, sampling, max_tokens, seed, stop):
         text += piece
         if not as_json:
             sys.stdout.write((prompt if text == piece else "") + piece)
@@ -73,6 +74,59 @@ def generate(
     sys.stdout.write("\n")
     if sys.stderr.isatty():
         talk(f"{tokens} tokens · {tokens / seconds:.0f} tokens a second · seed {seed}")
+
+
+def read_prompt() -> str:
+    """The prompt on stdin, without the newline at its end: `echo` and every editor add one.
+
+    Raises:
+        ParamsError: there is none, or it is no UTF-8.
+    """
+    if sys.stdin.isatty():
+        raise ParamsError('give a prompt, such as: minigpt generate "My fellow citizens"')
+    data = sys.stdin.buffer.read()
+    try:
+        text = data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise ParamsError(no_utf8("the prompt on stdin", error)) from error
+    return text.removesuffix("\n")
+
+
+def utf8(argument: str, what: str) -> str:
+    """An argument as UTF-8, also where the locale knows none.
+
+    Raises:
+        ParamsError: its bytes are something else.
+    """
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError as error:
+        raise ParamsError(no_utf8(what, error)) from error
+
+
+def no_utf8(what: str, error: UnicodeError) -> str:
+    """What to say of bytes that are no text."""
+    where = f" (byte {error.start})" if isinstance(error, UnicodeDecodeError) else ""
+    return f"{what} is not UTF-8{where}. Convert it, for example: iconv -f latin1 -t utf8"
+
+
+def sampling_of(**values: float | None) -> "SamplingConfig":
+    """How tokens are chosen, checked.
+
+    Raises:
+        ParamsError: a value is not allowed.
+    """
+    from pydantic import ValidationError
+
+    from minigpt.generation.config import SamplingConfig
+
+    try:
+        return SamplingConfig.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        option = "--" + "-".join(str(part) for part in first["loc"] or ("temperature",))
+        reason = first["msg"].removeprefix("Value error, ")
+        raise ParamsError(f"{option.replace('_', '-')}: {reason}") from error
 
 
 def find_package(reference: str) -> Path:

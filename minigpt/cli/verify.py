@@ -54,10 +54,10 @@ def verify(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: exit_with(128 + number))
     registry = project_registry()
-    found: dict[str, Any] = {}
+    answer: dict[str, Any] = {}
     try:
         if signature:
-            found = check_signature(registry, reference, key, as_json)
+            answer = check_signature(registry, reference, key, as_json)
         if from_cache or not signature:
             report = (
                 proof.verify_from_cache(registry, reference, key)
@@ -66,17 +66,17 @@ def verify(
                     registry, reference, talk, key, (lambda _: True) if trust_store else trusted
                 )
             )
-            found |= facts(report)
+            answer |= facts(report)
             if not as_json:
                 show(report)
     except SystemExit as stop:
         if stop.code in STOPPED:
             talk(f"{STOPPED[stop.code]}: nothing was proven, and nothing is left behind")
         raise
-    found["holds"] = found["holds"] and not found.get("problems")
+    answer["holds"] = answer["holds"] and not answer.get("problems")
     if as_json:
-        show_json(found)
-    if not found["holds"]:
+        show_json(answer)
+    if not answer["holds"]:
         raise typer.Exit(1)
 
 

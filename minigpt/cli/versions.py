@@ -8,12 +8,11 @@ import typer
 
 from minigpt.cli.shared import Json, project_registry, project_root, show_json, show_table, talk
 from minigpt.errors import RegistryError
-from minigpt.registry.refs import shortest_ref
-from minigpt.registry.versions import Version
 
 if TYPE_CHECKING:
     from minigpt.registry.promotion.audit_log import Event
     from minigpt.registry.promotion.promote import Promotion
+    from minigpt.registry.versions import Version
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -161,9 +160,9 @@ def show_log(as_json: Json = False) -> None:
     """
     from minigpt.registry.promotion.history import log_of
 
-    found = log_of(project_registry())
+    history = log_of(project_registry())
     if as_json:
-        show_json([asdict(event) for event in found.events])
+        show_json([asdict(event) for event in history.events])
     else:
         show_table(
             ("", "when", "what", "version", "by", "why"),
@@ -176,15 +175,15 @@ def show_log(as_json: Json = False) -> None:
                     event.by,
                     why(event),
                 )
-                for event in found.events
+                for event in history.events
             ),
         )
-    if found.stray:
-        talk(f"{found.stray}. The next promotion notes it.")
-    if found.problems:
-        raise RegistryError("\n".join(f"the log is not whole: {p}" for p in found.problems))
-    if found.events:
-        events = "1 event" if len(found.events) == 1 else f"{len(found.events)} events"
+    if history.stray:
+        talk(f"{history.stray}. The next promotion notes it.")
+    if history.problems:
+        raise RegistryError("\n".join(f"the log is not whole: {p}" for p in history.problems))
+    if history.events:
+        events = "1 event" if len(history.events) == 1 else f"{len(history.events)} events"
         talk(f"{events}, chained: none was changed or is missing. Next: minigpt registry list")
     else:
         talk("nothing was promoted or refused yet. Next: minigpt registry promote challenger")
@@ -202,7 +201,7 @@ def relocate() -> None:
     talk(f"{mend(root)} locations now lie under {root}")
 
 
-def facts(version: Version) -> dict[str, Any]:
+def facts(version: "Version") -> dict[str, Any]:
     """A version as JSON."""
     return {
         "name": version.name,
@@ -218,6 +217,8 @@ def facts(version: Version) -> dict[str, Any]:
 
 def back_to(done: "Promotion", own: str) -> str:
     """What to type for the champion before."""
+    from minigpt.registry.refs import shortest_ref
+
     return shortest_ref(done.version.name, done.before or "", own)
 
 

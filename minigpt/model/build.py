@@ -5,21 +5,11 @@ from torch import nn
 
 from minigpt.model.attention import Attention
 from minigpt.model.block import Block
-from minigpt.model.config import (
-    AlibiPosition,
-    GeluMlp,
-    LayerNorm,
-    LearnedPosition,
-    ModelConfig,
-    NoPosition,
-    RmsNorm,
-    RopePosition,
-    SwigluMlp,
-)
+from minigpt.model.config import GeluMlp, LayerNorm, ModelConfig, RmsNorm, SwigluMlp
 from minigpt.model.gpt import GPT, NormalizedEmbedding
 from minigpt.model.init import init_weights
 from minigpt.model.mlp import Gelu, Swiglu
-from minigpt.model.position import AlibiPositions, LearnedPositions, Position, RotaryPositions
+from minigpt.model.position import Position
 
 
 def build_model(config: ModelConfig, vocab_size: int, seed: int) -> GPT:
@@ -42,7 +32,8 @@ def empty_model(config: ModelConfig, vocab_size: int) -> GPT:
     head = nn.Linear(config.n_embd, vocab_size, bias=False)
     if config.tied:
         head.weight = embed.weight
-    return GPT(config, embed, build_position(config), blocks, build_norm(config), head)
+    position = Position(config.position, config.sizes)
+    return GPT(config, embed, position, blocks, build_norm(config), head)
 
 
 def build_block(config: ModelConfig) -> Block:
@@ -65,19 +56,6 @@ def build_norm(config: ModelConfig) -> nn.Module:
             return nn.RMSNorm(config.n_embd, eps=eps)
         case LayerNorm(eps=eps):
             return nn.LayerNorm(config.n_embd, eps=eps, bias=False)
-
-
-def build_position(config: ModelConfig) -> Position:
-    """How the model knows order."""
-    match config.position:
-        case RopePosition(theta=theta):
-            return RotaryPositions(config.context_length, config.head_width, theta)
-        case LearnedPosition():
-            return LearnedPositions(config.context_length, config.n_embd)
-        case AlibiPosition():
-            return AlibiPositions(config.n_head)
-        case NoPosition():
-            return Position()
 
 
 def build_mlp(config: ModelConfig) -> nn.Module:

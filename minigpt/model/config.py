@@ -1,10 +1,22 @@
 """What a model is made of. The vocabulary's size is the tokenizer's and is not repeated here."""
 
-from typing import Annotated, Literal
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
 
 from minigpt.config import Config
+from minigpt.entries import entries, kind_of
+from minigpt.model.position_config import PositionConfig, Sizes
+from minigpt.model.positions.rope import RopePosition
+
+POSITIONS: dict[str, type[PositionConfig]] = entries("minigpt.model.positions", kind_of)
+"""Kind → its class."""
+if TYPE_CHECKING:
+    AnyPosition: TypeAlias = PositionConfig
+else:
+    AnyPosition = Annotated[reduce(or_, POSITIONS.values()), Field(discriminator="kind")]
 
 
 class RmsNorm(Config):
@@ -21,32 +33,6 @@ class LayerNorm(Config):
     kind: Literal["layernorm"] = "layernorm"
     eps: PositiveFloat = 1e-5
     """Added to the variance before the root; GPT-2's value."""
-
-
-class RopePosition(Config):
-    """Rotary positions in half-split form (arXiv:2104.09864), as Llama and Qwen3 have them."""
-
-    kind: Literal["rope"] = "rope"
-    theta: PositiveFloat = 10_000.0
-    """Base of the wavelengths; larger for longer contexts."""
-
-
-class LearnedPosition(Config):
-    """One trained vector a position, added to the embedding (GPT-2)."""
-
-    kind: Literal["learned"] = "learned"
-
-
-class AlibiPosition(Config):
-    """A penalty that grows with distance, steeper in some heads (arXiv:2108.12409)."""
-
-    kind: Literal["alibi"] = "alibi"
-
-
-class NoPosition(Config):
-    """No positions: the causal mask alone tells order (arXiv:2305.19466)."""
-
-    kind: Literal["none"] = "none"
 
 
 class SwigluMlp(Config):
@@ -85,9 +71,7 @@ class ModelConfig(Config):
     A package holds the table divided already, so other programs need no such step."""
     norm: Annotated[RmsNorm | LayerNorm, Field(discriminator="kind")] = RmsNorm()
     """Normalisation of the residual stream; queries and keys always have RMS norms a head."""
-    position: Annotated[
-        RopePosition | LearnedPosition | AlibiPosition | NoPosition, Field(discriminator="kind")
-    ] = RopePosition()
+    position: AnyPosition = RopePosition()
     """How the model knows order."""
     mlp: Annotated[SwigluMlp | GeluMlp, Field(discriminator="kind")] = SwigluMlp()
     """The half of a block that looks at one position at a time."""
@@ -115,17 +99,22 @@ class ModelConfig(Config):
 
     @field_validator("position")
     @classmethod
-    def _rope_turns_pairs(cls, position: Config, info: ValidationInfo) -> Config:
-        if isinstance(position, RopePosition) and {"n_embd", "n_head"} <= info.data.keys():
-            width = info.data["head_dim"] or info.data["n_embd"] // info.data["n_head"]
-            if width % 2:
-                raise ValueError(f"rope turns pairs, but a head is {width} wide; make it even")
+    def _position_fits(cls, position: PositionConfig, info: ValidationInfo) -> PositionConfig:
+        known = info.data
+        if {"n_embd", "n_head", "context_length"} <= known.keys():
+            width = known["head_dim"] or known["n_embd"] // known["n_head"]
+            position.refuse(Sizes(known["n_embd"], known["n_head"], width, known["context_length"]))
         return position
 
     @property
     def head_width(self) -> int:
         """Width of one head."""
         return self.head_dim or self.n_embd // self.n_head
+
+    @property
+    def sizes(self) -> Sizes:
+        """What its positions may depend on."""
+        return Sizes(self.n_embd, self.n_head, self.head_width, self.context_length)
 
 
 def refuse_unless_divides(value: int, whole: int, name: str) -> None:

@@ -1,13 +1,14 @@
 """Sizes known before a model exists: parameters and arithmetic. Imports no torch."""
 
-from minigpt.model.config import LearnedPosition, ModelConfig, SwigluMlp
+import math
+
+from minigpt.model.config import ModelConfig, SwigluMlp
 
 
 def parameters(config: ModelConfig, vocab_size: int) -> int:
     """Trainable numbers, each counted once (a tied table too)."""
     norms = (2 * config.n_layer + 1) * config.n_embd + 2 * config.n_layer * config.head_width
-    learned = isinstance(config.position, LearnedPosition)
-    positions = config.context_length * config.n_embd if learned else 0
+    positions = sum(math.prod(shape) for shape in config.position.weights(config.sizes).values())
     tables = (1 if config.tied else 2) * vocab_size * config.n_embd
     return config.n_layer * block_matrices(config) + norms + positions + tables
 

@@ -73,9 +73,11 @@ class GPT(nn.Module):
             raise ValueError(
                 f"{start + T} positions, but context_length is {self.config.context_length}"
             )
-        x = self.position.embed(self.embed(ids), start)  # (B, T, C)
-        tables = self.position.tables(start, T)
-        mask = self.position.bias(T, start + T, x.dtype)
+        x: Tensor = self.embed(ids)
+        rows = torch.arange(start, start + T, device=x.device)
+        x = self.position.embed(x, rows)  # (B, T, C)
+        tables = self.position.tables(rows)
+        mask = self.position.bias(rows, start + T, x.dtype)
         if mask is None and cache is not None:
             mask = cache.mask(T)
         layers = [None] * len(self.blocks) if cache is None else cache.layers

@@ -1,6 +1,6 @@
-"""How a model knows order: three hooks, no-ops by default; each kind overrides one.
+"""The positions of a model: the tensors of its kind, and what the kind does with them.
 
-Shapes: B batch, T new positions, S cached + new, C width, H heads, K kv heads, D head width.
+Shapes: B batch, T new positions, S cached + new, C width, H heads, D head width.
 """
 
 from collections.abc import Callable
@@ -9,94 +9,52 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
+from minigpt.model.position_config import PositionConfig, Sizes, Tensors
+
 Tables = tuple[Tensor, Tensor]
 """Cosines and sines, each (T, D), in fp32."""
 
 
 class Position(nn.Module):
-    """No positions (arXiv:2305.19466), and the base of the other kinds."""
+    """How a model knows order."""
 
-    def embed(self, x: Tensor, start: int) -> Tensor:
-        """(B, T, C) embedded tokens of positions start.. -> (B, T, C)."""
-        del start
-        return x
-
-    def tables(self, start: int, length: int) -> Tables | None:
-        """What `turn` takes for positions start..start+length; None: heads are not turned."""
-        del start, length
-        return None
-
-    def bias(self, T: int, S: int, dtype: torch.dtype) -> Tensor | None:
-        """What is added to the scores of the last T of S positions: (H, T, S), causal; or None."""
-        del T, S, dtype
-        return None
-
-
-class LearnedPositions(Position):
-    """One trained vector a position."""
-
-    def __init__(self, context_length: int, n_embd: int) -> None:
+    def __init__(self, kind: PositionConfig, sizes: Sizes) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(context_length, n_embd))
-
-    def embed(self, x: Tensor, start: int) -> Tensor:
-        """Add the vectors of positions start.. to x."""
-        positions = torch.arange(start, start + x.size(1), device=x.device)
-        return x + self.weight[positions]
-
-
-class RotaryPositions(Position):
-    """Turn the pairs (i, i + D/2) of queries and keys by position / theta^(2i/D)."""
-
-    cos: Tensor
-    sin: Tensor
-
-    def __init__(self, context_length: int, head_width: int, theta: float) -> None:
-        super().__init__()
-        self.shape = (context_length, head_width, theta)
-        cos, sin = rotary_tables(*self.shape)
-        self.register_buffer("cos", cos, persistent=False)
-        self.register_buffer("sin", sin, persistent=False)
+        self.kind, self.sizes = kind, sizes
+        for name, shape in kind.weights(sizes).items():
+            self.register_parameter(name, nn.Parameter(torch.zeros(shape)))
+        for name, tensor in kind.constants(sizes).items():
+            self.register_buffer(name, tensor, persistent=False)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Follow the model to a device but never to another dtype: bf16 tables stay rounded."""
+        """Follow the model to a device, but constants to no other dtype: bf16 would round them."""
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        if self.cos.dtype != torch.float32:
-            device = self.cos.device
-            self.cos, self.sin = (table.to(device) for table in rotary_tables(*self.shape))
+        if any(tensor.dtype != torch.float32 for tensor in self.buffers()):
+            device = next(self.buffers()).device
+            for name, tensor in self.kind.constants(self.sizes).items():
+                setattr(self, name, tensor.to(device))
         return self
 
-    def tables(self, start: int, length: int) -> Tables:
-        """Rows start.. of the tables: (T, D) each."""
-        # By index, not by slice: a slice's length depends on the table's end when exported.
-        positions = torch.arange(start, start + length, device=self.cos.device)
-        return self.cos[positions], self.sin[positions]
+    @property
+    def tensors(self) -> Tensors:
+        """Weights and constants by name."""
+        return dict(self.named_parameters()) | dict(self.named_buffers())
 
+    def embed(self, x: Tensor, rows: Tensor) -> Tensor:
+        """(B, T, C) embedded tokens at the positions `rows` (T) -> (B, T, C)."""
+        return self.kind.embed(x, rows, self.tensors)
 
-class AlibiPositions(Position):
-    """Scores fall linearly with distance; head h by 2^(-8(h+1)/H) a position."""
+    def tables(self, rows: Tensor) -> Tables | None:
+        """What `turn` takes for `rows`; None: heads are not turned."""
+        return self.kind.tables(rows, self.tensors)
 
-    slopes: Tensor
-
-    def __init__(self, n_head: int) -> None:
-        super().__init__()
-        slopes = 2.0 ** (-8.0 * torch.arange(1, n_head + 1) / n_head)
-        self.register_buffer("slopes", slopes, persistent=False)
-
-    def bias(self, T: int, S: int, dtype: torch.dtype) -> Tensor:
-        """(H, T, S): minus slope times distance, minus infinity for what lies ahead."""
-        query = torch.arange(S - T, S, device=self.slopes.device)[:, None]
-        distance = query - torch.arange(S, device=self.slopes.device)  # (T, S)
-        bias = -self.slopes[:, None, None] * distance
-        return bias.masked_fill(distance < 0, float("-inf")).to(dtype)
-
-
-def rotary_tables(length: int, width: int, theta: float) -> Tables:
-    """Cosines and sines of every position, (length, width) each, both halves alike."""
-    wavelengths = theta ** (torch.arange(0, width, 2).float() / width)
-    angles = torch.arange(length).float()[:, None] * (1.0 / wavelengths)
-    angles = torch.cat((angles, angles), dim=-1)
-    return angles.cos(), angles.sin()
+    def bias(self, rows: Tensor, S: int, dtype: torch.dtype) -> Tensor | None:
+        """What is added to the scores of `rows` over S positions: (H, T, S), causal; or None."""
+        bias = self.kind.bias(rows, S, self.tensors)
+        if bias is None:
+            return None
+        ahead = torch.arange(S, device=rows.device) > rows[:, None]  # (T, S)
+        return bias.masked_fill(ahead, float("-inf")).to(dtype)
 
 
 def turn(x: Tensor, tables: Tables) -> Tensor:

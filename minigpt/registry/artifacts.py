@@ -33,8 +33,8 @@ def read_artifact(registry: Registry, version: Version, path: str) -> bytes | No
         RegistryError: the store cannot be read: that is not the same as a file that is gone.
     """
     with TemporaryDirectory() as folder:
-        found = find_artifact(registry, version, path, Path(folder))
-        return None if found is None else found.read_bytes()
+        file = find_artifact(registry, version, path, Path(folder))
+        return None if file is None else file.read_bytes()
 
 
 def find_artifact(registry: Registry, version: Version, path: str, folder: Path) -> Path | None:
@@ -91,10 +91,10 @@ class VersionFiles:
     def path(self, name: str) -> Path | None:
         """Where a file lies that was `name` in the checkout."""
         if name == MODEL or name.startswith(f"{MODEL}/"):
-            found = self._model and self._model / name.removeprefix(MODEL).lstrip("/")
+            path = self._model and self._model / name.removeprefix(MODEL).lstrip("/")
         else:
-            found = self._artifacts / name
-        return found if found and found.exists() else None
+            path = self._artifacts / name
+        return path if path and path.exists() else None
 
     def need(self, name: str) -> Path:
         """As `path`.
@@ -124,8 +124,8 @@ class VersionFiles:
 
     def out_of(self, name: str) -> str:
         """The output of a stage that a file belongs to; its folder where no dvc.lock tells."""
-        found = [o for o in outputs_of(self.lock) if name == o or name.startswith(f"{o}/")]
-        return max(found, key=len) if found else Path(name).parent.as_posix()
+        outs = [o for o in outputs_of(self.lock) if name == o or name.startswith(f"{o}/")]
+        return max(outs, key=len) if outs else Path(name).parent.as_posix()
 
 
 @contextlib.contextmanager

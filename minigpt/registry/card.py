@@ -6,7 +6,9 @@ from typing import Any
 
 import yaml
 
+from minigpt.data.sources import on_hub
 from minigpt.registry.lineage.record import Record, SourceRecord
+from minigpt.roles import FINETUNE, PRETRAIN
 
 LIMITS = """\
 A model of this size knows the sound of its texts and little else: it states no facts, follows no
@@ -16,7 +18,8 @@ Do not show what it writes as the words of the authors it learned from."""
 
 USE = """\
 ```python
-model = mlflow.pyfunc.load_model("models:/{name}/{version}")  # from any folder
+# In the checkout MLflow finds the store by itself; elsewhere: MLFLOW_TRACKING_URI=sqlite:////…/mlflow.db
+model = mlflow.pyfunc.load_model("models:/{name}/{version}")
 model.predict(["My fellow citizens"], params={{"max_tokens": 100, "seed": 0}})
 ```"""
 
@@ -62,7 +65,7 @@ def render(facts: CardFacts) -> str:
         f"---\n{yaml.safe_dump(metadata(facts), sort_keys=False, allow_unicode=True)}---",
         f"# {record.name} {facts.version}",
         f"A GPT of {facts.parameters:,} parameters, trained on "
-        f"{_names(record, 'pretrain')} and fine-tuned on {_names(record, 'finetune')}.",
+        f"{_names(record, PRETRAIN.name)} and fine-tuned on {_names(record, FINETUNE.name)}.",
         "## Data",
         _table(
             ("source", "used to", "licence", "documents (train, val, test)", "from"),
@@ -99,14 +102,14 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
     """The YAML that Hugging Face reads."""
     sources = facts.record.sources
     languages = sorted({source.lang for source in sources} - {"und", ""})
-    hub = sorted({source.place.split(" ")[0] for source in sources if source.kind == "hf"})
+    hub = sorted({source.place.split(" ")[0] for source in sources if on_hub(source.kind)})
     results = [
         {
             "task": {"type": "text-generation"},
             "dataset": {"name": source, "type": source, "split": "test"},
-            "metrics": [{"type": "bits_per_byte", "value": found["bits_per_byte"]}],
+            "metrics": [{"type": "bits_per_byte", "value": figures["bits_per_byte"]}],
         }
-        for source, found in sorted(facts.evaluation["finetuned"].items())
+        for source, figures in sorted(facts.evaluation["finetuned"].items())
     ]
     return {
         "license": "other",
@@ -140,20 +143,20 @@ def _figures(facts: CardFacts) -> str:
     sources = sorted(facts.evaluation["test"])
     models = {label: facts.evaluation[name] for name, label in MODELS.items()}
     rows = [
-        (label, *(f"{found[s]['bits_per_byte']:.3f}" if s in found else "" for s in sources))
-        for label, found in (models | facts.evaluation["baselines"]).items()
+        (label, *(f"{figures[s]['bits_per_byte']:.3f}" if s in figures else "" for s in sources))
+        for label, figures in (models | facts.evaluation["baselines"]).items()
     ]
     return _table(("", *sources), rows)
 
 
 def _sizes(facts: CardFacts) -> str:
     rows = []
-    for name, found in facts.quantization.items():
-        change = found.get("relative_difference")
+    for name, figures in facts.quantization.items():
+        change = figures.get("relative_difference")
         rows.append(
             (
                 name,
-                f"{found['bytes'] / 1e6:.1f} MB",
+                f"{figures['bytes'] / 1e6:.1f} MB",
                 f"{max(change.values()):+.1%}" if change else "",
             )
         )

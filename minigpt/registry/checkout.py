@@ -93,8 +93,5 @@ def refuse_other_inputs(root: Path) -> None:
 def _git(root: Path, *arguments: str, env: Mapping[str, str] | None = None) -> bytes:
     done = run_git(root, *arguments, env=env)
     if done.returncode:
-        raise RegistryError(
-            f"{root}: a version records its git commit, but: {reason(done)}. "
-            'In a folder without git: git init && git add -A && git commit -m "start"'
-        )
+        raise RegistryError(f"{root}: a version records its git commit, but: {reason(done)}")
     return done.stdout

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from minigpt.graph import read_graph
+from minigpt.tracking.delivery import deliver_all
 from minigpt.tracking.mlflow_tracker import newest_run
 from minigpt.tracking.store import is_new, open_store
 
@@ -13,6 +14,7 @@ def stage_durations(root: Path) -> dict[str, float]:
     Raises:
         RegistryError: the store cannot be read.
     """
+    deliver_all(root)
     if is_new(root):
         return {}
     store, seconds = open_store(root), {}

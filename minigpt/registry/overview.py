@@ -19,7 +19,8 @@ from minigpt.registry.promotion.history import MOVES
 from minigpt.registry.provenance.provenance import signer
 from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
-from minigpt.registry.versions import CHAMPION, Version, list_versions
+from minigpt.registry.versions import CHAMPION, Version, version_of
+from minigpt.roles import MAIN, main_first
 from minigpt.tracking.environment import distributions
 from minigpt.tracking.store import shown
 
@@ -123,11 +124,11 @@ def _patch_place(registry: Registry, version: Version) -> str | None:
     if not version.dirty:
         return None
     with TemporaryDirectory() as folder:
-        found = find_artifact(registry, version, PATCH, Path(folder))
-    if found is None:
+        path = find_artifact(registry, version, PATCH, Path(folder))
+    if path is None:
         return None
-    fetched = found.is_relative_to(folder)  # from a server: as MLflow's own commands take it
-    return f"runs:/{version.run_id}/{PATCH}" if fetched else str(found)
+    fetched = path.is_relative_to(folder)  # from a server: as MLflow's own commands take it
+    return f"runs:/{version.run_id}/{PATCH}" if fetched else str(path)
 
 
 def _since(moves: list[Event]) -> datetime | None:
@@ -138,32 +139,32 @@ def _judged(registry: Registry, version: Version) -> tuple[Judgement, ...]:
     evaluation = json_object(read_artifact(registry, version, "metrics/evaluate.json"))
     roles = {source: about["role"] for source, about in evaluation.get("test", {}).items()}
     passages = _passages(registry, version)
-    found = []
-    for source, role in sorted(roles.items(), key=lambda item: (item[1] != "finetune", item[0])):
+    judgements = []
+    for source in main_first(roles):
         if figures := evaluation.get("finetuned", {}).get(source):
             sizes, bits = zip(*passages.get(source, [(0, 0.0)]), strict=True)
             interval = bits_per_byte(bits, sizes) if sum(sizes) else None
-            found.append(Judgement(source, role, figures["bits_per_byte"], interval))
-    return tuple(found)
+            judgements.append(Judgement(source, roles[source], figures["bits_per_byte"], interval))
+    return tuple(judgements)
 
 
 def _passages(registry: Registry, version: Version) -> dict[str, list[tuple[int, float]]]:
     """Source -> bytes and bits of each passage; nothing where the version does not hold them."""
-    found: dict[str, list[tuple[int, float]]] = {}
+    by_source: dict[str, list[tuple[int, float]]] = {}
     try:
         frozen = read_evaluation_set(registry, version)
     except RegistryError:  # damaged: `minigpt verify --from-cache` says so, and the gate
         frozen = None
     for (source, _, _), passage in frozen.passages("finetuned").items() if frozen else ():
-        found.setdefault(source, []).append(passage)
-    return found
+        by_source.setdefault(source, []).append(passage)
+    return by_source
 
 
 def _beaten(registry: Registry, version: Version, moves: list[Event]) -> Beaten | None:
     before = next((e.before for e in reversed(moves) if e.kind == "promoted" and e.before), None)
     if before is None:
         return None
-    other = next((v for v in list_versions(registry, version.name) if v.version == before), None)
+    other = version_of(registry, version.name, before)
     if other is None or version.bits_per_byte is None or other.bits_per_byte is None:
         return Beaten(before, None)
     if _tests(registry, version) != _tests(registry, other):
@@ -176,7 +177,7 @@ def _tests(registry: Registry, version: Version) -> set[str] | None:
     documents = index_of(registry, version)
     if documents is None:
         return None
-    return {d.sha256 for d in documents if (d.role, d.split) == ("finetune", "test")}
+    return {d.sha256 for d in documents if (d.role, d.split) == (MAIN.name, "test")}
 
 
 def _told(tag: str | None) -> Mapping[str, Any] | None:

@@ -3,6 +3,7 @@
 import json
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safetensors import safe_open
 
 from minigpt.data.document import Document, read_documents
-from minigpt.digest import digest
+from minigpt.digest import digest, file_digest, remembered
 from minigpt.errors import RegistryError
 from minigpt.files import write_json
 from minigpt.registry.artifacts import STORED, VALIDATION
@@ -42,6 +43,7 @@ from minigpt.registry.versions import (
 )
 from minigpt.release.manifest import Manifest, load_manifest, manifest_digest
 from minigpt.tracking import Status, numbers
+from minigpt.tracking.delivery import deliver_all
 from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
 from minigpt.tracking.store import clear_errors
 
@@ -61,19 +63,21 @@ def register(registry: Registry, parent: str | None = None) -> Version:
     root, name = registry.root, registry.name
     manifest = load_manifest(root / MANIFEST)
     identity = manifest_digest(root / MANIFEST)
-    _refuse_changed(root, manifest)
+    with remembered(root) as of_file:  # a version that is registered already is only found
+        _refuse_changed(root, manifest, of_file)
+    deliver_all(root)  # the record names the runs that made it
     with only_changer(registry, name):
-        held = [v.version for v in list_versions(registry) if v.digest == identity]
-        number = held[0] if held else _register(registry, manifest, identity, parent)
-        revoke_inherited(registry, number)  # also of one whose registration was cut off here
+        numbers = [v.version for v in list_versions(registry) if v.digest == identity]
+        number = numbers[0] if numbers else _register(registry, manifest, identity, parent)
+        revoke_inherited(registry, number)  # also where an earlier registration was cut off here
         with clear_errors(registry.store.uri):
             registry.store.client.set_registered_model_alias(name, CHALLENGER, number)
     return find_version(registry, number)
 
 
-def _refuse_changed(root: Path, manifest: Manifest) -> None:
+def _refuse_changed(root: Path, manifest: Manifest, of_file: Callable[[Path], str]) -> None:
     for path, expected in manifest.digests.items():
-        if not (root / path).exists() or digest(root / path) != expected:
+        if not (root / path).exists() or digest(root / path, of_file) != expected:
             raise RegistryError(
                 f"{path} is not what {MANIFEST.as_posix()} describes. Run: dvc repro"
             )
@@ -81,6 +85,7 @@ def _refuse_changed(root: Path, manifest: Manifest) -> None:
 
 def _register(registry: Registry, manifest: Manifest, identity: str, parent: str | None) -> str:
     root, name = registry.root, registry.name
+    _refuse_changed(root, manifest, file_digest)
     refuse_other_inputs(root)
     state, metrics, key = checkout_state(root), _metrics(root), signing_key()
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
@@ -94,7 +99,7 @@ def _register(registry: Registry, manifest: Manifest, identity: str, parent: str
     with clear_errors(registry.store.uri):
         run_id = create_run(registry.store, f"register {name}", tags, parent)
         status: Status = "FAILED"
-        tracker = MlflowTracker(registry.store, run_id, strict=True)
+        tracker = MlflowTracker(registry.store, run_id)
         try:
             tracker.params(params)
             for stage, values in metrics.items():

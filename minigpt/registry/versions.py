@@ -1,14 +1,14 @@
 """The versions of a registered model, and what a person may call one."""
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from minigpt.registry import mutex
 from minigpt.registry.registry import Registry
-from minigpt.tracking.store import (
-    clear_errors,
-)
+from minigpt.tracking.paging import every_page
+from minigpt.tracking.store import clear_errors, mlflow_errors
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -37,7 +37,7 @@ class Version:
     aliases: tuple[str, ...]
     """Sorted: champion, challenger."""
     bits_per_byte: float | None
-    """Of the fine-tuned model on the test works of the first fine-tuning source."""
+    """The fine-tuned model's, on the test works of the first fine-tuning source."""
     created: datetime
     run_id: str
     """The MLflow run whose artifacts are the version's."""
@@ -56,14 +56,27 @@ def list_versions(registry: Registry, name: str | None = None) -> list[Version]:
     if registry.is_new:
         return []
     name = name or registry.name
-    with clear_errors(registry.store.uri):
-        found = registry.store.client.search_model_versions(f"name = '{name}'")
-        if not found:
-            return []
-        # A version from a search comes without its aliases.
-        aliases = aliases_in(registry, name)
-    versions = [_version(entry, aliases) for entry in found]
-    return sorted(versions, key=lambda version: int(version.version))
+    versions = list(_search(registry, f"name = '{name}'"))
+    # A version from a search comes without its aliases.
+    aliases = aliases_in(registry, name) if versions else {}
+    return [_version(entry, aliases) for entry in versions]
+
+
+def list_everything(registry: Registry) -> dict[str, list[Version]]:
+    """Every registered name of the store, sorted, with its versions, oldest first.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    if registry.is_new:
+        return {}
+    entries = list(_search(registry))
+    aliases = {str(model.name): _as_text(model.aliases) for model in _models(registry)}
+    versions: dict[str, list[Version]] = {name: [] for name in sorted(aliases)}
+    for entry in entries:
+        if entry.name in versions:
+            versions[entry.name].append(_version(entry, aliases[entry.name]))
+    return versions
 
 
 def names_in(registry: Registry) -> list[str]:
@@ -72,31 +85,78 @@ def names_in(registry: Registry) -> list[str]:
     Raises:
         RegistryError: the store cannot be read.
     """
-    if registry.is_new:
-        return []
-    names: set[str] = set()
-    token: str | None = ""
-    with clear_errors(registry.store.uri):
-        while token is not None:
-            page = registry.store.client.search_registered_models(page_token=token or None)
-            names |= {str(model.name) for model in page}
-            token = page.token or None
-    return sorted(name for name in names if not name.startswith(mutex.PREFIX))
+    return [] if registry.is_new else sorted(str(model.name) for model in _models(registry))
 
 
 def champion_of(registry: Registry, name: str | None = None) -> Version | None:
-    """The version of `name` (else of the project's model) that is champion, if there is one."""
-    return next((v for v in list_versions(registry, name) if CHAMPION in v.aliases), None)
+    """The version of `name` (else of the project's model) that is champion, if there is one.
+
+    It is asked for by its alias: what is decided against champion depends on no search.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    if registry.is_new:
+        return None
+    name = name or registry.name
+    aliases = aliases_in(registry, name)
+    return version_of(registry, name, aliases[CHAMPION], aliases) if CHAMPION in aliases else None
+
+
+def version_of(
+    registry: Registry, name: str, number: str, aliases: Mapping[str, str] | None = None
+) -> Version | None:
+    """One version by its number; None where there is none (any more).
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    if aliases is None:
+        aliases = aliases_in(registry, name)
+    with clear_errors(registry.store.uri):
+        try:
+            entry = registry.store.client.get_model_version(name, number)
+        except mlflow_errors() as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+    return _version(entry, aliases)
 
 
 def aliases_in(registry: Registry, name: str) -> dict[str, str]:
-    """Alias to version number of a registered model."""
+    """Alias to version number of a registered model; nothing where no version has that name."""
     with clear_errors(registry.store.uri):
-        aliases = registry.store.client.get_registered_model(name).aliases
+        try:
+            return _as_text(registry.store.client.get_registered_model(name).aliases)
+        except mlflow_errors() as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return {}
+
+
+def _search(registry: Registry, query: str = "") -> Iterator[Any]:
+    """Versions by name and number: in that order a page misses none that is changed meanwhile."""
+    with clear_errors(registry.store.uri):
+        yield from every_page(
+            registry.store.client.search_model_versions,
+            query,
+            order_by=["name ASC", "version_number ASC"],
+        )
+
+
+def _models(registry: Registry) -> Iterator[Any]:
+    """Registered models that are no locks."""
+    with clear_errors(registry.store.uri):
+        for model in every_page(registry.store.client.search_registered_models):
+            if not model.name.startswith(mutex.PREFIX):
+                yield model
+
+
+def _as_text(aliases: Mapping[str, Any]) -> dict[str, str]:
     return {alias: str(number) for alias, number in aliases.items()}
 
 
-def _version(entry: Any, aliases: dict[str, str]) -> Version:
+def _version(entry: Any, aliases: Mapping[str, str]) -> Version:
     number, tags = str(entry.version), entry.tags
     return Version(
         name=entry.name,
@@ -104,7 +164,7 @@ def _version(entry: Any, aliases: dict[str, str]) -> Version:
         digest=tags.get(DIGEST, ""),
         commit=tags.get(COMMIT, ""),
         dirty=tags.get(DIRTY) == "true",
-        aliases=tuple(sorted(alias for alias, held in aliases.items() if held == number)),
+        aliases=tuple(sorted(alias for alias, aliased in aliases.items() if aliased == number)),
         bits_per_byte=float(tags[BITS]) if BITS in tags else None,
         created=datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC),
         run_id=entry.run_id or "",

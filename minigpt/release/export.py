@@ -6,19 +6,13 @@ from typing import Any
 
 from torch import Tensor
 
+from minigpt.digest import files_of
 from minigpt.errors import ExportError
 from minigpt.evaluation.perplexity import measure, measure_package, window_over
-from minigpt.export import onnx as onnx_files
 from minigpt.export.config import ExportConfig, ExportParams
+from minigpt.export.exporter import Exporter
 from minigpt.export.exporters import EXPORTERS
-from minigpt.export.verify import (
-    Decoder,
-    hf_decoder,
-    onnx_decoder,
-    parity,
-    same_ids,
-    torch_decoder,
-)
+from minigpt.export.verify import Decoder, parity, same_ids, torch_decoder
 from minigpt.files import new_folder, write_text
 from minigpt.package import Package, load_package
 from minigpt.release.text import Texts, first_ids, held_out_texts, relative_difference
@@ -26,15 +20,13 @@ from minigpt.run import Run
 
 
 def export(
-    finetuned: Path, documents: Path, onnx: Path, hf: Path, params: ExportParams, run: Run
+    finetuned: Path, documents: Path, out: Path, params: ExportParams, run: Run
 ) -> dict[str, Any]:
-    """Write the folders `onnx` and `hf`; of a format that does not match nothing is left.
-
-    A format that params do not list becomes a folder with a note in it.
+    """Write a folder a format to `out`; where one does not match, nothing is left.
 
     Returns:
-        For hf, onnx and onnx_int8: bytes, greatest_logit_difference and relative_logit_difference;
-        for the last also bits_per_byte by source, and its relative_difference to our fp32.
+        For each exported model: bytes, greatest_logit_difference and relative_logit_difference; for
+        one that rounds also bits_per_byte by source, and its relative_difference to our fp32.
 
     Raises:
         ExportError: a format cannot represent the model, or its logits or token ids differ.
@@ -42,18 +34,24 @@ def export(
     config = params.export
     run.machine.prepare_torch()
     package = load_package(finetuned)
+    exporters = [exporter for name, exporter in EXPORTERS.items() if name in config.formats]
+    for exporter in exporters:
+        exporter.check(package)
     bench = Bench(package, held_out_texts(documents, config.max_bytes), config, run.machine.threads)
     metrics: dict[str, Any] = {}
-    for name, out in (("onnx", onnx), ("hf", hf)):
-        with new_folder(out) as folder:
-            if name in config.formats:
-                run.progress(f"{name}: writing")
-                EXPORTERS[name](package, folder, config)
-                run.progress(f"{name}: comparing")
-                metrics |= bench.judge(name, folder)
-            else:
-                write_text(folder / "absent.txt", f"params.yaml: export.formats lacks {name}\n")
-    run.say(" · ".join(line(name, found) for name, found in metrics.items()) or "nothing to write")
+    with new_folder(out) as folder:
+        for exporter in exporters:
+            target = folder / exporter.name
+            target.mkdir()
+            run.progress(f"{exporter.name}: writing")
+            exporter.export(package, target, config)
+            run.progress(f"{exporter.name}: comparing")
+            metrics |= bench.judge(exporter, target)
+        if not exporters:  # DVC takes no empty folder
+            write_text(folder / "absent.txt", "params.yaml: export.formats lists none\n")
+    run.say(
+        " · ".join(line(name, figures) for name, figures in metrics.items()) or "nothing to write"
+    )
     return metrics
 
 
@@ -66,30 +64,32 @@ class Bench:
     config: ExportConfig
     threads: int
 
-    def judge(self, name: str, folder: Path) -> dict[str, Any]:
-        """Figures of one exported folder, as `export` returns them."""
+    def judge(self, exporter: Exporter, folder: Path) -> dict[str, Any]:
+        """Figures of the models in one exported folder, as `export` returns them."""
         texts = [document.text for group in self.texts.values() for document in group]
         if not same_ids(folder, self.package.tokenizer, texts):
             raise ExportError(
-                f"{name}: its tokenizer.json does not give our token ids on test text"
+                f"{exporter.name}: its tokenizer.json does not give our token ids on test text"
             )
-        if name == "hf":
-            return {name: self.equal(name, hf_decoder(folder), folder / "model.safetensors")}
-        fp32, int8 = folder / onnx_files.FP32, folder / onnx_files.INT8
-        return {
-            name: self.equal(name, onnx_decoder(fp32, self.threads), fp32),
-            f"{name}_int8": self.near(onnx_decoder(int8, self.threads), int8),
-        }
+        figures = {}
+        for model in exporter.models:
+            file = folder / model.file
+            decoder = model.decode(file, self.threads)
+            judged = (
+                self.equal(model.name, decoder, file) if model.exact else self.near(decoder, file)
+            )
+            figures[model.name] = judged
+        return figures
 
     def equal(self, name: str, decoder: Decoder, file: Path) -> dict[str, Any]:
         """Figures of a decoder whose logits must be ours."""
-        found = self.compare(decoder, file)
-        if not (worst := found["greatest_logit_difference"]) <= self.config.tolerance:
+        figures = self.compare(decoder, file)
+        if not (worst := figures["greatest_logit_difference"]) <= self.config.tolerance:
             raise ExportError(
                 f"{name}: logits differ from ours by up to {worst:.2g}, "
                 f"allowed is export.tolerance, {self.config.tolerance:g}"
             )
-        return found
+        return figures
 
     def near(self, decoder: Decoder, file: Path) -> dict[str, Any]:
         """Figures of a decoder that rounds: what that costs in bits per byte."""
@@ -98,31 +98,31 @@ class Bench:
         def score(ids: Tensor, first: int) -> Tensor:
             return decoder(ids)[0][:, first:]
 
-        found, ours = {}, {}
+        theirs, ours = {}, {}
         for source, group in self.texts.items():
             ours[source] = measure_package(self.package, group, windows).bits_per_byte
-            theirs = measure(score, self.package.tokenizer, group, windows)
-            found[source] = theirs.bits_per_byte
+            scored = measure(score, self.package.tokenizer, group, windows)
+            theirs[source] = scored.bits_per_byte
         return self.compare(decoder, file) | {
-            "bits_per_byte": found,
-            "relative_difference": relative_difference(found, ours),
+            "bits_per_byte": theirs,
+            "relative_difference": relative_difference(theirs, ours),
         }
 
     def compare(self, decoder: Decoder, file: Path) -> dict[str, Any]:
         """Size of `file`, and logits beside ours."""
         wanted = min(self.config.parity_tokens, self.package.config.context_length)
         ids: Tensor = first_ids(self.package.tokenizer, self.texts, wanted)
-        found = parity(torch_decoder(self.package.model), decoder, ids, self.config.cached_steps)
+        distance = parity(torch_decoder(self.package.model), decoder, ids, self.config.cached_steps)
         return {
-            "bytes": file.stat().st_size,
-            "greatest_logit_difference": max(found.prompt, found.cached),
-            "relative_logit_difference": found.relative,
+            "bytes": sum(part.stat().st_size for part in files_of(file)),
+            "greatest_logit_difference": max(distance.prompt, distance.cached),
+            "relative_logit_difference": distance.relative,
         }
 
 
-def line(name: str, found: dict[str, Any]) -> str:
-    """One format for people."""
-    size = f"{name} {found['bytes'] / 1e6:.1f} MB"
-    if change := found.get("relative_difference"):
+def line(name: str, figures: dict[str, Any]) -> str:
+    """One exported model for people."""
+    size = f"{name} {figures['bytes'] / 1e6:.1f} MB"
+    if change := figures.get("relative_difference"):
         return f"{size} ({max(change.values()):+.1%} bits per byte)"
-    return f"{size} (logits within {found['greatest_logit_difference']:.0e})"
+    return f"{size} (logits within {figures['greatest_logit_difference']:.0e})"

@@ -11,6 +11,7 @@ from minigpt.errors import DataError, RegistryError
 from minigpt.files import write_json
 from minigpt.run import Run
 
+MANIFEST = Path("release/manifest.json")
 MADE_OF = ("data/documents", "exports/", "metrics/", "models/")
 """What a version is made of; outputs on the way there are listed, but are no part of its name."""
 
@@ -58,19 +59,22 @@ Read = TypeVar("Read", Manifest, FileList)
 def manifest(root: Path, inputs: list[Path], manifest: Path, files: Path, run: Run) -> None:
     """Write the digests of what a version is made of to `manifest`, every input's files to `files`.
 
+    An input that holds nothing but folders (exports, a folder a format) is listed folder by folder.
+
     Raises:
         DataError: an input is missing, empty or outside `root`.
     """
     digests, entries = {}, []
-    for path in inputs:
-        found = files_of(root / path) if (root / path).exists() else []
-        if not found:
+    for path in (part for whole in inputs for part in parts(root, whole)):
+        listed = files_of(root / path) if (root / path).exists() else []
+        if not listed:
             raise DataError(f"{path}: there is nothing to list. Run: dvc repro")
+        sha256 = {file: file_digest(file) for file in listed}
         if (name := relative(root, path)).startswith(MADE_OF):
-            digests[name] = digest(root / path)
+            digests[name] = digest(root / path, sha256.__getitem__)
         entries += [
-            FileEntry(path=relative(root, f), size=f.stat().st_size, sha256=file_digest(f))
-            for f in found
+            FileEntry(path=relative(root, file), size=file.stat().st_size, sha256=sha256[file])
+            for file in listed
         ]
     entries.sort(key=lambda entry: entry.path)
     write_json(files, FileList(files=entries).model_dump())
@@ -81,6 +85,15 @@ def manifest(root: Path, inputs: list[Path], manifest: Path, files: Path, run: R
         f"{len(digests)} outputs · {len(entries)} files · {megabytes:.1f} MB · "
         f"version {manifest_digest(manifest)[:12]}"
     )
+
+
+def parts(root: Path, path: Path) -> list[Path]:
+    """What an input is listed as: its folders, where it holds nothing else, or itself."""
+    if not (root / path).is_dir():
+        return [path]
+    inside = [file.relative_to(root / path).parts for file in files_of(root / path)]
+    folders = sorted({names[0] for names in inside})
+    return [path / name for name in folders] if inside and min(map(len, inside)) > 1 else [path]
 
 
 def load_manifest(path: Path, mend: str = BUILD_AGAIN) -> Manifest:

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from minigpt.data.document import Document, read_documents
 from minigpt.errors import DataError
+from minigpt.roles import MAIN
 from minigpt.tokenizer.bpe import Tokenizer
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Texts = Mapping[str, list[Document]]
 """Documents by source."""
@@ -39,13 +41,15 @@ def shortened(documents: list[Document], max_bytes: int) -> list[Document]:
     ]
 
 
-def first_ids(tokenizer: Tokenizer, texts: Texts, wanted: int) -> Tensor:
-    """(1, T) ids of the fine-tuning role's text (else of all text), T at most `wanted`.
+def first_ids(tokenizer: Tokenizer, texts: Texts, wanted: int) -> "Tensor":
+    """(1, T) ids of the main role's text (else of all text), T at most `wanted`.
 
     It starts as training text does, with <|endoftext|>.
     """
+    import torch  # whoever only shortens texts does without
+
     everything = [document for group in texts.values() for document in group]
-    chosen = [each for each in everything if each.role == "finetune"] or everything
+    chosen = [document for document in everything if document.role == MAIN.name] or everything
     ids: list[int] = []
     for document in chosen:
         ids += [tokenizer.eot_id, *tokenizer.encode(document.text)]

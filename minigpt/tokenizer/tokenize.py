@@ -8,6 +8,7 @@ from minigpt.data.document import read_documents
 from minigpt.data.shards import MANIFEST, SPLITS, ShardWriter
 from minigpt.errors import DataError
 from minigpt.files import new_folder
+from minigpt.roles import ROLES
 from minigpt.run import Run
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tokenizer.config import TokenizeParams
@@ -33,7 +34,7 @@ def tokenize(
         DataError: a role has no training document.
     """
     encoder = Tokenizer.load(tokenizer)
-    outs = {"pretrain": pretrain_out, "finetune": finetune_out}
+    outs = dict(zip(ROLES, (pretrain_out, finetune_out), strict=True))
     manifests = {
         role: write_role(documents, role, encoder, params.tokenize.shard_tokens, run)
         for role in outs

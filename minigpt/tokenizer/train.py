@@ -7,6 +7,7 @@ import numpy as np
 
 from minigpt.data.document import Document, read_documents
 from minigpt.errors import DataError
+from minigpt.roles import PRETRAIN, ROLES
 from minigpt.run import Run
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tokenizer.config import TrainTokenizerParams
@@ -25,10 +26,10 @@ def train_tokenizer(
     Raises:
         DataError: there is no training text, or too little for the vocabulary.
     """
-    texts = [d.text for d in read_documents(documents, role="pretrain", split="train")]
+    texts = [d.text for d in read_documents(documents, role=PRETRAIN.name, split="train")]
     if not texts:
         raise DataError(
-            f"{documents}: no document has role pretrain and split train. "
+            f"{documents}: no document has role {PRETRAIN.name} and split train. "
             "Look at `sources` in params.yaml, then run: dvc repro train_tokenizer"
         )
     run.progress(f"{len(texts):,} documents")
@@ -38,9 +39,9 @@ def train_tokenizer(
     counts = count_tokens(encoded, tokenizer.vocab_size)
     measured = {
         role: lengths(read_documents(documents, role=role, split="val"), tokenizer, run)
-        for role in ("pretrain", "finetune")
+        for role in ROLES
     }
-    own = np.sum(list(measured["pretrain"].values()), axis=0)
+    own = np.sum(list(measured[PRETRAIN.name].values()), axis=0)
     said = f"{tokenizer.vocab_size:,} tokens"
     run.say(f"{said} · {own[0] / own[1]:.2f} bytes a token on held-out text" if own.any() else said)
     return {

@@ -4,7 +4,8 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from minigpt.tracking.reader import Reader, UnansweredError
+from minigpt.tracking.filters import UnansweredError
+from minigpt.tracking.reader import Reader
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

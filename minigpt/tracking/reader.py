@@ -24,6 +24,7 @@ from minigpt.tracking.entities import (
     RunInfo,
     ViewType,
 )
+from minigpt.tracking.filters import UnansweredError, direction, where
 
 REVISION = "dc11669786a5"
 """Of the tables that our lock's MLflow makes (alembic_version)."""
@@ -48,25 +49,23 @@ VERSION = (
     "last_updated_timestamp, description, source, run_id"
 )
 MODEL = "name, creation_time as creation_timestamp, description"
+ORDERS = {  # of versions: `order_by` -> columns
+    (): "last_updated_time desc, name, version desc",
+    ("name ASC", "version_number ASC"): "name, version",
+}
 PROMPTS = (
     "select name from registered_model_tags where workspace = 'default' "
     f"and key = '{IS_PROMPT}' and value = 'true'"
 )
 
-TERM = re.compile(
-    r"(tags|params|attributes)\.(?:`([^`]+)`|(\w+)) (=|<=) (?:'([^'\"`\\]*)'|(\d+))(?: and |$)"
-)
 NAMED = re.compile(r"name = '([^'\"`\\]*)'")
-BY_START = re.compile(r"(?:attributes\.)?start_time (ASC|DESC)")
 
 Rows = list[dict[str, Any]]
 Select = Callable[..., Rows]
 """A query and its values to the rows it finds."""
+Tags = dict[tuple[str, int], dict[str, str]]
+"""Name and number of a version -> its tags."""
 Entity = TypeVar("Entity")
-
-
-class UnansweredError(Exception):
-    """The tables' reader does not know the answer: MLflow has to be asked."""
 
 
 class Reader:
@@ -116,15 +115,15 @@ class Reader:
         page_token: bytes | None = None,
     ) -> Page[Run]:
         """Runs, the newest first where `order_by` asks for nothing else."""
-        stages, (conditions, values) = STAGES[run_view_type], _conditions(filter_string)
+        stages, (filters, values) = STAGES[run_view_type], where(filter_string)
         allowed = (
             f"experiment_id in ({_marks(experiment_ids)})",
             f"lifecycle_stage in ({_marks(stages)})",
-            *conditions,
+            *filters,
         )
         query = (
             f"select {RUN} from runs where {' and '.join(allowed)} "
-            f"order by start_time is null, start_time {_direction(order_by)}, run_uuid"
+            f"order by start_time is null, start_time {direction(order_by)}, run_uuid"
         )
         with self._snapshot() as select:
             page = _page(
@@ -143,27 +142,35 @@ class Reader:
         order_by: Sequence[str] | None = None,
         page_token: bytes | None = None,
     ) -> Page[ModelVersion]:
-        """Versions of one name, the last changed first; they come without their aliases."""
-        match = NAMED.fullmatch(filter_string)
-        if match is None or order_by:
+        """Versions of one name, else of all, the last changed first; they come without aliases."""
+        match, order = NAMED.fullmatch(filter_string), ORDERS.get(tuple(order_by or ()))
+        if order is None or (match is None and filter_string):
             raise UnansweredError
         query = (
-            f"select {VERSION} from model_versions where workspace = 'default' and name = ? and "
+            f"select {VERSION} from model_versions where workspace = 'default' "
+            f"{'and name = ? ' if match else ''}and "
             "current_stage != ? and name not in (select name from model_version_tags where "
             "workspace = 'default' and key = ? and value = 'true') "
-            "order by last_updated_time desc, version desc"
+            f"order by {order}"
         )
+        names = [match[1]] if match else []
         with self._snapshot() as select:
             page = _page(
                 select,
                 query,
-                [match[1], GONE, IS_PROMPT],
+                [*names, GONE, IS_PROMPT],
                 _at_most(max_results, MAX_VERSIONS),
                 page_token,
             )
-            tags = _version_tags(select, match[1])
-        versions = [ModelVersion(**row, tags=tags.get(row["version"], {})) for row in page]
+            tags = _version_tags(select, *names)
+        versions = [_model_version(row, tags) for row in page]
         return Page(versions, page.token)
+
+    def get_model_version(self, name: str, version: str) -> ModelVersion:
+        """One version; it comes without its aliases."""
+        with self._snapshot() as select:
+            row = _version_row(select, VERSION, name, version)
+            return _model_version(row, _version_tags(select, name))
 
     def get_model_version_download_uri(self, name: str, version: str) -> str:
         """Where the files of a version lie."""
@@ -243,16 +250,18 @@ def _version_row(select: Select, columns: str, name: str, version: str) -> dict[
     )
 
 
-def _version_tags(select: Select, name: str) -> dict[int, dict[str, str]]:
-    """Version -> its tags."""
-    query = (
-        "select version, key, value from model_version_tags "
-        "where workspace = 'default' and name = ?"
-    )
-    tags: dict[int, dict[str, str]] = {}
-    for row in select(query, name):
-        tags.setdefault(row["version"], {})[row["key"]] = row["value"]
+def _version_tags(select: Select, *names: str) -> Tags:
+    """Tags of the versions of a name, else of all."""
+    query = "select name, version, key, value from model_version_tags where workspace = 'default'"
+    tags: Tags = {}
+    for row in select(f"{query}{' and name = ?' * len(names)}", *names):
+        tags.setdefault((row["name"], row["version"]), {})[row["key"]] = row["value"]
     return tags
+
+
+def _model_version(row: dict[str, Any], tags: Tags) -> ModelVersion:
+    """A version from a row of `VERSION`."""
+    return ModelVersion(**row, tags=tags.get((row["name"], row["version"]), {}))
 
 
 def _models(select: Select, rows: Rows) -> list[RegisteredModel]:
@@ -278,47 +287,6 @@ def _aliases(select: Select, name: str) -> dict[str, int]:
         "where workspace = 'default' and name = ?"
     )
     return {row["alias"]: row["version"] for row in select(query, name)}
-
-
-def _conditions(filter_string: str) -> tuple[list[str], list[str | int]]:
-    """MLflow's filter of runs as SQL with its values."""
-    conditions: list[str] = []
-    values: list[str | int] = []
-    position = 0
-    while position < len(filter_string):
-        match = TERM.match(filter_string, position)
-        if match is None:
-            raise UnansweredError
-        kind, key, comparator = match[1], match[2] or match[3], match[4]
-        value = int(match[6]) if match[5] is None else match[5]
-        if (kind, comparator) in (("tags", "="), ("params", "=")) and isinstance(value, str):
-            conditions.append(
-                f"exists (select 1 from {kind} as t where t.run_uuid = runs.run_uuid "
-                "and t.key = ? and t.value = ?)"
-            )
-            values += [key, value]
-        elif (kind, key, comparator, type(value)) in (
-            ("attributes", "status", "=", str),
-            ("attributes", "start_time", "<=", int),
-        ):
-            conditions.append(f"{key} {comparator} ?")
-            values.append(value)
-        else:
-            raise UnansweredError
-        position = match.end()
-    if filter_string.endswith(" and "):
-        raise UnansweredError
-    return conditions, values
-
-
-def _direction(order_by: Sequence[str] | None) -> str:
-    """Of the start time, which is all that runs are sorted by here."""
-    if not order_by:
-        return "DESC"
-    match = BY_START.fullmatch(order_by[0]) if len(order_by) == 1 else None
-    if match is None:
-        raise UnansweredError
-    return match[1]
 
 
 def _page(

@@ -9,11 +9,12 @@ import logging
 import os
 import sqlite3
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import url2pathname
 
 from minigpt.errors import RegistryError
@@ -46,9 +47,21 @@ class Store:
 
 
 def tracking_uri(root: Path) -> str:
-    """MLFLOW_TRACKING_URI, else the checkout's own sqlite store."""
+    """MLFLOW_TRACKING_URI, else the checkout's own sqlite store.
+
+    Raises:
+        RegistryError: the checkout's path reads as another one in such an address.
+    """
+    if chosen := os.environ.get("MLFLOW_TRACKING_URI"):
+        return chosen
     own = (root.resolve() / "mlflow.db").as_posix()
-    return os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{own}"
+    if "?" in own or unquote(own) != own:
+        raise RegistryError(
+            f"{root.resolve()}: MLflow cannot keep a store in a folder with a question mark, or a "
+            "percent sign before two digits, in its path. Rename the folder, or name a place: "
+            "MLFLOW_TRACKING_URI=sqlite:////elsewhere/mlflow.db"
+        )
+    return f"sqlite:///{own}"
 
 
 def database_of(uri: str) -> Path | None:
@@ -157,10 +170,14 @@ def local_path(uri: str) -> Path | None:
     return None if "://" in uri or uri.startswith("mlflow-artifacts:") else Path(uri)
 
 
+_importing = threading.Lock()  # two threads that import it at once see halves of its modules
+
+
 def _import_mlflow() -> None:
     """Import mlflow (seconds), quiet and with telemetry off."""
     quiet_environment()
-    import mlflow  # noqa: F401
+    with _importing:
+        import mlflow  # noqa: F401
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)

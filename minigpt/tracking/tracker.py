@@ -1,18 +1,18 @@
 """What a stage may record, whoever keeps it."""
 
+import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 Status = Literal["FINISHED", "FAILED", "KILLED"]
+Event = dict[str, Any]
+"""One thing that was recorded: `event` names its kind, `time` says when (ms since the epoch)."""
 
 
 class Tracker(Protocol):
     """One run. Recording never changes a byte of an output, and never fails a stage."""
-
-    @property
-    def run_id(self) -> str | None:
-        """The run's id where it is kept; None where it is not."""
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Record nested parameters, once."""
@@ -24,7 +24,7 @@ class Tracker(Protocol):
         """Record that data was read: place, digest and purpose (`train`, `validation` …)."""
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
-        """Keep a copy of a file or a folder."""
+        """Keep a copy of a file, or of what a folder holds, under `folder`."""
 
     def tag(self, key: str, value: str) -> None:
         """Set a word a run is found by."""
@@ -35,8 +35,6 @@ class Tracker(Protocol):
 
 class NullTracker:
     """Keeps nothing (`MINIGPT_TRACKER=none`)."""
-
-    run_id: str | None = None
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Forget."""
@@ -55,6 +53,43 @@ class NullTracker:
 
     def close(self, status: Status = "FINISHED") -> None:
         """Nothing is pending."""
+
+
+class Recorder(ABC):
+    """A `Tracker` that makes an event of every call."""
+
+    @abstractmethod
+    def record(self, kind: str, **facts: Any) -> None:
+        """Keep one event."""
+
+    def params(self, values: Mapping[str, Any]) -> None:
+        """Record nested parameters, once."""
+        self.record("params", values=dict(values))
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Record numbers at a training step, or a result (no step)."""
+        self.record("metrics", values={k: float(v) for k, v in values.items()}, step=step or 0)
+
+    def dataset(self, name: str, path: Path, digest: str, context: str) -> None:
+        """Record that data was read."""
+        self.record("dataset", name=name, path=path.as_posix(), digest=digest, context=context)
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep a copy of a file, or of what a folder holds, under `folder`."""
+        self.record("artifact", path=str(path), folder=folder)
+
+    def tag(self, key: str, value: str) -> None:
+        """Set or replace a tag."""
+        self.record("tag", key=key, value=value)
+
+    def close(self, status: Status = "FINISHED") -> None:
+        """End the run."""
+        self.record("close", status=status)
+
+
+def milliseconds() -> int:
+    """Now, as runs count it: since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 MACHINE = "machine"

@@ -13,6 +13,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from minigpt.machine import processes
+
 
 class Parallel(Protocol):
     """What the loop may ask of the other processes."""
@@ -74,7 +76,9 @@ class Ddp:
 
     def sum_numbers(self, *numbers: float) -> tuple[float, ...]:
         """In double precision."""
-        flat = torch.tensor(numbers, dtype=torch.float64, device=self.device)
+        # gloo's numbers stay on the CPU: not every device has doubles.
+        device = self.device if self.device.type == "cuda" else None
+        flat = torch.tensor(numbers, dtype=torch.float64, device=device)
         dist.all_reduce(flat)
         return tuple(flat.tolist())
 
@@ -85,4 +89,4 @@ class Ddp:
 
 def make_parallel(device: str) -> Parallel:
     """As torchrun says: it sets WORLD_SIZE."""
-    return Ddp(device) if int(os.environ.get("WORLD_SIZE", "1")) > 1 else SingleProcess(device)
+    return Ddp(device) if processes() > 1 else SingleProcess(device)

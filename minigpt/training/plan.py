@@ -22,7 +22,7 @@ MEASURE_SECONDS = 2.0
 def plan_training(
     model: ModelConfig, vocab_size: int, stages: dict[str, TrainConfig], machine: Machine
 ) -> dict[str, Any]:
-    """Parameters, tokens, memory (bytes) and seconds of each training stage on this machine.
+    """Parameters, tokens, memory (bytes, of the device) and seconds of each training stage here.
 
     Steps on random tokens are timed for about two seconds a stage, at each sequence length of it.
     """
@@ -36,8 +36,16 @@ def plan_training(
             "tokens": config.max_steps * config.tokens_per_step,
             "seconds": round(sum(seconds[length] for length in lengths)),
         }
-    facts["memory_bytes"] = psutil.Process().memory_info().rss
-    return facts
+    return facts | {"device": machine.torch_device, "memory_bytes": memory(machine.torch_device)}
+
+
+def memory(device: str) -> int:
+    """The bytes that this process took of the memory which `device` computes in, at its most."""
+    if device == "cuda":
+        return torch.cuda.max_memory_reserved()
+    if device == "mps":
+        return torch.mps.driver_allocated_memory()
+    return int(psutil.Process().memory_info().rss)
 
 
 def measure(

@@ -73,3 +73,25 @@ def test_doctor_imports_no_torch_unless_a_device_is_asked_for():
     )
     assert "params.yaml" in done.stdout
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "registry list", "registry log", "registry rollback", "registry promote 1",
+        "lineage champion", "lineage --data text.txt", "compare 1 2", "verify 1",
+        "verify 1 --from-cache", "report", "generate Hello", "registry sign",
+        "takedown text.txt --reason x --dry-run",
+    ],
+)  # fmt: skip
+def test_what_asks_about_versions_makes_no_store(command, tmp_path, monkeypatch):
+    root = Path(__file__).resolve().parents[2]
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).write_text((root / name).read_text(encoding="utf-8"))
+    (tmp_path / "text.txt").write_text("A text of nobody's.")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    done = RUNNER.invoke(app, command.split())
+    said = f"{done.output}{done.exception or ''}"
+    assert command == "report" or "no version" in said or "nothing was promoted" in said
+    assert not {"mlflow.db", "mlruns"} & {path.name for path in tmp_path.iterdir()}

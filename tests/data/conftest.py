@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from minigpt.data.config import PackageSource, Pin
 from minigpt.data.document import Document
+from minigpt.data.pin import Pin
+from minigpt.data.sources.package import PackageSource
 from minigpt.machine import Machine
 
 
@@ -94,6 +95,10 @@ def make_source() -> Callable[..., PackageSource]:
     return make
 
 
+ORIGINS = {"pretrain": "a", "finetune": "b"}
+"""First letter of the digests: one archive of the package, one file each of the folder."""
+
+
 @pytest.fixture
 def documents() -> list[Document]:
     """Twelve good English documents: two roles, three splits, each text its own."""
@@ -113,7 +118,7 @@ def documents() -> list[Document]:
                     licence="public domain",
                     split=split,
                     sha256=hashlib.sha256(text.encode()).hexdigest(),
-                    origin=f"{'0' * 64}:{number}.txt",
+                    origin=f"{ORIGINS[role] * 64}:{number}.txt",
                 )
             )
     return found

@@ -4,13 +4,10 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from minigpt.data.config import (
-    SHAKESPEARE,
-    DownloadParams,
-    LocalSource,
-    ValidateParams,
-    WorkSplits,
-)
+from minigpt.data.config import ValidateParams
+from minigpt.data.corpora import SHAKESPEARE, DownloadParams
+from minigpt.data.source import WorkSplits
+from minigpt.data.sources.local import LocalSource
 
 
 def test_the_default_sources_survive_a_round_trip_through_plain_values():
@@ -84,7 +81,7 @@ def test_the_held_out_works_are_those_of_the_record():
 
 def test_params_import_nothing_heavy():
     code = (
-        "import sys; import minigpt.data.config; "
+        "import sys; import minigpt.data.config, minigpt.data.corpora; "
         "print([m for m in ('torch', 'datasets', 'pandas', 'requests') if m in sys.modules])"
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

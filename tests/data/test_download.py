@@ -7,13 +7,23 @@ import sys
 import pytest
 
 from minigpt.data.archives import members
-from minigpt.data.config import DownloadParams, LocalSource, UrlSource, WorkSplits
+from minigpt.data.corpora import DownloadParams
 from minigpt.data.document import read_documents
-from minigpt.data.sources import download
+from minigpt.data.download import download
+from minigpt.data.source import WorkSplits
+from minigpt.data.sources.local import LocalSource
+from minigpt.data.sources.url import UrlSource
 from minigpt.digest import digest
 from minigpt.errors import DataError
 
 TEXT = "".join(f"Line {n} of the text, with a few words.\n\n" for n in range(100))
+
+
+def letter(number: int) -> str:
+    """A text of its own: one that only begins otherwise is the same text again."""
+    return "".join(f"Line {number}-{n} of the text, with a few words.\n\n" for n in range(100))
+
+
 LOCAL, ARCHIVES, RAW = "data/local", "data/archives", "data/raw"
 
 
@@ -98,7 +108,9 @@ def test_a_damaged_cached_archive_is_fetched_again_and_that_is_said(go, plays, r
 
 
 def test_the_last_line_says_how_much_and_on_what_terms(go, plays, letters, run):
-    go(plays=plays(five()), letters=letters({f"{n}.txt": f"{n}\n{TEXT}" for n in range(6)}))
+    splits = WorkSplits(val=("w0",), test=("w1",))
+    letters_of_six = letters({f"{n}.txt": letter(n) for n in range(6)})
+    go(plays=plays(five(), splits=splits), letters=letters_of_six)
     assert (
         run.said[-1] == "1 folder, 1 package, 11 documents, 0.0 MB · texts: private, public domain"
     )
@@ -131,13 +143,13 @@ def test_files_of_other_kinds_are_left_out_and_said(go, letters, run, workspace)
         "notes/b.docx": b"PK",
     }
     go(letters=letters(files))
-    assert "letters: 2 files left out (.docx, .pdf)" in run.said
+    assert "letters: 2 left out (.docx 1, .pdf 1)" in run.said
     tar = workspace / ARCHIVES / "letters.tar"
     assert [m.path for m in members(tar, lambda _: True)] == [f"{n}.txt" for n in range(5)]
 
 
 def test_jsonl_records_are_works(go, letters, workspace):
-    lines = [json.dumps({"text": f"Letter {n}.\n{TEXT}"}) for n in range(8)]
+    lines = [json.dumps({"text": letter(n)}) for n in range(8)]
     go(letters=letters({"all.jsonl": "\n".join(lines)}))
     found = read_documents(workspace / RAW)
     assert {d.work for d in found} == {f"all#{n}" for n in range(1, 9)}
@@ -240,8 +252,8 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 sys.path[:0] = {path!r}
-from minigpt.data.config import DownloadParams
-from minigpt.data.sources import download
+from minigpt.data.corpora import DownloadParams
+from minigpt.data.download import download
 from minigpt.data.document import import_datasets
 from minigpt.errors import DataError
 from minigpt.machine import Machine

@@ -9,25 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.data.config import DownloadParams, WorkSplits
-from minigpt.data.sources import download
+from minigpt.data.corpora import DownloadParams
+from minigpt.data.download import download
+from minigpt.data.source import WorkSplits
 from minigpt.digest import digest
 
 STAGE = """
 import os, signal, sys
 from pathlib import Path
-from minigpt.data import sources
-from minigpt.data.config import DownloadParams
+from minigpt.data import download
+from minigpt.data.corpora import DownloadParams
 from minigpt.machine import Machine
 from minigpt.run import Run
 from minigpt.tracking import NullTracker
 
 if len(sys.argv) > 2:
-    setattr(sources, sys.argv[2], lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
+    setattr(download, sys.argv[2], lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL))
 run = Run("download", Machine(cache=Path(".cache")), Path(".work"), NullTracker())
 params = DownloadParams.model_validate_json(sys.argv[1])
 data = Path("data")
-sources.download(data / "local", data / "archives", data / "raw", params, run)
+download.download(data / "local", data / "archives", data / "raw", params, run)
 """
 PATH = "/files/plays-1.0.tar.gz"
 

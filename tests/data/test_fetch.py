@@ -7,8 +7,8 @@ import pytest
 import requests
 
 from minigpt.data import fetch as fetch_module
-from minigpt.data.config import Pin
 from minigpt.data.fetch import Web, fetch, shown
+from minigpt.data.pin import Pin
 from minigpt.errors import DataError
 
 BODY = bytes(range(256)) * 4000

@@ -7,9 +7,11 @@ import socket
 import pytest
 
 from minigpt.data import hub
-from minigpt.data.config import DownloadParams, HubSource, NpmSource
+from minigpt.data.corpora import DownloadParams
 from minigpt.data.document import import_datasets, read_documents
-from minigpt.data.sources import download
+from minigpt.data.download import download
+from minigpt.data.sources.hf import HubSource
+from minigpt.data.sources.npm import NpmSource
 from minigpt.errors import DataError
 
 needs_npm = pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")

@@ -1,6 +1,6 @@
 import pytest
 
-from minigpt.data.config import AutoSplits, WorkSplits, YearSplits
+from minigpt.data.source import AutoSplits, WorkSplits, YearSplits
 from minigpt.data.splits import assign, by_share
 from minigpt.errors import DataError
 

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minigpt.data.text import clean_shakespeare, cut_tail, decode, pieces, tidy
+from minigpt.data.readers import reader_of
+from minigpt.data.text import clean_shakespeare, cut_tail, decode, tidy
 from minigpt.errors import DataError
 
 
@@ -36,9 +37,31 @@ def test_cleaning_drops_title_by_line_and_the_end():
     assert tidy(clean_shakespeare(text)) == "ACT I.\n\nTHE END of it.\n"
 
 
+TEXT_OF_SCRIPTS = {"latin": "Une lettre d'été.\n", "han": "今天天气很好。\n", "thai": "สวัสดี ครับ\n"}
+
+
+@pytest.mark.parametrize("script", TEXT_OF_SCRIPTS)
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_text_in_two_or_four_bytes_without_a_mark_is_recognised(script, encoding):
+    text, facts = decode((TEXT_OF_SCRIPTS[script] * 50).encode(encoding))
+    assert "\0" not in text
+    assert facts["undecodable"] == text.count("\ufffd") > 0
+    assert facts["looks_like"] == encoding[:6]
+
+
+def test_a_nul_is_no_text_and_its_place_is_named():
+    text, facts = decode(b"A text with a hole\0 in it.\n")
+    assert text == "A text with a hole\ufffd in it.\n"
+    assert facts == {"undecodable": 1, "undecodable_at": 18, "looks_like": "a binary file"}
+
+
+def test_what_cannot_be_decoded_is_placed_from_the_first_byte_of_the_file():
+    assert decode(b"\xef\xbb\xbfcaf\xe9")[1]["undecodable_at"] == 6
+
+
 def test_records_of_a_jsonl_file_are_pieces_with_their_line():
     data = b'{"text": "one"}\n\n{"text": "two", "work": "w"}\n'
-    assert [(p.where, p.text, p.work) for p in pieces("a.jsonl", data)] == [
+    assert [(p.name, p.text, p.work) for p in reader_of("a.jsonl").read("a.jsonl", data)] == [
         ("a.jsonl#1", "one", None),
         ("a.jsonl#3", "two", "w"),
     ]
@@ -46,12 +69,17 @@ def test_records_of_a_jsonl_file_are_pieces_with_their_line():
 
 def test_an_undecodable_record_is_placed_in_its_file():
     data = b'{"text": "one"}\n{"text": "caf\xe9"}\n'
-    *_, last = pieces("a.jsonl", data)
+    *_, last = reader_of("a.jsonl").read("a.jsonl", data)
     assert last.facts["undecodable_at"] == data.index(b"\xe9")
 
 
+def test_a_nul_that_json_spells_is_no_text_either():
+    (piece,) = reader_of("a.jsonl").read("a.jsonl", rb'{"text": "a\u0000b"}')
+    assert piece.text == "a\ufffdb"
+
+
 def test_half_a_character_in_json_becomes_a_replacement_character():
-    (piece,) = pieces("a.jsonl", rb'{"text": "a\ud800b"}')
+    (piece,) = reader_of("a.jsonl").read("a.jsonl", rb'{"text": "a\ud800b"}')
     assert piece.text == "a\ufffdb"
 
 
@@ -63,7 +91,7 @@ def test_half_a_character_in_json_becomes_a_replacement_character():
 )  # fmt: skip
 def test_a_bad_record_is_named_by_file_and_line(line, message):
     with pytest.raises(DataError, match=f"a.jsonl: {message}"):
-        list(pieces("a.jsonl", b'{"text": "fine"}\n' + line))
+        list(reader_of("a.jsonl").read("a.jsonl", b'{"text": "fine"}\n' + line))
 
 
 def test_a_tail_is_cut_at_blank_lines_and_nothing_is_lost():

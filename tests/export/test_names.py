@@ -3,7 +3,8 @@
 import pytest
 
 from minigpt.errors import ExportError
-from minigpt.export.names import QWEN3, translate
+from minigpt.export.formats.hf import QWEN3
+from minigpt.export.names import translate
 
 
 def test_a_layers_number_is_kept():

@@ -77,3 +77,22 @@ def test_no_tokens_wanted_gives_none(engine):
 def test_an_empty_prompt_is_refused(engine):
     with pytest.raises(ValueError, match="at least one token"):
         next(engine.generate([], GREEDY, 1, seed=0))
+
+
+class OfADeviceWithoutDoubles(torch.Tensor):
+    """As MPS: no float64 there, but on the CPU."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        dtypes = (*args, *(kwargs or {}).values())
+        if func is torch.Tensor.double or any(each is torch.float64 for each in dtypes):
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        return result.as_subclass(torch.Tensor) if func is torch.Tensor.cpu else result
+
+
+def test_logits_come_from_a_device_that_has_no_doubles(model, engine, monkeypatch):
+    expected = engine.start([1, 2])
+    honest = model.logits
+    monkeypatch.setattr(model, "logits", lambda x: honest(x).as_subclass(OfADeviceWithoutDoubles))
+    assert (engine.start([1, 2]) == expected).all()

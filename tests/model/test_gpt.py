@@ -1,23 +1,19 @@
 """The plain model: cached steps, other people's implementation, counts, initial weights."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from minigpt.export.names import QWEN3, translate
+from minigpt.export.formats.hf import QWEN3
+from minigpt.export.names import translate
 from minigpt.model.build import build_model
 from minigpt.model.cache import GrowingCache
-from minigpt.model.config import (
-    AlibiPosition,
-    GeluMlp,
-    LayerNorm,
-    LearnedPosition,
-    ModelConfig,
-    NoPosition,
-)
+from minigpt.model.config import POSITIONS, GeluMlp, LayerNorm, ModelConfig
 from minigpt.model.count import flops_per_token, parameters
 
 TINY = ModelConfig(n_layer=2, n_embd=32, n_head=4, n_kv_head=2, mlp_dim=48, context_length=32)
@@ -25,9 +21,10 @@ VOCAB = 50
 KINDS = {
     "qwen3": TINY,
     "tied": TINY.replace(tied=True, embedding_norm=False),
-    "gpt2": TINY.replace(norm=LayerNorm(), position=LearnedPosition(), mlp=GeluMlp(), n_kv_head=4),
-    "alibi": TINY.replace(position=AlibiPosition()),
-    "nope": TINY.replace(position=NoPosition()),
+    "gpt2": TINY.replace(
+        norm=LayerNorm(), position=POSITIONS["learned"](), mlp=GeluMlp(), n_kv_head=4
+    ),
+    **{f"position {kind}": TINY.replace(position=entry()) for kind, entry in POSITIONS.items()},
 }
 
 
@@ -163,7 +160,26 @@ def test_a_new_model_guesses_uniformly():
     assert not build_model(TINY, VOCAB, seed=0)(some_ids(1, 5)).any()
 
 
-def test_rotary_tables_stay_fp32_through_bf16():
-    model = build_model(TINY, VOCAB, seed=0)
-    before = model.position.cos.clone()
-    assert torch.equal(model.bfloat16().float().position.cos, before)
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_of_a_batch_is_as_if_it_were_alone(kind):
+    model, ids = trained(KINDS[kind]), some_ids(3, 12)
+    with torch.inference_mode():
+        alone = torch.cat([model(ids[i : i + 1]) for i in range(3)])
+        # The same fp32 sums in another order.
+        torch.testing.assert_close(model(ids), alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_constants_of_positions_stay_fp32_through_bf16_and_out_of_packages(kind):
+    model = build_model(TINY.replace(position=POSITIONS[kind]()), VOCAB, seed=0)
+    before = {name: tensor.clone() for name, tensor in model.position.named_buffers()}
+    model.bfloat16().float()
+    assert all(torch.equal(tensor, before[n]) for n, tensor in model.position.named_buffers())
+    assert not any(f"position.{name}" in model.state_dict() for name in before)
+
+
+@pytest.mark.parametrize("kind", POSITIONS)
+def test_a_kind_of_position_needs_no_torch_to_be_read(kind):
+    code = f"import sys; from minigpt.model.config import POSITIONS; POSITIONS[{kind!r}]()"
+    done = subprocess.run([sys.executable, "-c", f"{code}; sys.exit('torch' in sys.modules)"])
+    assert done.returncode == 0

@@ -61,7 +61,7 @@ def test_one_step_is_the_plain_modules(step):
     fast, plain = pair()
     x = torch.randn(2, 150, 64, generator=torch.Generator().manual_seed(1)).bfloat16()
     ours, theirs = x.clone().requires_grad_(), x.float().requires_grad_()
-    tables = plain.position.tables(0, 150)
+    tables = plain.position.tables(torch.arange(150))
     a, b = fast.blocks[0], plain.blocks[0]
     if step == "attention":
         y = fused.add_attention(ours, a.norm1, a.attention, tables)

@@ -15,6 +15,7 @@ import json, os, sys
 from pathlib import Path
 from minigpt.errors import RegistryError, StageError
 from minigpt.process import workspace_lock
+from minigpt.tracking.journal import RUNS, journals
 from minigpt.tracking.store import open_store
 from pipelines.server import log_to_file, start_server
 
@@ -57,6 +58,7 @@ with workspace_lock(root):
     store = open_store(root)
     runs = store.client.search_runs([store.experiment_id], order_by=["start_time ASC"])
     found["parents"] = [[run.info.status, run.data.tags["minigpt.commit"]] for run in runs]
+    found["journals"] = [path.name for path in journals(root / RUNS)]
     Path("params.yaml").write_text(params)
     def locked(*_):
         raise RegistryError("mlflow.db is locked")
@@ -121,6 +123,7 @@ def test_a_run_that_does_something_has_an_mlflow_run_and_a_run_that_does_not_has
     commit = subprocess.run(head, cwd=found["root"], capture_output=True, text=True).stdout.strip()
     # Nor has a build of what was up to date, though a stage behind it was not.
     assert found["parents"] == [["FAILED", commit], ["FINISHED", commit]]
+    assert found["journals"] == []
 
 
 def test_what_a_task_raises_is_what_the_flow_fails_with(found):

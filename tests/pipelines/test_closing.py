@@ -3,7 +3,6 @@ import json
 import pytest
 
 from pipelines.closing import closing, next_commands, nothing_to_do
-from pipelines.runner import Outcome, Result
 
 EVALUATION = {
     "test": {"plays": {"role": "pretrain"}, "speeches": {"role": "finetune"}},
@@ -68,8 +67,7 @@ def test_the_closing_block_gives_every_figure_its_meaning(tmp_path, monkeypatch)
 
 
 def test_a_second_run_is_one_line():
-    results = {name: Result(name, Outcome.UNCHANGED, 0.0) for name in ("download", "validate")}
-    said = nothing_to_do(results, "version 1 is champion", 9.2)
+    said = nothing_to_do(2, "version 1 is champion", 9.2)
     assert said == "2 of 2 stages unchanged · version 1 is champion · 9 s"
 
 

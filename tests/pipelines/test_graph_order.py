@@ -1,10 +1,15 @@
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from minigpt.errors import ParamsError
-from pipelines.dag import Stage, anything_stale, in_order, read_stages, require_git
+from minigpt.errors import MiniGPTError, ParamsError
+from minigpt.git import require_git
+from pipelines.dag import Stage, anything_stale, in_order, read_stages
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def stage(name, *needs):
@@ -52,3 +57,37 @@ def test_a_folder_without_git_is_refused(project, tmp_path):
     assert len(require_git(project)) == 40
     with pytest.raises(ParamsError, match=r"not a git checkout.*git init"):
         require_git(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("raised", "said"),
+    [
+        (KeyError("getpwuid(): uid not found: 12345"), "DVC cannot work here: KeyError: .*12345"),
+        (PermissionError(13, "Permission denied", "data/x"), r"^data/x: Permission denied"),
+        (UnicodeEncodeError("utf-8", "a\udcff", 1, 2, "no"), r"b'a\\xff': the name of a file"),
+    ],
+)
+def test_whatever_comes_out_of_dvc_is_one_message(project, monkeypatch, raised, said):
+    def broken(*_):
+        raise raised
+
+    monkeypatch.setattr("dvc.stage.Stage.changed", broken)
+    with pytest.raises(MiniGPTError, match=said):
+        anything_stale(project)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="makes a user namespace")
+def test_a_user_without_a_name_builds(project):
+    """As in a container that is started with a number for a user."""
+    names = ("USER", "LOGNAME", "LNAME", "USERNAME")
+    environment = {k: v for k, v in os.environ.items() if k not in names}
+    unnamed = ["unshare", "--user", "--map-user=12345"]
+    if subprocess.run([*unnamed, "true"], capture_output=True).returncode:
+        pytest.skip("no user namespaces here")
+    code = "from pathlib import Path; from pipelines.dag import *; from minigpt.process import *"
+    code += "; print(anything_stale(Path()), run_dvc(['repro', '-q', 'zeta'], Path()))"
+    done = subprocess.run(
+        [*unnamed, sys.executable, "-c", code], cwd=project, capture_output=True, text=True,
+        env=environment | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.stdout == "True 0\n", done.stderr

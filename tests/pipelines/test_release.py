@@ -19,7 +19,8 @@ from minigpt.registry.config import RegistryParams
 from minigpt.registry.promotion.gate import Condition
 from minigpt.registry.promotion.promote import Promotion
 from pipelines import release, server, sweep
-from pipelines.release import main, promote
+from pipelines.release import promote
+from pipelines.run import main
 from pipelines.services import BEATS, HEARTBEAT_SECONDS
 
 
@@ -80,17 +81,18 @@ def test_a_run_beats_as_often_as_it_is_listened_to_on_any_server(url, inside, mo
 
 
 @pytest.mark.parametrize(
-    ("module", "flow", "options"),
+    ("module", "run", "flow", "options"),
     [
-        (release, "release", (False, True)),
+        (release, "run_flow", "release", (False, True)),
         (
             sweep,
+            "run",
             "sweep",
             (SimpleNamespace(overrides=[], until="", figure="", wait=False, debug=True),),
         ),
     ],
 )
-def test_a_run_by_hand_says_that_it_beats(module, flow, options, inside, monkeypatch):
+def test_a_run_by_hand_says_that_it_beats(module, run, flow, options, inside, monkeypatch):
     def seen(*_, **__):
         raise MiniGPTError(" ".join(TagsContext.get().current_tags))
 
@@ -99,7 +101,7 @@ def test_a_run_by_hand_says_that_it_beats(module, flow, options, inside, monkeyp
     monkeypatch.setattr(module, "start_server", lambda _: lambda: None)
     monkeypatch.setattr(module, flow, seen)
     with pytest.raises(MiniGPTError, match=BEATS):
-        module.run(inside, *options)
+        getattr(module, run)(inside, *options)
 
 
 def test_the_part_of_a_run_carries_its_tags(inside, monkeypatch):

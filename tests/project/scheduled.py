@@ -20,7 +20,7 @@ from pipelines.services import marked, read_up
 
 ROOT = Path.cwd()
 LONG = 900.0
-FLOW = [sys.executable, "-m", "pipelines.release"]
+FLOW = [sys.executable, "-m", "pipelines.run"]
 
 
 def say(text):

@@ -120,7 +120,7 @@ class Killer:
 
     def strike(self, stage, whom, signals):
         """Start the flow, wait for `stage` (or one behind it), and kill at some moment of it."""
-        flow = start(self.project, sys.executable, "-m", "pipelines.release")
+        flow = start(self.project, sys.executable, "-m", "pipelines.run")
         order = list(self.lengths)
         try:
 

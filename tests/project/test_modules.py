@@ -64,6 +64,15 @@ def configs(kind, seen=None):
     return seen
 
 
+def test_the_command_line_is_there_before_any_library_but_its_own():
+    heavy = {"pydantic", "yaml", "sqlite3", "numpy", "psutil", "dvc"}
+    code = f"import sys, minigpt.cli.main; print(*{heavy} & {{*sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True
+    )
+    assert done.stdout == "\n"
+
+
 def test_looking_at_help_params_and_data_stages_never_imports_torch():
     for module in (
         "minigpt.cli.main",

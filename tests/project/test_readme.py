@@ -12,7 +12,7 @@ BLOCKS = [
     [line.split("  #")[0].strip() for line in block.strip().splitlines()]
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 ]
-FLOW = f"{sys.executable} -m pipelines.release"
+FLOW = f"{sys.executable} -m pipelines.run"
 INSTEAD = {
     "git clone <this repository> minigpt && cd minigpt": "true",  # the fixture's copy is one
     "make run": FLOW,  # what it runs after set-up; set-up itself: test_setup.py
@@ -39,6 +39,14 @@ def run_block(project, commands, **environment):
 def test_the_commands_of_use(registered):
     run_block(registered, block_with("minigpt report"))
     assert (registered.root / "reports" / "index.html").is_file()
+
+
+def test_the_commands_of_use_in_another_folder(registered, tmp_path):
+    export, load = block_with('export MLFLOW_TRACKING_URI="sqlite:///$PWD/mlflow.db"')
+    load = load.replace("models:/minigpt@", "models:/minigpt-tiny@")
+    done = registered.run("bash", "-c", f"{export}\ncd '{tmp_path}'\n{load}")
+    assert done.stdout.strip()
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_commands_of_proof(registered):

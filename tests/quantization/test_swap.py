@@ -5,8 +5,9 @@ import torch
 
 from minigpt.errors import PackageError, ParamsError
 from minigpt.model.build import build_model
-from minigpt.model.config import GeluMlp, LearnedPosition, ModelConfig
+from minigpt.model.config import GeluMlp, ModelConfig
 from minigpt.model.count import columns
+from minigpt.model.positions.learned import LearnedPosition
 from minigpt.quantization.error import layer_errors
 from minigpt.quantization.swap import int4_scheme, int8_scheme, quantize, quantize_structure
 

@@ -8,9 +8,11 @@ from types import SimpleNamespace
 import yaml
 
 from minigpt.data.archives import pack_folder
-from minigpt.data.config import LocalSource, PackageSource, Pin
 from minigpt.data.document import write_documents
-from minigpt.data.sources import read_source
+from minigpt.data.download import read_source
+from minigpt.data.pin import Pin
+from minigpt.data.sources.local import LocalSource
+from minigpt.data.sources.package import PackageSource
 from minigpt.digest import file_digest, files_of
 from minigpt.files import write_json
 from minigpt.graph import read_graph

@@ -179,13 +179,15 @@ def relist(listed, name, path):
     listed.write_text(json.dumps(FileList(files=[*kept, entry]).model_dump()))
 
 
-def test_a_champion_from_before_sets_were_kept_is_run_where_the_documents_are_the_same(world, add):
-    same = add(keeps=False)
-    assert read_evaluation_set(world.registry, same) is None
-    found = failed(world, add(tuned=1.7), same, GATE.replace(min_passages=1))
-    assert found == {}  # one model, so both are run and are the same
-    other = add([text_document("test", "other")], keeps=False)
-    assert failed(world, add(), other).keys() == {"evaluation set"}
+def test_an_evaluation_set_that_is_gone_is_named(world, add):
+    gone = add(keeps=False)
+    for judge in (
+        lambda: failed(world, add(), gone),
+        lambda: failed(world, gone, None),
+        lambda: compare(world.registry, gone, gone),
+    ):
+        with pytest.raises(RegistryError, match=r"evaluation/documents.parquet .* it is gone"):
+            judge()
 
 
 def test_a_set_is_fetched_from_a_server(world, add, monkeypatch):
@@ -307,6 +309,3 @@ def test_compare_lets_both_write_where_nothing_stored_is_shared(world, add):
     [pair] = found.samples
     assert pair.prompt == "To be"
     assert pair.first == pair.second != ""  # one model, one seed
-    old = add(keeps=False)
-    with pytest.raises(RegistryError, match="neither version"):
-        compare(registry, old, old)

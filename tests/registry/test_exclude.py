@@ -1,11 +1,14 @@
 """validate.exclude gains a digest; every other byte of params.yaml stays."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 import yaml
 
 from minigpt.errors import ParamsError
 from minigpt.params import Params
-from minigpt.presets import to_yaml, with_exclusions
+from minigpt.presets import load_preset, to_yaml, with_exclusions
 from minigpt.registry.takedown.exclude import exclude, excluded, with_excluded
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
@@ -73,20 +76,52 @@ def test_a_comment_behind_a_list_that_grows_over_its_line_stays_with_the_key():
     )
 
 
-def test_comments_between_brackets_are_not_dropped():
-    text = f"validate:\n  exclude: [\n    {A},  # letter 3\n  ]\n"
-    with pytest.raises(ParamsError, match="by hand"):
-        with_excluded(text, [B])
-
-
-def test_a_form_that_cannot_be_added_to_is_refused_and_the_file_stays(tmp_path):
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"validate:\n  exclude: [\n    {A},  # letter 3\n  ]\n",
+        f"validate:\n  exclude: []\n  exclude: [{A}]\n",
+    ],
+)
+def test_a_form_that_cannot_be_added_to_is_refused_and_the_file_stays(tmp_path, text):
     path = tmp_path / "params.yaml"
-    path.write_text("validate: {max_documents: 5}\n")
+    path.write_text(text)
     with pytest.raises(ParamsError, match="by hand") as refused:
-        exclude(tmp_path, [A])
-    assert A in str(refused.value)
-    assert path.read_text() == "validate: {max_documents: 5}\n"
-    assert excluded(tmp_path) == ()
+        exclude(tmp_path, [B])
+    assert f"exclude: [{A}, {B}]" in str(refused.value)
+    assert path.read_text() == text
+    assert excluded(tmp_path) == (A,)
+
+
+def test_a_section_in_braces_gains_the_list():
+    changed = with_excluded("validate: {max_documents: 5}\nseed: 1  # mine\n", [A])
+    assert changed == f"validate: {{exclude: [{A}], max_documents: 5}}\nseed: 1  # mine\n"
+
+
+def committed() -> list[str]:
+    """params.yaml as it is in git, and as each preset is written."""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        ["git", "ls-files", "-z", "*params.yaml"], cwd=root, capture_output=True, check=True
+    )
+    paths = [root / name for name in filter(None, done.stdout.decode().split("\0"))]
+    presets = [load_preset(root, name) for name in ("shakespeare", "tiny")]
+    return [path.read_text("utf-8") for path in paths] + [
+        "\n".join(to_yaml(params)) + "\n" for params in presets
+    ]
+
+
+@pytest.mark.parametrize("text", committed())
+def test_of_a_params_file_in_the_form_of_presets_one_line_changes(text):
+    assert "  exclude: []" in text
+    assert with_excluded(text, [A]).replace(f"  exclude: [{A}]", "  exclude: []") == text
+
+
+@pytest.mark.parametrize(
+    "text", ["x: 1e-3\ny: 0o14\nz: 014\nw: 1_000\nv: yes\nd: 2020-01-01\ne: null\n", "# mine\n", ""]
+)
+def test_what_stands_beside_the_section_keeps_its_form(text):
+    assert with_excluded(text, [A]).startswith(text)
 
 
 def test_another_preset_keeps_what_is_excluded_and_mends_what_cannot_be_read(tmp_path):

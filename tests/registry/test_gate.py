@@ -136,6 +136,13 @@ def test_rounding_may_cost_so_much_and_no_more():
     assert all(c.holds for c in rounding(packages, wider))
 
 
+def test_a_rounded_model_that_params_do_not_name_may_cost_as_much_as_the_dearest_they_name():
+    packages = {"npz_int8": {"relative_difference": {"plays": 0.021}}}
+    (condition,) = rounding(packages, GateConfig())
+    assert (condition.about, condition.holds) == ("npz_int8 loss", False)
+    assert condition.found == "2.1 % on plays; allowed 2.0 %"
+
+
 def test_size_and_speed_are_asked_only_where_there_is_a_budget():
     sizes = {"fp32": {"bytes": 9_450_520}}
     assert budgets(sizes, 3.0, GateConfig()) == []

@@ -7,11 +7,11 @@ import pytest
 from minigpt.errors import GateRefusedError, ParamsError, RegistryError
 from minigpt.registry.promotion import promote as promotions
 from minigpt.registry.promotion.gate import Condition
-from minigpt.registry.promotion.promote import promote, rollback
+from minigpt.registry.promotion.promote import promote, refused_again, rollback
 from minigpt.registry.refs import resolve
 from minigpt.registry.versions import list_versions
 from tests.registry.logs import whole_log
-from tests.registry.promotions import GATE, champion, history, take_down
+from tests.registry.promotions import GATE, NAME, champion, history, take_down
 
 pytestmark = pytest.mark.usefixtures("gate_by_figure")
 
@@ -36,6 +36,30 @@ def test_a_refused_version_changes_nothing_but_the_log(changed, add_version):
     with pytest.raises(GateRefusedError):
         promote(changed.registry, "2", GATE)
     assert history(changed) == [("refused", "2", None)]  # the same again is not news
+
+
+def test_a_refusal_is_known_until_anything_about_it_changes(changed, add_version):
+    add_version(2.5)
+    registry = changed.registry
+
+    def known():
+        [version] = [v for v in list_versions(registry) if v.version == "2"]
+        return refused_again(registry, version, GATE)
+
+    assert known() is None  # nobody has asked yet
+    with pytest.raises(GateRefusedError) as refusal:
+        promote(registry, "2", GATE)
+    assert known() == str(refusal.value)
+    registry.store.client.set_registered_model_alias(NAME, "champion", "1")
+    assert known() is None  # a promotion notes that champion was moved
+    promote(registry, "1", GATE)
+    with pytest.raises(GateRefusedError) as refusal:
+        promote(registry, "2", GATE)
+    assert known() == str(refusal.value)
+    events = history(changed)
+    take_down(changed, "2")
+    assert known() is None  # it is refused for one more reason
+    assert history(changed) == events
 
 
 def test_force_needs_a_reason_and_logs_it(changed, add_version):

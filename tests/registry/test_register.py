@@ -1,5 +1,6 @@
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import sysconfig
@@ -9,14 +10,15 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from minigpt import digest as digest_module
 from minigpt.data.document import in_order, read_documents, write_documents
-from minigpt.digest import text_digest
+from minigpt.digest import MEMORY, file_digest, remembered, text_digest
 from minigpt.errors import RegistryError
 from minigpt.registry.lineage.index import INDEX
 from minigpt.registry.register import register
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import TAKEN_DOWN, list_versions
-from minigpt.tracking import open_parent
+from minigpt.tracking.mlflow_tracker import create_run
 from minigpt.tracking.store import local_path
 from tests.registry.logs import whole_log
 
@@ -182,7 +184,7 @@ def test_results_alone_leave_a_tree_clean(changed):
 
 
 def test_a_version_lies_under_the_run_that_asked(changed):
-    parent = open_parent(changed.root, "release")
+    parent = create_run(changed.registry.store, "release", {})
     changed.build(tuned=1.4)
     version = register(changed.registry, parent)
     run = changed.registry.store.client.get_run(version.run_id)
@@ -195,6 +197,24 @@ def test_an_output_that_changed_since_is_refused(changed):
     (changed.root / "models" / "base" / "model.json").write_text("{}")
     with pytest.raises(RegistryError, match=r"models/base is not what .* Run: dvc repro"):
         register(changed.registry)
+
+
+def test_a_remembered_digest_registers_nothing(changed):
+    changed.build(tuned=1.7)
+    path = changed.root / "models" / "base" / "model.json"
+    before = file_digest(path)
+    path.write_text("{}")
+    (changed.root / MEMORY).parent.mkdir()
+    with remembered(changed.root):
+        pass
+    with sqlite3.connect(changed.root / MEMORY) as memory:
+        looks = digest_module._looks(path)[0]
+        memory.execute("insert into files values (?, ?, ?)", (str(path.absolute()), looks, before))
+    with remembered(changed.root) as of_file:
+        assert of_file(path) == before  # a lie that is believed
+    with pytest.raises(RegistryError, match=r"models/base is not what .* Run: dvc repro"):
+        register(changed.registry)
+    assert len(list_versions(changed.registry)) == 1
 
 
 def test_a_lock_file_that_is_gone_is_said_and_nothing_registered(changed):

@@ -78,8 +78,7 @@ def quantized(tiny, run):
 
 @pytest.fixture(scope="session")
 def exported(tiny, run):
-    """What the stage export returned; exports/onnx and exports/hf are there."""
-    exports = tiny / "exports"
+    """What the stage export returned; exports is there."""
     params = ExportParams(export=ExportConfig(max_bytes=400, cached_steps=8))
     inputs = tiny / "models/finetuned", tiny / "data/documents"
-    return export(*inputs, exports / "onnx", exports / "hf", params, run)
+    return export(*inputs, tiny / "exports", params, run)

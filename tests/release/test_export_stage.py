@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from minigpt.digest import digest
 from minigpt.errors import ExportError
 from minigpt.export.config import ExportConfig, ExportParams
+from minigpt.export.exporters import EXPORTERS
 from minigpt.files import rounded, to_json
 from minigpt.release.export import export
 
@@ -33,7 +35,7 @@ first = QuantizeParams(quantize=QuantizeConfig(max_bytes=400, logit_tokens=40))
 second = ExportParams(export=ExportConfig(max_bytes=400, cached_steps=8))
 metrics = [
     quantize(*inputs, out / "int8", out / "int4", first, run),
-    export(*inputs, out / "onnx", out / "hf", second, run),
+    export(*inputs, out / "exports", second, run),
 ]
 write_json(out / "metrics.json", rounded(metrics))
 """
@@ -58,7 +60,7 @@ def test_another_process_writes_the_same_bytes(tiny, quantized, exported, tmp_pa
     again = tmp_path / "again"
     command = [sys.executable, "-c", AGAIN, str(tiny), str(again)]
     subprocess.run(command, cwd=tmp_path, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
-    for name in ("models/int8", "models/int4", "exports/onnx", "exports/hf"):
+    for name in ("models/int8", "models/int4", "exports"):
         assert digest(again / Path(name).name) == digest(tiny / name), name
     assert (again / "metrics.json").read_text() == to_json(rounded([quantized, exported]))
 
@@ -67,12 +69,24 @@ def test_logits_beyond_the_tolerance_are_refused_and_nothing_is_left(tiny, run, 
     strict = ExportParams(export=ExportConfig(formats=("hf",), tolerance=1e-12))
     inputs = tiny / "models/finetuned", tiny / "data/documents"
     with pytest.raises(ExportError, match=r"hf: logits differ from ours .* export\.tolerance"):
-        export(*inputs, tmp_path / "onnx", tmp_path / "hf", strict, run)
-    assert not (tmp_path / "hf").exists()
+        export(*inputs, tmp_path / "exports", strict, run)
+    assert list(tmp_path.iterdir()) == []
 
 
-def test_a_format_that_is_not_listed_leaves_a_note(tiny, run, tmp_path):
-    params = ExportParams(export=ExportConfig(formats=()))
+def test_a_format_that_cannot_hold_the_model_is_refused_before_any_is_written(
+    tiny, run, tmp_path, monkeypatch
+):
+    hf, onnx = EXPORTERS["hf"], EXPORTERS["onnx"]
+    monkeypatch.setitem(EXPORTERS, "hf", replace(hf, write=lambda *_: pytest.fail("it wrote")))
+    monkeypatch.setitem(EXPORTERS, "onnx", replace(onnx, refuses=lambda _: ["no words"]))
     inputs = tiny / "models/finetuned", tiny / "data/documents"
-    assert export(*inputs, tmp_path / "onnx", tmp_path / "hf", params, run) == {}
-    assert [path.name for path in (tmp_path / "hf").iterdir()] == ["absent.txt"]
+    with pytest.raises(ExportError, match=r"onnx: no words\. Leave onnx out of export\.formats\."):
+        export(*inputs, tmp_path / "exports", ExportParams(), run)
+
+
+def test_only_the_formats_that_params_list_are_written(tiny, run, tmp_path):
+    inputs = tiny / "models/finetuned", tiny / "data/documents"
+    for formats, written in ((("hf",), ["hf"]), ((), ["absent.txt"])):
+        params = ExportParams(export=ExportConfig(formats=formats))
+        assert list(export(*inputs, tmp_path / "exports", params, run)) == list(formats)
+        assert [path.name for path in (tmp_path / "exports").iterdir()] == written

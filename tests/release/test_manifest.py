@@ -43,6 +43,16 @@ def test_outputs_on_the_way_are_listed_but_do_not_name_a_version(root, run):
     assert "data/raw/documents.parquet" in {entry.path for entry in load_files(files).files}
 
 
+def test_an_output_of_nothing_but_folders_is_listed_folder_by_folder(root, run):
+    for name in ("exports/onnx/model.onnx", "exports/hf/config.json"):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text(name)
+    (root / "exports" / ".DS_Store").write_text("")
+    path, _ = write(root, run, [*INPUTS, Path("exports")])
+    names = [*INPUTS, Path("exports/hf"), Path("exports/onnx")]
+    assert load_manifest(path).digests == {str(name): digest(root / name) for name in names}
+
+
 def test_its_own_digest_is_its_files(root, run):
     path, _ = write(root, run)
     assert manifest_digest(path) == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,6 +1,7 @@
 import pytest
 
 from minigpt.tracking import store as stores
+from minigpt.tracking.mlflow_tracker import JOURNAL
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +25,15 @@ def store(root):
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MLFLOW_TRACKING_URI", raising=False)
         return stores.open_store(root)
+
+
+@pytest.fixture(scope="session")
+def run_of(store):
+    """A function that gives the one run of a journal."""
+
+    def only_run(journal):
+        query = f"tags.`{JOURNAL}` = '{journal.id}'"
+        [run] = store.client.mlflow.search_runs([store.experiment_id], query)
+        return run
+
+    return only_run

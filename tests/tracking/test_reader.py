@@ -12,7 +12,8 @@ from minigpt.errors import RegistryError
 from minigpt.tracking import reader as tables
 from minigpt.tracking import store as stores
 from minigpt.tracking.entities import Experiment, ModelVersion, RegisteredModel, Run, ViewType
-from minigpt.tracking.reader import Reader, UnansweredError
+from minigpt.tracking.filters import UnansweredError
+from minigpt.tracking.reader import Reader
 
 MODELS = ("minigpt", "letters", "ünïcode-模型", "empty")
 MANY = 1203
@@ -190,6 +191,20 @@ def test_searched_versions_are_mlflows_in_their_order(store, name):
     assert ours == theirs
     if name == "crowd":
         assert len(ours[0]) == MANY - 1
+
+
+@pytest.mark.parametrize("text", ["", "name = 'crowd'"])
+@pytest.mark.parametrize("order", [None, ["name ASC", "version_number ASC"]])
+def test_versions_of_all_names_and_by_number_are_mlflows(store, text, order):
+    ours, theirs = both(store, "search_model_versions", text, order_by=order)
+    assert ours == theirs
+    assert len(ours[0]) >= MANY - 1
+
+
+def test_one_version_is_mlflows(store):
+    for version in store.client.search_model_versions("name = 'minigpt'"):
+        ours, theirs = both(store, "get_model_version", "minigpt", str(version.version))
+        assert ours == theirs
 
 
 def test_pages_are_mlflows(store):

@@ -7,8 +7,8 @@ import pytest
 from filelock import FileLock
 
 from minigpt.errors import RegistryError
-from minigpt.tracking import open_child
 from minigpt.tracking import store as stores
+from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
 from minigpt.tracking.relocate import relocate
 
 
@@ -77,8 +77,8 @@ def test_a_file_store_is_refused_in_one_line(monkeypatch, tmp_path):
     assert "\n" not in str(refusal.value)
 
 
-def test_a_moved_checkout_is_noticed_and_mended(root, tmp_path):
-    tracker = open_child(root, "evaluate")
+def test_a_moved_checkout_is_noticed_and_mended(root, store, tmp_path):
+    tracker = MlflowTracker(store, create_run(store, "evaluate", {}))
     (root / "note.txt").write_text("kept")
     tracker.artifact(root / "note.txt")
     tracker.close()
@@ -125,3 +125,20 @@ def test_a_server_that_fails_is_told_from_one_that_is_not_there():
 
     assert "cannot be reached" in said("NewConnectionError: no route to host")
     assert "too many 500 error responses" in said("ResponseError: too many 500 error responses")
+
+
+@pytest.mark.parametrize("name", ["a?b", "a%20b"])
+def test_a_folder_whose_path_an_address_cannot_hold_is_refused(tmp_path, name):
+    (tmp_path / name).mkdir()
+    with pytest.raises(RegistryError, match=r"Rename the folder, or name a place"):
+        stores.open_store(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert not list((tmp_path / name).iterdir())
+
+
+def test_a_folder_of_an_odd_name_holds_its_store(tmp_path):
+    root = tmp_path / """C# notes, 100% "x" it's"""
+    root.mkdir()
+    stores.open_store(root)
+    assert sorted(path.name for path in root.iterdir()) == ["mlflow.db", "mlruns"]
+    assert list(tmp_path.iterdir()) == [root]

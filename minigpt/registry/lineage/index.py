@@ -32,24 +32,22 @@ def learned(documents: Iterable[Document]) -> set[str]:
 
 
 def file_of(document: Document) -> str:
-    """sha256 of the file or archive that a document came in; empty where that was not kept."""
+    """sha256 of the file or archive that a document came in; empty where nobody wrote it down."""
     return document.origin.partition(":")[0]
 
 
 def index_of(registry: Registry, version: Version) -> list[Document] | None:
     """The documents of a version, texts left out; None where its index is gone.
 
-    Of a version from before `origin` was kept, that field is empty.
-
     Raises:
         RegistryError: the store cannot be reached, or the index cannot be read.
     """
-    kept = read_artifact(registry, version, INDEX)
-    if kept is None:
+    data = read_artifact(registry, version, INDEX)
+    if data is None:
         return None
     blank = dict.fromkeys(COLUMNS, "")
     try:
-        rows = pq.ParquetFile(io.BytesIO(kept)).read().to_pylist()  # read_table imports pandas
+        rows = pq.ParquetFile(io.BytesIO(data)).read().to_pylist()  # read_table imports pandas
         return [Document(**(blank | row)) for row in rows]
     except (pa.ArrowException, TypeError) as error:
         raise RegistryError(

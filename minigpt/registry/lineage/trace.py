@@ -12,7 +12,9 @@ from pathlib import Path, PurePosixPath
 
 from minigpt.data.archives import is_archive
 from minigpt.data.document import Document
-from minigpt.data.text import CLEANING, cut_tail, pieces, tidy
+from minigpt.data.readers import reader_of
+from minigpt.data.sources import is_local
+from minigpt.data.text import CLEANING, cut_tail, tidy
 from minigpt.digest import file_digest, files_of
 from minigpt.errors import DataError, ParamsError
 from minigpt.registry.lineage.index import file_of, index_of
@@ -105,9 +107,9 @@ def trace(registry: Registry, wanted: TextQuery, name: str | None = None) -> Tra
         if documents is None:
             unknown.append(version)
             continue
-        found = [_holding(version, d) for d in _matching(registry, version, documents, wanted)]
-        if found:
-            holdings += found
+        matches = [_holding(version, d) for d in _matching(registry, version, documents, wanted)]
+        if matches:
+            holdings += matches
             continue
         if not wanted.gone:
             never.append(version)
@@ -136,7 +138,7 @@ def trace_everywhere(registry: Registry, wanted: TextQuery) -> dict[str, Trace]:
 def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
     """What a person means: a file, a folder of files, or a digest.
 
-    Of a file or folder that is gone, and that may have lain in data/, only the path is known.
+    Only the path is known of a file or folder that is gone and may have lain in data/.
 
     Raises:
         ParamsError: there is no such file, and it is no digest.
@@ -146,10 +148,10 @@ def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
     if path.is_file():
         return TextQuery(frozenset(_digests(path)), _inside(root, path))
     if path.is_dir():
-        found = frozenset(digest for file in files_of(path) for digest in _digests(file))
-        if not found:
+        digests = frozenset(digest for file in files_of(path) for digest in _digests(file))
+        if not digests:
             raise ParamsError(f"{what}: the folder holds no file")
-        return TextQuery(found)
+        return TextQuery(digests)
     if DIGEST.fullmatch(what.lower()):
         return by_digest(what)
     gone = _inside(root, path)
@@ -184,7 +186,7 @@ def texts_of(path: Path) -> Iterator[str]:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    for piece in pieces(path.name, data):
+    for piece in reader_of(path.name).read(path.name, data):
         for clean in CLEANING.values():
             text = tidy(clean(tidy(piece.text)))
             # Where works are few, a source cuts its texts in three.
@@ -192,7 +194,7 @@ def texts_of(path: Path) -> Iterator[str]:
 
 
 def _digests(path: Path) -> Iterator[str]:
-    """Of the file, and of every text in it."""
+    """The digests of a file and of every text in it."""
     try:
         yield file_digest(path)
     except OSError as error:
@@ -217,7 +219,7 @@ def _at(
     places = [
         PurePosixPath(s.name, PurePosixPath(path).relative_to(s.place))
         for s in sources
-        if s.kind == "local" and PurePosixPath(path).is_relative_to(s.place)
+        if is_local(s.kind) and PurePosixPath(path).is_relative_to(s.place)
     ]
     # A record of a .jsonl file ends in #line, the tail of a cut text in " (test)".
     for document in documents:

@@ -27,7 +27,7 @@ class Event:
     version: str | None
     """The version it is about; None where champion was found to be gone."""
     manifest: str
-    """sha256 of that version's manifest: of a name that was deleted, MLflow counts anew from 1."""
+    """sha256 of that version's manifest: MLflow counts anew from 1 after a name was deleted."""
     before: str | None
     """The champion until then."""
     at: str
@@ -97,8 +97,8 @@ def event_from(fields: Mapping[str, str], run_id: str) -> Event:
 
 def digest_of(fields: Mapping[str, str]) -> str:
     """sha256 over every field but the digest itself."""
-    kept = {key: text for key, text in fields.items() if key != "digest"}
-    return text_digest([json.dumps(kept, sort_keys=True, ensure_ascii=False)])
+    covered = {key: text for key, text in fields.items() if key != "digest"}
+    return text_digest([json.dumps(covered, sort_keys=True, ensure_ascii=False)])
 
 
 def pieces(fields: Mapping[str, str]) -> dict[str, str]:
@@ -138,7 +138,7 @@ def breaks(events: Sequence[Event], head: str | None) -> Iterator[str]:
         elif event.previous != previous:
             yield f"event {event.number} does not follow event {number} (run {event.run_id})"
         previous, number = event.digest, event.number
-    # Of an append that was cut off, the event is there and the head still names the one before.
+    # Where an append was cut off, the event is there and the head still names the one before.
     ends = {digest for event in events[-1:] for digest in (event.digest, event.previous)}
     if head and head not in ends:
         yield (

@@ -28,6 +28,7 @@ from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
 from minigpt.tracking.entities import ViewType
 from minigpt.tracking.mlflow_tracker import create_run, end_abandoned
+from minigpt.tracking.paging import every_page
 from minigpt.tracking.store import artifacts_of, clear_errors, database_of, mlflow_errors
 
 LOG = "minigpt-log"  # the experiment
@@ -135,36 +136,32 @@ def _runs(registry: Registry, name: str) -> Iterator[Any]:
         experiment = registry.store.client.get_experiment_by_name(LOG)
         if experiment is None:
             return
-        token: str | None = ""
-        while token is not None:
-            page = registry.store.client.search_runs(
-                [experiment.experiment_id],
-                f"params.name = '{name}'",
-                run_view_type=ViewType.ALL,
-                max_results=1000,
-                page_token=token or None,
-            )
-            yield from page
-            token = page.token or None
+        yield from every_page(
+            registry.store.client.search_runs,
+            [experiment.experiment_id],
+            f"params.name = '{name}'",
+            run_view_type=ViewType.ALL,
+            order_by=["attributes.start_time ASC"],  # an event that is added meanwhile moves none
+        )
 
 
 def _experiment(registry: Registry) -> str:
     """The id of the log's experiment; the first event of any name makes it."""
     from mlflow.exceptions import MlflowException
 
-    found = registry.store.client.get_experiment_by_name(LOG)
-    if found is None:
+    experiment = registry.store.client.get_experiment_by_name(LOG)
+    if experiment is None:
         database = database_of(registry.store.uri)
         place = artifacts_of(database).with_name(LOG).as_uri() if database else None
         try:
             return str(registry.store.client.create_experiment(LOG, place))
         except MlflowException as error:  # the first event of another name was quicker
-            found = registry.store.client.get_experiment_by_name(LOG)
-            if error.error_code != "RESOURCE_ALREADY_EXISTS" or found is None:
+            experiment = registry.store.client.get_experiment_by_name(LOG)
+            if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
                 raise
-    if found.lifecycle_stage != "active":
+    if experiment.lifecycle_stage != "active":
         raise RegistryError(
             f"the experiment {LOG} was deleted in MLflow. To restore it: "
-            f"mlflow experiments restore --experiment-id {found.experiment_id}"
+            f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
         )
-    return str(found.experiment_id)
+    return str(experiment.experiment_id)

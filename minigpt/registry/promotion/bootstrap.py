@@ -31,7 +31,7 @@ class Interval:
 
     @property
     def clear(self) -> bool:
-        """Of a difference: zero is not among what it may be."""
+        """Whether a difference is clear: zero is not inside its interval."""
         return not self.low <= 0 <= self.high
 
     @property
@@ -42,17 +42,19 @@ class Interval:
 
 
 def bits_per_byte(bits: ArrayLike, n_bytes: ArrayLike, seed: int = SEED) -> Interval:
-    """Of one model over passages: (n,) bits and (n,) bytes.
+    """Bits per byte of one model over passages: (n,) bits and (n,) bytes.
 
     Raises:
         ValueError: there is no passage, or the arrays have not the same length.
     """
-    found, size = np.asarray(bits, np.float64), np.asarray(n_bytes, np.float64)
-    if found.shape != size.shape or found.ndim != 1 or not size.sum() > 0:
-        raise ValueError(f"{found.shape} bits over {size.shape} bytes: one of each for a passage")
-    drawn = _resampled(found, size, seed)
+    amounts, sizes = np.asarray(bits, np.float64), np.asarray(n_bytes, np.float64)
+    if amounts.shape != sizes.shape or amounts.ndim != 1 or not sizes.sum() > 0:
+        raise ValueError(
+            f"{amounts.shape} bits over {sizes.shape} bytes: one of each for a passage"
+        )
+    drawn = _resampled(amounts, sizes, seed)
     low, high = np.quantile(drawn, [(1 - CHANCE) / 2, (1 + CHANCE) / 2])
-    return Interval(float(found.sum() / size.sum()), float(low), float(high), len(found))
+    return Interval(float(amounts.sum() / sizes.sum()), float(low), float(high), len(amounts))
 
 
 def difference(bits: ArrayLike, other: ArrayLike, n_bytes: ArrayLike, seed: int = SEED) -> Interval:

@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from minigpt.errors import RegistryError
 from minigpt.evaluation.config import SamplesConfig
 from minigpt.quantization.config import QuantizeConfig
 from minigpt.registry.artifacts import package_of
@@ -21,6 +20,7 @@ from minigpt.registry.promotion.evaluation_set import (
 from minigpt.registry.promotion.scores import both_on, metrics_of, run_on
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
+from minigpt.roles import main_first
 
 MEASURED = ("finetuned", "base", "int8", "int4")
 ROUNDED = ("int8", "int4")
@@ -36,7 +36,7 @@ class Line:
     """Bits per byte."""
     second: float
     difference: Interval
-    """Of the second less the first: above zero, the second is worse."""
+    """The second less the first: above zero, the second is worse."""
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,15 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two versions on the evaluation set of the first (of the second, where it kept none)."""
+    """Two versions on the evaluation set of the first."""
 
     first: Version
     second: Version
-    judged_on: Version
     documents: int
     """In that evaluation set."""
     leaked: Sequence[str] | None
-    """Documents of it that the other one was trained on: its figures are too good. None: that
-    one's document index is gone, so nobody can tell."""
+    """Documents of it that the second was trained on: its figures are too good. None: the second's
+    document index is gone, so nobody can tell."""
     lines: Sequence[Line]
     sizes: Mapping[str, tuple[float | None, float | None]]
     """Megabytes of each package's weights."""
@@ -75,55 +74,50 @@ def compare(
     Stored figures and samples are used where both have them for the same text; else models are run.
 
     Raises:
-        RegistryError: neither kept its evaluation set, or files of one are gone.
+        RegistryError: files of one are gone, or were changed.
     """
     sets = read_evaluation_set(registry, first), read_evaluation_set(registry, second)
-    frozen = sets[0] or sets[1]
-    if frozen is None:
-        raise RegistryError(
-            f"neither version {first.version} of {first.name} nor version {second.version} of "
-            f"{second.name} kept its evaluation set: both were registered by an older MiniGPT. "
-            "Build them again: make run"
-        )
+    reference = sets[0]
     lines = []
     for package in MEASURED:
+        before: Passages | None
+        after: Passages | None
         if package in ROUNDED:
-            pair = [_rounded(registry, each, frozen, package) for each in (first, second)]
+            before, after = (_rounded(registry, own, reference, package) for own in sets)
         else:
-            pair = list(both_on(registry, (first, second), sets, frozen, package))
-        lines += _lines(package, frozen.roles, *pair)
+            before, after = both_on(registry, sets, reference, package)
+        lines += _lines(package, reference.roles, before, after)
     sizes = [metrics_of(registry, version, "quantize") for version in (first, second)]
     return Comparison(
         first,
         second,
-        frozen.version,
-        len(frozen.documents),
-        _leaked(registry, frozen, second if frozen.version == first else first),
+        len(reference.documents),
+        _leaked(registry, reference, second),
         lines,
         {
             name: (_megabytes(sizes[0], name), _megabytes(sizes[1], name))
             for name in dict.fromkeys((*sizes[0], *sizes[1]))
         },
-        _samples(registry, (first, second), sets, prompts),
+        _samples(registry, sets, prompts),
     )
 
 
 def _rounded(
-    registry: Registry, version: Version, frozen: EvaluationSet, package: str
+    registry: Registry, own: EvaluationSet, reference: EvaluationSet, package: str
 ) -> Passages | None:
     """What a rounded package needs on the text that quantize measures; None: it has none."""
-    if package not in metrics_of(registry, version, "quantize"):
+    if package not in metrics_of(registry, own.version, "quantize"):
         return None
     from minigpt.release.text import shortened
 
-    section = params_of(registry, frozen.version).get("quantize") or {}
+    section = params_of(registry, reference.version).get("quantize") or {}
     max_bytes = int(section.get("max_bytes", QuantizeConfig().max_bytes))
     documents = [
         document
-        for source in frozen.roles
-        for document in shortened([d for d in frozen.documents if d.source == source], max_bytes)
+        for source in reference.roles
+        for document in shortened([d for d in reference.documents if d.source == source], max_bytes)
     ]
-    return run_on(registry, version, package, documents, frozen.config)
+    return run_on(registry, own.version, package, documents, reference.config)
 
 
 def _lines(
@@ -132,10 +126,10 @@ def _lines(
     if first is None or second is None:
         return []
     lines = []
-    for source in sorted(roles, key=lambda each: (roles[each] != "finetune", each)):
+    for source in main_first(roles):
         keys = [key for key in first if key[0] == source]
         sizes = [first[key][0] for key in keys]
-        before, after = ([each[key][1] for key in keys] for each in (first, second))
+        before, after = ([passages[key][1] for key in keys] for passages in (first, second))
         if sizes:
             total = sum(sizes)
             lines.append(
@@ -150,11 +144,11 @@ def _lines(
     return lines
 
 
-def _leaked(registry: Registry, frozen: EvaluationSet, version: Version) -> list[str] | None:
+def _leaked(registry: Registry, reference: EvaluationSet, version: Version) -> list[str] | None:
     if (index := index_of(registry, version)) is None:
         return None
     trained = learned(index)
-    return [d.doc_id for d in frozen.documents if d.sha256 in trained]
+    return [d.doc_id for d in reference.documents if d.sha256 in trained]
 
 
 def _megabytes(metrics: Mapping[str, Any], name: str) -> float | None:
@@ -163,24 +157,21 @@ def _megabytes(metrics: Mapping[str, Any], name: str) -> float | None:
 
 def _samples(
     registry: Registry,
-    versions: tuple[Version, Version],
-    sets: Sequence[EvaluationSet | None],
+    sets: tuple[EvaluationSet, EvaluationSet],
     prompts: Sequence[str],
 ) -> list[Pair]:
     """The fine-tuned models on the same prompts with the same seeds."""
-    settings = [_sampling(registry, version) for version in versions]
+    settings = [_sampling(registry, own.version) for own in sets]
     stored = [
-        {(s["prompt"], s["seed"]): s["text"] for s in each.samples if s["model"] == "finetuned"}
-        if each
-        else {}
-        for each in sets
+        {(s["prompt"], s["seed"]): s["text"] for s in own.samples if s["model"] == "finetuned"}
+        for own in sets
     ]
     shared = [key for key in stored[0] if key in stored[1]]
     if shared and settings[0][0].sampling == settings[1][0].sampling and not prompts:
         return [Pair(*key, stored[0][key], stored[1][key]) for key in shared]
     config, seed = settings[0]
     config = config.replace(prompts=tuple(prompts) or config.prompts)
-    texts = [_written(registry, version, config, seed) for version in versions]
+    texts = [_written(registry, own.version, config, seed) for own in sets]
     return [
         Pair(prompt, seed + i, texts[0][i], texts[1][i]) for i, prompt in enumerate(config.prompts)
     ]
@@ -206,4 +197,4 @@ def _written(registry: Registry, version: Version, config: SamplesConfig, seed: 
     machine = Machine.load()
     machine.prepare_torch()
     package = load_package(package_of(registry, version), device=machine.torch_device)
-    return [str(each["text"]) for each in write_samples("finetuned", package, config, seed)]
+    return [str(sample["text"]) for sample in write_samples("finetuned", package, config, seed)]

@@ -91,21 +91,19 @@ def write_evaluation_set(root: Path, folder: Path) -> None:
     write_bytes(folder / FOLDER / DOCUMENTS, buffer.getvalue())
 
 
-def read_evaluation_set(registry: Registry, version: Version) -> EvaluationSet | None:
-    """The evaluation set of a version; None of one that was registered before they were kept.
+def read_evaluation_set(registry: Registry, version: Version) -> EvaluationSet:
+    """The evaluation set of a version.
 
     Raises:
-        RegistryError: the store cannot be reached, or a file of it is not what was registered.
+        RegistryError: the store cannot be reached, or a file of it is gone or was changed.
     """
     with tempfile.TemporaryDirectory() as name:
         files: dict[str, Path] = {}
         for file in (DOCUMENTS, PASSAGES, SAMPLES):
-            found = find_artifact(registry, version, f"{FOLDER}/{file}", Path(name))
-            if found is None and file == DOCUMENTS:
-                return None
-            if found is None:
+            path = find_artifact(registry, version, f"{FOLDER}/{file}", Path(name))
+            if path is None:
                 raise _damaged(version, file, "it is gone")
-            files[file] = found
+            files[file] = path
         _refuse_changed(registry, version, files)
         try:
             documents = read_documents(files[DOCUMENTS].parent)
@@ -133,9 +131,9 @@ def evaluate_config(registry: Registry, version: Version) -> EvaluateConfig:
 
 def params_of(registry: Registry, version: Version) -> dict[str, Any]:
     """params.yaml of a version as plain values; nothing where it is gone."""
-    kept = read_artifact(registry, version, "params.yaml")
+    data = read_artifact(registry, version, "params.yaml")
     try:
-        values = yaml.safe_load(kept) if kept else None
+        values = yaml.safe_load(data) if data else None
     except yaml.YAMLError:
         values = None
     return values if isinstance(values, dict) else {}
@@ -143,7 +141,7 @@ def params_of(registry: Registry, version: Version) -> dict[str, Any]:
 
 def identities(documents: Iterable[Document]) -> set[tuple[str, str, str]]:
     """Source, id and sha256 of each document."""
-    return {(each.source, each.doc_id, each.sha256) for each in documents}
+    return {(document.source, document.doc_id, document.sha256) for document in documents}
 
 
 def passages_of(rows: Iterable[Mapping[str, Any]]) -> Passages:
@@ -162,10 +160,10 @@ def cut_alike(passages: Passages, others: Passages) -> bool:
 
 def _refuse_changed(registry: Registry, version: Version, files: Mapping[str, Path]) -> None:
     """Else whoever can write the store's files decides what the gate compares with."""
-    kept = read_artifact(registry, version, FILES)
-    if kept is None:
+    data = read_artifact(registry, version, FILES)
+    if data is None:
         raise _damaged(version, FILES, "it is gone")
-    listed = {e.path: e.sha256 for e in FileList.model_validate_json(kept).files}
+    listed = {e.path: e.sha256 for e in FileList.model_validate_json(data).files}
     for name in (PASSAGES, SAMPLES):
         if file_digest(files[name]) != listed.get(f"{OUTPUT}/{name}"):
             raise _damaged(version, name, f"it is not what {FILES} describes")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from minigpt.registry.config import GateConfig
 from minigpt.registry.promotion.bootstrap import Interval, decimals_for, difference
 from minigpt.registry.registry import Registry
+from minigpt.roles import MAIN, ROLES, main_first, of_role
 
 if TYPE_CHECKING:
     from minigpt.data.document import Document
-    from minigpt.registry.promotion.evaluation_set import EvaluationSet, Passages
+    from minigpt.registry.promotion.evaluation_set import Passages
     from minigpt.registry.versions import Version
 
 SET = "evaluation set"
@@ -66,32 +67,36 @@ def judge(
     """
     conditions = []
     roles = {source: about["role"] for source, about in evaluation["test"].items()}
-    for role in ("pretrain", "finetune"):
-        sources = sorted(source for source, found in roles.items() if found == role)
+    for role in ROLES.values():
+        sources = of_role(roles, role)
         if not sources:
-            conditions.append(Condition(role, "no source of this role has test works", False))
+            conditions.append(Condition(role.name, "no source of this role has test works", False))
         for source in sources:
-            base = evaluation["base"][source]["bits_per_byte"]
-            if role == "pretrain":
-                baseline = evaluation["baselines"][gate.must_beat][source]["bits_per_byte"]
-                conditions.append(_below(source, base, gate.must_beat, baseline))
+            figure = evaluation[role.model][source]["bits_per_byte"]
+            if role.against:
+                name, limits = f"the {role.against} model's", evaluation[role.against]
             else:
-                tuned = evaluation["finetuned"][source]["bits_per_byte"]
-                conditions.append(_below(source, tuned, "the base model's", base))
-    for name, found in sorted(exports.items()):
-        if "relative_difference" not in found:
-            worst, allowed = found["greatest_logit_difference"], gate.max_logit_difference
+                name, limits = str(gate.must_beat), evaluation["baselines"][gate.must_beat]
+            conditions.append(_below(source, figure, name, limits[source]["bits_per_byte"]))
+    for name, figures in sorted(exports.items()):
+        if "relative_difference" not in figures:
+            worst, allowed = figures["greatest_logit_difference"], gate.max_logit_difference
             text = f"logits within {worst:.1g}; allowed {allowed:.1g}"
             conditions.append(Condition(f"export {name}", text, worst <= allowed))
     return conditions
 
 
 def rounding(packages: Mapping[str, Any], gate: GateConfig) -> list[Condition]:
-    """What each rounded model loses on the source where it loses most; from its metrics."""
+    """What each rounded model loses on the source where it loses most; from its metrics.
+
+    One that params.yaml does not name may lose the most that it allows any other.
+    """
     conditions = []
-    for name, allowed in gate.max_quantization_loss.model_dump().items():
+    limits = gate.max_quantization_loss.model_dump()
+    for name in dict.fromkeys([*limits, *sorted(packages)]):
         if loss := packages.get(name, {}).get("relative_difference"):
-            source = max(loss, key=lambda each: loss[each])
+            allowed = limits.get(name, max(limits.values()))
+            source = max(loss, key=lambda name: loss[name])
             text = f"{per_cent(loss[source])} on {source}; allowed {per_cent(allowed)}"
             conditions.append(Condition(f"{name} loss", text, loss[source] <= allowed))
     return conditions
@@ -103,9 +108,9 @@ def budgets(
     """Size and speed of the fine-tuned package, where params.yaml asks for them."""
     conditions = []
     if gate.max_megabytes is not None:
-        found = quantization["fp32"]["bytes"] / 1e6
-        text = f"{found:.2f} MB; allowed {gate.max_megabytes:g}"
-        conditions.append(Condition("size", text, found <= gate.max_megabytes))
+        megabytes = quantization["fp32"]["bytes"] / 1e6
+        text = f"{megabytes:.2f} MB; allowed {gate.max_megabytes:g}"
+        conditions.append(Condition("size", text, megabytes <= gate.max_megabytes))
     if gate.max_ms_per_token is not None and ms_per_token is not None:
         text = f"{ms_per_token:.2f} ms a token; allowed {gate.max_ms_per_token:g}"
         conditions.append(Condition("speed", text, ms_per_token <= gate.max_ms_per_token))
@@ -117,12 +122,12 @@ def leaked(frozen: Iterable["Document"], index: Iterable["Document"]) -> Conditi
     from minigpt.registry.lineage.index import learned
 
     trained, documents = learned(index), list(frozen)
-    found = [f"{d.doc_id} ({d.sha256[:8]}…)" for d in documents if d.sha256 in trained]
-    if not found:
+    names = [f"{d.doc_id} ({d.sha256[:8]}…)" for d in documents if d.sha256 in trained]
+    if not names:
         return Condition(SET, f"it was trained on none of the {len(documents)} documents", True)
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    text = f"it was trained on {len(found)} of the {len(documents)} documents"
-    return Condition(SET, f"{text}: {', '.join(found[:3])}{more}", False)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    text = f"it was trained on {len(names)} of the {len(documents)} documents"
+    return Condition(SET, f"{text}: {', '.join(names[:3])}{more}", False)
 
 
 def against(
@@ -134,7 +139,7 @@ def against(
     sources come first: they are what a version is for.
     """
     conditions = []
-    for source in sorted(roles, key=lambda each: (roles[each] != "finetune", each)):
+    for source in main_first(roles):
         keys = [key for key in theirs if key[0] == source]
         if len(keys) < gate.min_passages:
             text = (
@@ -144,9 +149,9 @@ def against(
             conditions.append(Condition(source, text, False))
             continue
         sizes = [theirs[key][0] for key in keys]
-        mine, other = ([each[key][1] for key in keys] for each in (ours, theirs))
+        mine, other = ([passages[key][1] for key in keys] for passages in (ours, theirs))
         worse = difference(mine, other, sizes)
-        allowed = gate.max_worse if roles[source] == "finetune" else gate.max_forgetting
+        allowed = getattr(gate, ROLES[roles[source]].may_lose)
         before = sum(other) / sum(sizes)
         text = compared(before, worse)
         if not worse.point <= 0:
@@ -179,8 +184,8 @@ def per_cent(share: float) -> str:
 
 def main_figure(evaluation: Mapping[str, Any]) -> float | None:
     """Bits per byte of the fine-tuned model on the first fine-tuning source."""
-    sources = sorted(s for s, about in evaluation["test"].items() if about["role"] == "finetune")
-    return float(evaluation["finetuned"][sources[0]]["bits_per_byte"]) if sources else None
+    sources = of_role({s: about["role"] for s, about in evaluation["test"].items()}, MAIN)
+    return float(evaluation[MAIN.model][sources[0]]["bits_per_byte"]) if sources else None
 
 
 def refusal(
@@ -224,36 +229,20 @@ def _on_one_set(
     from minigpt.registry.promotion.scores import both_on
 
     own = read_evaluation_set(registry, challenger)
-    kept = read_evaluation_set(registry, champion) if champion else None
-    frozen = kept or (own if champion is None or _judged_on(registry, champion, own) else None)
-    if frozen is None:
-        if champion is None:  # it is judged by its own figures only
-            return []
-        text = f"version {champion.version} kept none, and it was judged on other documents"
-        return [Condition(SET, text, False)]
+    reference = read_evaluation_set(registry, champion) if champion else own
     index = index_of(registry, challenger)
     if index is None:
         text = f"the document index of version {challenger.version} is gone: nobody can tell "
         return [Condition(SET, f"{text}whether it was trained on these documents", False)]
-    clean = leaked(frozen.documents, index)
-    if champion is None or not clean.holds:
-        return [clean]
-    ours, theirs = both_on(registry, (challenger, champion), (own, kept), frozen)
-    return [*against(ours, theirs, frozen.roles, gate), clean]
+    unlearned = leaked(reference.documents, index)
+    if champion is None or not unlearned.holds:
+        return [unlearned]
+    ours, theirs = both_on(registry, (own, reference), reference)
+    return [*against(ours, theirs, reference.roles, gate), unlearned]
 
 
-def _judged_on(registry: Registry, champion: "Version", other: "EvaluationSet | None") -> bool:
-    """Whether the test documents of a champion that kept no set are those of `other`."""
-    from minigpt.registry.lineage.index import index_of
-    from minigpt.registry.promotion.evaluation_set import identities
-
-    index = index_of(registry, champion) or []
-    tested = identities(document for document in index if document.split == "test")
-    return other is not None and tested == identities(other.documents)
-
-
-def _below(source: str, found: float, name: str, limit: float) -> Condition:
-    gap = found - limit
+def _below(source: str, figure: float, name: str, limit: float) -> Condition:
+    gap = figure - limit
     verdict = f"better by {-gap:.2g}" if gap < 0 else f"worse by {gap:.2g}" if gap else "no better"
-    text = f"{found:.2f} against {name} {limit:.2f} bits per byte: {verdict}"
+    text = f"{figure:.2f} against {name} {limit:.2f} bits per byte: {verdict}"
     return Condition(source, text, gap < 0)

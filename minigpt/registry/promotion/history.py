@@ -28,15 +28,15 @@ class Log:
     """Where champion is, if it is not where the log says."""
 
 
-def log_of(registry: Registry, name: str | None = None) -> Log:
-    """The log of `name`, else of the project's model; empty where there is no store yet.
+def log_of(registry: Registry) -> Log:
+    """The log of the project's model; empty where there is no store yet.
 
     Raises:
         RegistryError: the store cannot be read.
     """
     if registry.is_new:
         return Log()
-    name = name or registry.name
+    name = registry.name
     events, problems = read_all(registry, name)
     return Log(
         events, problems, difference(champion_of(registry, name), events) if events else None

@@ -10,7 +10,13 @@ from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion import audit_log as log
 from minigpt.registry.promotion.audit_log import Event, Kind
 from minigpt.registry.promotion.gate import Condition, decide, refusal
-from minigpt.registry.promotion.history import champions, reconcile, rolled_back, was_champion
+from minigpt.registry.promotion.history import (
+    champions,
+    difference,
+    reconcile,
+    rolled_back,
+    was_champion,
+)
 from minigpt.registry.refs import find_version, shortest_ref
 from minigpt.registry.registry import Registry
 from minigpt.registry.revocation import read_revocation
@@ -54,15 +60,30 @@ def promote(
     champion = champion_of(registry, version.name)
     if champion and champion.version == version.version:
         return Promotion(version, champion.version, moved=False, forced=False, conditions=())
-    package_of(registry, version)
-    conditions = (
-        *_taken_down(version),
-        *_rolled_back(registry, version),
-        *_decided(registry, version, champion, gate, force),
-    )
+    conditions = _conditions(registry, version, champion, gate, force)
     refused = not all(condition.holds for condition in conditions)
     text = refusal(version, champion, conditions, registry.name) if refused else None
     return _change(registry, "promoted", version, champion, conditions, text, force, reason)
+
+
+def refused_again(registry: Registry, version: Version, gate: GateConfig) -> str | None:
+    """Why `version` is refused, where the log ends with that and the gate says the same now.
+
+    None where a promotion would move champion or write to the log. Asking changes nothing.
+
+    Raises:
+        RegistryError: the files of the version or of the champion are gone, or the store cannot be
+            read.
+    """
+    events = log.read_all(registry, version.name)[0]
+    champion = champion_of(registry, version.name)
+    before = champion.version if champion else None
+    if not events or events[-1].kind != "refused" or difference(champion, events) is not None:
+        return None
+    conditions = _conditions(registry, version, champion, gate, force=False)
+    if not _said_already(events, version, before, conditions):
+        return None
+    return refusal(version, champion, conditions, registry.name)
 
 
 def rollback(
@@ -129,8 +150,8 @@ def _change(
         )
     before = champion.version if champion else None
     with only_changer(registry, version.name):
-        found = {v.version: v for v in list_versions(registry, version.name)}
-        _refuse_overtaken(found, version, before)
+        versions = {v.version: v for v in list_versions(registry, version.name)}
+        _refuse_overtaken(versions, version, before)
         events = reconcile(registry, version.name, champion)
         done: Kind = kind if refused is None or forced else "refused"
         if done != "refused" or not _said_already(events, version, before, conditions):
@@ -156,15 +177,15 @@ def _change(
     return Promotion(moved, before, True, forced, tuple(conditions))
 
 
-def _refuse_overtaken(found: dict[str, Version], version: Version, before: str | None) -> None:
+def _refuse_overtaken(versions: dict[str, Version], version: Version, before: str | None) -> None:
     """What was decided holds for the champion and the version as they were then."""
-    now = next((v.version for v in found.values() if CHAMPION in v.aliases), None)
+    now = next((v.version for v in versions.values() if CHAMPION in v.aliases), None)
     what = None
     if now != before:
         what = f"version {now} was made champion" if now else "champion was taken away"
-    elif version.version not in found:
+    elif version.version not in versions:
         what = f"version {version.version} was deleted"
-    elif found[version.version].taken_down != version.taken_down:
+    elif versions[version.version].taken_down != version.taken_down:
         what = f"version {version.version} was taken down"
     if what:
         raise RegistryError(
@@ -180,6 +201,22 @@ def _said_already(
         (event.kind, event.version, event.manifest, event.before, event.by, event.conditions)
         == ("refused", version.version, version.digest, before, log.user(), tuple(conditions))
         for event in events[-1:]
+    )
+
+
+def _conditions(
+    registry: Registry,
+    version: Version,
+    champion: Version | None,
+    gate: GateConfig,
+    force: bool,
+) -> tuple[Condition, ...]:
+    """What is asked of a version that is to be champion."""
+    package_of(registry, version)
+    return (
+        *_taken_down(version),
+        *_rolled_back(registry, version),
+        *_decided(registry, version, champion, gate, force),
     )
 
 
@@ -202,11 +239,11 @@ def _decided(
 def _taken_down(version: Version) -> tuple[Condition, ...]:
     if version.taken_down is None:
         return ()
-    note, found = read_revocation(version.taken_down), "trained on documents that were taken down"
+    note, text = read_revocation(version.taken_down), "trained on documents that were taken down"
     if count := len(note.documents):
         what = "a document" if count == 1 else f"{count} documents"
-        found = f"trained on {what} taken down on {note.at[:10]}: {note.reason}"
-    return (Condition("taken down", found, holds=False),)
+        text = f"trained on {what} taken down on {note.at[:10]}: {note.reason}"
+    return (Condition("taken down", text, holds=False),)
 
 
 def _rolled_back(registry: Registry, version: Version) -> tuple[Condition, ...]:
@@ -215,8 +252,8 @@ def _rolled_back(registry: Registry, version: Version) -> tuple[Condition, ...]:
     if event is None:
         return ()
     why = f": {event.reason}" if event.reason else ""
-    found = f"{event.by} took champion from it on {event.at[:10]}{why}"
-    return (Condition("rolled back", found, holds=False),)
+    text = f"{event.by} took champion from it on {event.at[:10]}{why}"
+    return (Condition("rolled back", text, holds=False),)
 
 
 def _before(

@@ -34,45 +34,38 @@ def metrics_of(registry: Registry, version: Version, stage: str) -> dict[str, An
     Raises:
         RegistryError: it is gone, or no JSON.
     """
-    kept = read_artifact(registry, version, f"metrics/{stage}.json")
+    data = read_artifact(registry, version, f"metrics/{stage}.json")
     try:
-        if kept is not None:
-            return dict(json.loads(kept))
+        if data is not None:
+            return dict(json.loads(data))
     except ValueError:
         pass
     raise RegistryError(
         f"{version.name} {version.version}: its metrics/{stage}.json "
-        f"{'is gone' if kept is None else 'is no JSON'}, so nobody can tell what it reaches. "
+        f"{'is gone' if data is None else 'is no JSON'}, so nobody can tell what it reaches. "
         "Put the store's files back from a copy"
     )
 
 
 def passages_on(
-    registry: Registry,
-    version: Version,
-    own: EvaluationSet | None,
-    frozen: EvaluationSet,
-    package: str = "finetuned",
+    registry: Registry, own: EvaluationSet, reference: EvaluationSet, package: str = "finetuned"
 ) -> Passages:
-    """What `base` or `finetuned` of `version` needs for each passage of `frozen`.
-
-    `own` is the evaluation set of `version`, if it kept one.
+    """What `base` or `finetuned` of the version with the set `own` needs for `reference`.
 
     Raises:
         RegistryError: its files are gone.
     """
-    if own is not None and own.same_text(frozen):
+    if own.same_text(reference):
         stored = own.passages(package)
-        if cut_alike(stored, frozen.passages(package)):
+        if cut_alike(stored, reference.passages(package)):
             return stored
-    return run_on(registry, version, package, frozen.documents, frozen.config)
+    return run_on(registry, own.version, package, reference.documents, reference.config)
 
 
 def both_on(
     registry: Registry,
-    versions: tuple[Version, Version],
-    sets: tuple[EvaluationSet | None, EvaluationSet | None],
-    frozen: EvaluationSet,
+    sets: tuple[EvaluationSet, EvaluationSet],
+    reference: EvaluationSet,
     package: str = "finetuned",
 ) -> tuple[Passages, Passages]:
     """As `passages_on` of two versions, so that passage i of both is the same text.
@@ -80,16 +73,13 @@ def both_on(
     Raises:
         RegistryError: files of one are gone.
     """
-    one, other = (
-        passages_on(registry, version, own, frozen, package)
-        for version, own in zip(versions, sets, strict=True)
-    )
-    if not cut_alike(one, other):  # another MiniGPT cut those that are stored
-        one, other = (
-            run_on(registry, version, package, frozen.documents, frozen.config)
-            for version in versions
+    first, second = (passages_on(registry, own, reference, package) for own in sets)
+    if not cut_alike(first, second):  # another MiniGPT cut those that are stored
+        first, second = (
+            run_on(registry, own.version, package, reference.documents, reference.config)
+            for own in sets
         )
-    return one, other
+    return first, second
 
 
 def run_on(
@@ -121,14 +111,14 @@ def run_on(
     context = loaded.config.context_length
     length = min(config.window or context, context)
     stride = config.stride and min(config.stride, length)
-    found = bits_of_documents(
+    bits = bits_of_documents(
         model_score(loaded.model),
         loaded.tokenizer,
         documents,
         window_over(loaded.config, length, stride, config.batch),
         progress=log.every(10.0),
     )
-    return passages_of(model_rows(package, found, config.passage_bytes))
+    return passages_of(model_rows(package, bits, config.passage_bytes))
 
 
 def package_folder(registry: Registry, version: Version, package: str, folder: Path) -> Path:
@@ -140,13 +130,13 @@ def package_folder(registry: Registry, version: Version, package: str, folder: P
     if package == "finetuned":
         return package_of(registry, version)
     path = PACKAGES[package]
-    found = [find_artifact(registry, version, f"{path}/{name}", folder) for name in PACKAGE_FILES]
-    if found[0] is None or not all(found):
+    files = [find_artifact(registry, version, f"{path}/{name}", folder) for name in PACKAGE_FILES]
+    if files[0] is None or not all(files):
         raise RegistryError(
             f"{version.name} {version.version}: its {path} is gone. "
             "Put the store's files back from a copy"
         )
-    return found[0].parent
+    return files[0].parent
 
 
 def ms_per_token(registry: Registry, version: Version) -> float:

@@ -34,16 +34,16 @@ def sign(envelope: dict[str, Any], key: Ed25519PrivateKey | None) -> dict[str, A
         return envelope
     name = key_id(key.public_key())
     signature = {"keyid": name, "sig": _encoded(key.sign(_signed_bytes(envelope)))}
-    others = [each for each in envelope["signatures"] if each.get("keyid") != name]
+    others = [other for other in envelope["signatures"] if other.get("keyid") != name]
     return {**envelope, "signatures": [*others, signature]}
 
 
 def signed_by(envelope: dict[str, Any], key: Ed25519PublicKey) -> bool:
     """Whether one of the signatures is `key`'s and holds."""
     signed = _signed_bytes(envelope)
-    for each in envelope["signatures"]:
+    for signature in envelope["signatures"]:
         try:
-            key.verify(base64.b64decode(each["sig"], validate=True), signed)
+            key.verify(base64.b64decode(signature["sig"], validate=True), signed)
         except (InvalidSignature, binascii.Error, KeyError, TypeError, ValueError):
             continue
         return True
@@ -61,7 +61,7 @@ def opened(text: bytes, where: str) -> tuple[dict[str, Any], dict[str, Any]]:
         statement = json.loads(base64.b64decode(envelope["payload"], validate=True))
         fine = (
             envelope["payloadType"] == IN_TOTO
-            and all(isinstance(each, dict) for each in envelope["signatures"])
+            and all(isinstance(signature, dict) for signature in envelope["signatures"])
             and statement["_type"] == "https://in-toto.io/Statement/v1"
         )
     except (ValueError, KeyError, TypeError) as error:

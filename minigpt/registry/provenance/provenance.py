@@ -64,8 +64,8 @@ def write_envelope(
 def statement(folder: Path, record: Record, manifest: Manifest, root: Path) -> dict[str, Any]:
     """The in-toto statement: products, materials, recipe, machine."""
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    kept = sorted(p for p in folder.rglob("*") if p.is_file())
-    beside = {p.relative_to(folder).as_posix(): p for p in kept}
+    paths = sorted(p for p in folder.rglob("*") if p.is_file())
+    beside = {p.relative_to(folder).as_posix(): p for p in paths}
     patch = beside.pop("source.patch", None)
     return {
         "_type": "https://in-toto.io/Statement/v1",
@@ -185,7 +185,7 @@ def signature_problem(
     envelope: dict[str, Any], version: Version, expected: Ed25519PublicKey | None
 ) -> str | None:
     """Why the statement in an envelope is not vouched for by the key `expected`; None: it is."""
-    made_by = sorted(str(each.get("keyid", "?"))[:12] for each in envelope["signatures"])
+    made_by = sorted(str(signature.get("keyid", "?"))[:12] for signature in envelope["signatures"])
     if not made_by:
         return (
             f"{ENVELOPE}: not signed: there was no key when {version.name} {version.version} was "
@@ -215,14 +215,14 @@ def differences(registry: Registry, version: Version, said: dict[str, Any]) -> l
     except (KeyError, TypeError):
         return [f"{ENVELOPE}: its statement is not of the form that minigpt writes"]
     problems = []
-    with version_files(registry, version) as held:
+    with version_files(registry, version) as files:
         for name, expected in stated.items():
-            path = held.path(name)
+            path = files.path(name)
             if path is None:
                 problems.append(f"{name}: is gone; its sha256 was {expected[:12]}…")
-            elif (found := file_digest(path)) != expected:
+            elif (digest := file_digest(path)) != expected:
                 problems.append(
-                    f"{name}: DIFFERENT: sha256 {found[:12]}…, stated was {expected[:12]}…"
+                    f"{name}: DIFFERENT: sha256 {digest[:12]}…, stated was {expected[:12]}…"
                 )
     if stated.get("release/manifest.json") != version.digest:
         problems.append(
@@ -234,15 +234,16 @@ def differences(registry: Registry, version: Version, said: dict[str, Any]) -> l
 
 def stated_files(said: dict[str, Any]) -> dict[str, str]:
     """Path -> sha256 of every file that a statement names and its version holds."""
-    held = [*said["subject"], *said["predicate"]["runDetails"]["byproducts"]]
+    entries = [*said["subject"], *said["predicate"]["runDetails"]["byproducts"]]
     recipe = {k: v for k, v in materials(said).items() if k in (*RECIPE, "source.patch")}
-    return {str(each["name"]): str(each["digest"]["sha256"]) for each in held} | recipe
+    return {str(entry["name"]): str(entry["digest"]["sha256"]) for entry in entries} | recipe
 
 
 def commit_of(said: dict[str, Any]) -> str | None:
     """The commit that a statement says the code is of."""
     named = said["predicate"]["buildDefinition"]["resolvedDependencies"]
-    return next((each["digest"].get("gitCommit") for each in named if each["name"] == "code"), None)
+    commits = (entry["digest"].get("gitCommit") for entry in named if entry["name"] == "code")
+    return next(commits, None)
 
 
 def materials(said: dict[str, Any]) -> dict[str, str]:
@@ -308,8 +309,8 @@ def read_envelope(registry: Registry, version: Version) -> tuple[dict[str, Any],
     data = read_artifact(registry, version, ENVELOPE)
     if data is None:
         raise RegistryError(
-            f"{version.name} {version.version} has no {ENVELOPE}: it was registered by an older "
-            "minigpt, or its files are gone. A version of a new build has one: make run"
+            f"{version.name} {version.version} has no {ENVELOPE}: its files are gone. "
+            "Put the store's files back from a copy"
         )
     return dsse.opened(data, ENVELOPE)
 

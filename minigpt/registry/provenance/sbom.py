@@ -34,8 +34,8 @@ def write_bom(registry: Registry, ref: str) -> dict[str, Any]:
     require("cyclonedx_py", extra="sbom")
     version = find_version(registry, ref)
     _refuse_other_locks(registry, version)
-    with version_files(registry, version) as held:
-        weights = file_digest(held.need(WEIGHTS))
+    with version_files(registry, version) as files:
+        weights = file_digest(files.need(WEIGHTS))
     record, listed = read_record(registry, version), text_digest(distributions())
     others = [
         stage.name
@@ -58,15 +58,17 @@ def environment() -> dict[str, Any]:
         sys.executable, "-m", "cyclonedx_py", "environment", sys.executable,
         "--output-reproducible", "--sv", "1.6",
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     if done.returncode:
         reason = done.stderr.strip().splitlines() or ["no reason given"]
         raise RegistryError(f"cyclonedx-py failed: {reason[-1]}")
     bom: dict[str, Any] = json.loads(done.stdout)
     for component in bom.get("components", []):
         references = component.pop("externalReferences", [])
-        if kept := [each for each in references if not each["url"].startswith("file:")]:
-            component["externalReferences"] = kept
+        if public := [
+            reference for reference in references if not reference["url"].startswith("file:")
+        ]:
+            component["externalReferences"] = public
     return bom
 
 
@@ -109,7 +111,7 @@ def with_model(
         "modelCard": {
             "modelParameters": {
                 "task": "text-generation",
-                "datasets": [{"ref": each["bom-ref"]} for each in data],
+                "datasets": [{"ref": component["bom-ref"]} for component in data],
             }
         },
     }

@@ -1,10 +1,18 @@
-"""Digests in `validate.exclude` of params.yaml, put in without touching another line of it."""
+"""Digests in `validate.exclude` of params.yaml; its comments and every other value stay."""
 
+import io
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import CommentMark, YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
+from ruamel.yaml.scalarstring import SingleQuotedScalarString
+from ruamel.yaml.tokens import CommentToken
 
 from minigpt.errors import ParamsError
 from minigpt.files import write_text
@@ -36,80 +44,108 @@ def with_excluded(text: str, digests: Sequence[str]) -> str:
     """`text`, a params.yaml, with these digests excluded too."""
     values = yaml.safe_load(text) or {}
     before = list((values.get(SECTION) or {}).get(KEY) or ())
-    wanted = [*before, *(digest for digest in dict.fromkeys(digests) if digest not in before)]
-    if wanted == before:
+    new = [digest for digest in dict.fromkeys(digests) if digest not in before]
+    if not new:
         return text
-    changed = _edited(text, wanted, wanted[len(before) :])
-    values[SECTION] = (values.get(SECTION) or {}) | {KEY: wanted}
+    values[SECTION] = (values.get(SECTION) or {}) | {KEY: [*before, *new]}
     try:
-        right = yaml.safe_load(changed) == values
-    except yaml.YAMLError:
-        right = False
-    if not right:
+        changed = _edited(text, new)
+    except YAMLError:  # a key twice, of which PyYAML takes the last
+        changed = ""
+    if yaml.safe_load(changed) != values or _comments(changed) != _comments(text):
         raise ParamsError(
             f"{PARAMS}: {SECTION}.{KEY} is written in a way that cannot be added to; "
-            f"add it by hand, then run the same command: {KEY}: {_flow(wanted)}"
+            f"add it by hand, then run the same command: {KEY}: [{', '.join([*before, *new])}]"
         )
     return changed
 
 
-def _edited(text: str, digests: Sequence[str], new: Sequence[str]) -> str:
+def _edited(text: str, new: Sequence[str]) -> str:
     newline = "\r\n" if "\r\n" in text else "\n"
-    whole = yaml.compose(text)
-    section = _child(whole, SECTION)
+    params = _editor().load(text.replace("\r\n", "\n"))
+    if params is None:  # no value at all; comments stay above
+        above = f"{text.rstrip()}{newline}{newline}" if text else ""
+        params, text = CommentedMap(), "\n"
+    else:
+        above = ""
+    section = params.get(SECTION)
     if section is None:
-        ended = "" if not text or text.endswith("\n") else newline
-        return (
-            f"{text}{ended}{newline}{SECTION}:{_list(digests, '  ', newline, alone=True)}{newline}"
-        )
-    if not isinstance(section, yaml.MappingNode) or section.flow_style:
-        return text  # refused by the caller
-    first = section.value[0][0].start_mark
-    indent = " " * first.column
-    old = _child(section, KEY)
-    if old is None:
-        line = f"{KEY}:{_list(digests, indent, newline)}{newline}{indent}"
-        return text[: first.index] + line + text[first.index :]
-    if isinstance(old, yaml.SequenceNode) and not old.flow_style:
-        last = old.value[-1]  # the node itself ends where the next key begins
-        dash = text[last.start_mark.index - last.start_mark.column : last.start_mark.index]
-        line_end = _line_end(text, last.end_mark.index)
-        added = "".join(f"{newline}{dash}{_scalar(digest)}" for digest in new)
-        return text[:line_end] + added + text[line_end:]
-    start, end = old.start_mark.index, old.end_mark.index
-    if "#" in text[start:end]:
-        return text  # comments between the brackets: refused by the caller
-    start = len(text[:start].rstrip(" "))
-    listed, line_end = _list(digests, indent, newline), _line_end(text, end)
-    if listed.startswith(newline):  # what stands behind the old list is about the whole
-        return text[:start] + text[end:line_end] + listed + text[line_end:]
-    return text[:start] + listed + text[end:]
+        section = params[SECTION] = CommentedMap()
+    items = section.get(KEY)
+    if items and not items.fa.flow_style():
+        _append(items, new)
+    else:
+        listed = _as_presets_are([*(items or ()), *new])
+        if KEY not in section:
+            section.insert(0, KEY, listed)
+        else:
+            section[KEY] = listed
+            if (comments := section.ca.items.get(KEY)) and comments[2]:
+                comments[2] = _comment(comments[2].value, column=len(f"  {KEY}:  "))
+    written = _written(params)
+    if not text.endswith("\n"):
+        written = written.removesuffix("\n")
+    return above + written.replace("\n", newline)
 
 
-def _line_end(text: str, index: int) -> int:
-    end = text.find("\n", index)
-    end = len(text) if end < 0 else end
-    return end - 1 if text[index:end].endswith("\r") else end
+def _append(items: CommentedSeq, new: Sequence[str]) -> None:
+    """Put digests behind the last item; what stands below its line goes below theirs."""
+    last = len(items) - 1
+    items.extend(map(_scalar, new))
+    if comments := items.ca.items.pop(last, None):
+        token = comments[0]
+        own, line_end, below = token.value.partition("\n")
+        if own:
+            items.ca.items[last] = [_comment(own + line_end, token.start_mark.column), *[None] * 3]
+        if below:
+            rest = _comment(line_end + below, token.start_mark.column)
+            items.ca.items[len(items) - 1] = [rest, *[None] * 3]
 
 
-def _child(node: Any, key: str) -> Any:
-    pairs = node.value if isinstance(node, yaml.MappingNode) else ()
-    return next((value for name, value in pairs if name.value == key), None)
+def _as_presets_are(digests: Sequence[str]) -> CommentedSeq:
+    """A list on one line where it fits, else an item a line."""
+    listed = CommentedSeq(map(_scalar, digests))
+    if len(f"  {KEY}: [{', '.join(listed)}]") <= WIDTH:
+        listed.fa.set_flow_style()
+    return listed
 
 
-def _list(digests: Sequence[str], indent: str, newline: str, alone: bool = False) -> str:
-    """What stands behind the colon: on the same line where it fits, as presets are written."""
-    if alone:
-        return f"{newline}{indent}{KEY}:{_list(digests, indent, newline)}"
-    if len(line := f"{indent}{KEY}: {_flow(digests)}") <= WIDTH:
-        return line.removeprefix(f"{indent}{KEY}:")
-    return "".join(f"{newline}{indent}  - {_scalar(digest)}" for digest in digests)
+def _comment(text: str, column: int) -> CommentToken:
+    return CommentToken(text, CommentMark(column), None)
 
 
-def _flow(digests: Sequence[str]) -> str:
-    return f"[{', '.join(map(_scalar, digests))}]"
+class _Writer(RoundTripRepresenter):
+    """As ruamel.yaml's own, but null stays a word."""
+
+    def represent_none(self, data: None) -> Any:
+        """Called for each null."""
+        del data
+        return self.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+_Writer.add_representer(type(None), _Writer.represent_none)
+
+
+def _editor() -> YAML:
+    """Reads and writes YAML as presets are written: lists indented, no line broken."""
+    editor = YAML()
+    editor.Representer = _Writer
+    editor.preserve_quotes = True
+    editor.width = 10**6
+    editor.indent(mapping=2, sequence=4, offset=2)
+    return editor
+
+
+def _written(params: Any) -> str:
+    stream = io.StringIO()
+    _editor().dump(params, stream)
+    return stream.getvalue()
 
 
 def _scalar(digest: str) -> str:
-    """In quotes where YAML would read a number: 12 decimal digits, or 1234567890e1."""
-    return str(yaml.safe_dump(digest, width=WIDTH).splitlines()[0])
+    """In quotes where a reader of YAML would take it for a number: 123456789012, 12345678e1."""
+    return SingleQuotedScalarString(digest) if re.fullmatch(r"\d+(e\d+)?", digest) else digest
+
+
+def _comments(text: str) -> list[str]:
+    return sorted(re.findall(r"#[^\r\n]*", text))

@@ -37,7 +37,7 @@ class Takedown:
     asked: str
     """As a person typed it."""
     documents: tuple[Document, ...]
-    """The texts to take out, each once; of one that only a version knows the text is empty."""
+    """The texts to take out, each once; empty where only a version knows the text."""
     near: tuple[NearDuplicate, ...]
     """Others in data/raw that repeat a large part of one of them; they are not among them."""
     exclude: tuple[str, ...]
@@ -80,22 +80,22 @@ def plan(
     root = registry.root
     wanted = query_for(root, what)
     raw = read_documents(root / RAW) if (root / RAW / DOCUMENTS).is_file() else []
-    found = _in_raw(root, raw, wanted)
+    own = _in_raw(root, raw, wanted)
     traces = {name: trace(registry, wanted, name) for name in _names(registry)}
-    holdings = [h for each in traces.values() for h in each.holdings]
+    holdings = [h for t in traces.values() for h in t.holdings]
     _refuse_gone(what, wanted, traces.values())
-    _refuse_ambiguous(what, wanted, found, holdings)
+    _refuse_ambiguous(what, wanted, own, holdings)
 
-    texts = {d.sha256: d.text for d in found} | _texts_of_file(what)
-    known = {d.sha256: d for d in [*(_unread(h, texts) for h in holdings), *found]}
+    texts = {d.sha256: d.text for d in own} | _texts_of_file(what)
+    known = {d.sha256: d for d in [*(_unread(h, texts) for h in holdings), *own]}
     others = [d for d in raw if d.sha256 not in known]
     searched = [d.text for d in known.values() if d.text] or list(texts.values())
     near = near_duplicates(searched, others)
     if include_near:
-        known |= {each.document.sha256: each.document for each in near}
-        repeated = TextQuery(frozenset(each.document.sha256 for each in near))
+        known |= {copy.document.sha256: copy.document for copy in near}
+        repeated = TextQuery(frozenset(copy.document.sha256 for copy in near))
         more = {name: trace(registry, repeated, name) for name in traces} if near else {}
-        holdings += [h for each in more.values() for h in each.holdings]
+        holdings += [h for t in more.values() for h in t.holdings]
         wanted = replace(wanted, digests=wanted.digests | repeated.digests)
     missing = _missing(root, known.values(), wanted)
     if missing and raw:
@@ -107,9 +107,9 @@ def plan(
         exclude=missing,
         trained=_by_version(h for h in holdings if h.split not in HELD_OUT),
         held_out=_held_out(holdings),
-        namesakes=tuple(h for each in traces.values() for h in each.namesakes),
+        namesakes=tuple(h for t in traces.values() for h in t.namesakes),
         wanted=wanted,
-        unknown=tuple(v for each in traces.values() for v in each.unknown),
+        unknown=tuple(v for t in traces.values() for v in t.unknown),
         looked=bool(raw),
     )
 
@@ -121,7 +121,7 @@ def plan_again(registry: Registry, takedown: Takedown) -> Takedown:
         RegistryError: the store cannot be read.
     """
     traces = [trace(registry, takedown.wanted, name) for name in _names(registry)]
-    holdings = [h for each in traces for h in each.holdings]
+    holdings = [h for t in traces for h in t.holdings]
     known = {d.sha256: d for d in [*(_unread(h, {}) for h in holdings), *takedown.documents]}
     return replace(
         takedown,
@@ -129,7 +129,7 @@ def plan_again(registry: Registry, takedown: Takedown) -> Takedown:
         exclude=_missing(registry.root, known.values(), takedown.wanted),
         trained=_by_version(h for h in holdings if h.split not in HELD_OUT),
         held_out=_held_out(holdings),
-        unknown=tuple(v for each in traces for v in each.unknown),
+        unknown=tuple(v for t in traces for v in t.unknown),
     )
 
 
@@ -151,15 +151,15 @@ def _in_raw(root: Path, raw: Iterable[Document], wanted: TextQuery) -> list[Docu
 
 
 def _refuse_gone(what: str, wanted: TextQuery, traces: Iterable[Trace]) -> None:
-    """Of a file that is gone nobody can say that it was never seen, or that another one was."""
+    """Nobody can say of a file that is gone whether any version saw it."""
     if not wanted.gone:
         return
-    found = [h for each in traces for h in each.namesakes]
+    namesakes = [h for t in traces for h in t.namesakes]
     had = [
         f"{h.version.name} {h.version.version} had {h.doc_id} ({h.split}, sha256 {h.sha256})"
-        for h in found[:NAMED]
+        for h in namesakes[:NAMED]
     ]
-    asked = sorted({h.asked_by for h in found})[:NAMED]
+    asked = sorted({h.asked_by for h in namesakes})[:NAMED]
     commands = " or ".join(f"minigpt takedown {digest}" for digest in asked)
     raise ParamsError(
         f"{what}: that file is not here, so its text is not known. "
@@ -169,11 +169,11 @@ def _refuse_gone(what: str, wanted: TextQuery, traces: Iterable[Trace]) -> None:
 
 
 def _refuse_ambiguous(
-    what: str, wanted: TextQuery, found: Sequence[Document], holdings: Sequence[Holding]
+    what: str, wanted: TextQuery, documents: Sequence[Document], holdings: Sequence[Holding]
 ) -> None:
     """A few digits may be those of two texts, and the wrong one would be taken out."""
     short = [digest for digest in wanted.digests if len(digest) < 64]
-    digests = {d.sha256 for d in found} | {h.sha256 for h in holdings}
+    digests = {d.sha256 for d in documents} | {h.sha256 for h in holdings}
     texts = {digest for digest in digests if digest.startswith(tuple(short))}
     if short and len(texts) > 1:
         raise ParamsError(
@@ -205,9 +205,9 @@ def _missing(root: Path, documents: Collection[Document], wanted: TextQuery) -> 
     the text is cut elsewhere another time. An archive's stands for all the texts in it.
     """
     texts = {d.sha256 for d in documents if wanted.has(d.sha256) or not wanted.has(file_of(d))}
-    kept = excluded(root)
+    already = excluded(root)
     names = sorted(texts | _files(documents, wanted))
-    return tuple(name for name in names if not any(name.startswith(digest) for digest in kept))
+    return tuple(name for name in names if not any(name.startswith(digest) for digest in already))
 
 
 def _files(documents: Iterable[Document], wanted: TextQuery) -> frozenset[str]:

@@ -68,7 +68,7 @@ def revoke_inherited(registry: Registry, number: str) -> None:
     if version.taken_down is not None:
         return
     marked = [
-        v for each in names_in(registry) for v in list_versions(registry, each) if v.taken_down
+        v for other in names_in(registry) for v in list_versions(registry, other) if v.taken_down
     ]
     if not marked:
         return
@@ -84,15 +84,17 @@ def revoke_inherited(registry: Registry, number: str) -> None:
         n for n in (read_revocation(v.taken_down) for v in marked) if any(map(n.names, trained))
     ]
     if notes:
-        found = [d for d in trained if any(n.names(d) for n in notes)]
+        learned = [d for d in trained if any(n.names(d) for n in notes)]
         reason = AND.join(dict.fromkeys(r for n in notes for r in n.reason.split(AND)))
         note = Revocation(
-            documents=tuple(sorted({d.sha256 for d in found})),
-            files=tuple(sorted({file_of(d) for d in found} & {f for n in notes for f in n.files})),
+            documents=tuple(sorted({d.sha256 for d in learned})),
+            files=tuple(
+                sorted({file_of(d) for d in learned} & {f for n in notes for f in n.files})
+            ),
             reason=reason,
             at=max(n.at for n in notes),
         )
-        _log(registry, version, f"inherited: {reason}", found)
+        _log(registry, version, f"inherited: {reason}", learned)
         _set(registry, version, note)
 
 
@@ -151,8 +153,8 @@ def _named(documents: Iterable[Holding | Document]) -> list[str]:
 
 
 def _note_in_card(registry: Registry, version: Version, text: str) -> None:
-    if (kept := read_artifact(registry, version, CARD)) is not None:
-        write_artifact(registry, version, CARD, with_notice(kept.decode(), text).encode())
+    if (card := read_artifact(registry, version, CARD)) is not None:
+        write_artifact(registry, version, CARD, with_notice(card.decode(), text).encode())
     with clear_errors(registry.store.uri):
         entry = registry.store.client.get_model_version(version.name, version.version)
         described = with_notice(entry.description or "", text)[:DESCRIBED]

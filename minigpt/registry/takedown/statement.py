@@ -27,11 +27,11 @@ from minigpt.registry.registry import Registry
 from minigpt.registry.takedown.plan import Takedown
 from minigpt.registry.versions import Version, champion_of
 from minigpt.release.text import shortened
+from minigpt.roles import ROLES
 from minigpt.tokenizer.bpe import Tokenizer
 
 FOLDER = "takedown"
 DOCUMENTS, TOKENS, TOKENIZER = Path("data/documents"), Path("data/tokens"), Path("models/tokenizer")
-ROLES = ("pretrain", "finetune")
 COMPARED = 60_000  # bytes of held-out text that the loss is held against, at least
 REMAINS = (
     "The text itself is not deleted: sources, data/archives, data/raw, DVC's cache and remotes may "
@@ -143,11 +143,11 @@ def _tokens_lack(root: Path, documents: Sequence[Document]) -> dict[str, Any]:
     """Every stored document of tokens, compared with those of the texts."""
     tokenizer = Tokenizer.load(root / TOKENIZER)
     wanted = [tokenizer.encode_array(d.text) for d in documents if d.text]
-    found, equal = 0, 0
+    tokenized, equal = 0, 0
     for role in ROLES:
         folder = root / TOKENS / role
         for split, about in read_manifest(folder)["splits"].items():
-            found += about["docs"]
+            tokenized += about["docs"]
             if not about["shards"]:
                 continue
             stored = open_tokens(folder, split, tokenizer.digest)
@@ -157,13 +157,13 @@ def _tokens_lack(root: Path, documents: Sequence[Document]) -> dict[str, Any]:
                     if end - start - 1 == len(ids):
                         row = stored.rows(np.array([start + 1]), len(ids))[0]
                         equal += bool(np.array_equal(row, ids))
-    kept = len(read_documents(root / DOCUMENTS, ("doc_id",)))
-    if equal or found != kept:
+    expected = len(read_documents(root / DOCUMENTS, ("doc_id",)))
+    if equal or tokenized != expected:
         raise RegistryError(
-            f"{root / TOKENS} holds {found} documents of the {kept} that were kept, {equal} of "
-            "them taken down. Run: dvc repro tokenize"
+            f"{root / TOKENS} holds {tokenized} documents of the {expected} that were kept, "
+            f"{equal} of them taken down. Run: dvc repro tokenize"
         )
-    return {"documents": found, "compared": len(wanted)}
+    return {"documents": tokenized, "compared": len(wanted)}
 
 
 def _losses(
@@ -179,7 +179,7 @@ def _losses(
         return None
     beside = shortened(beside, max(COMPARED, sum(d.n_bytes for d in read)))
     Machine.load().prepare_torch()
-    found: dict[str, Any] = {"unit": "bits per byte", "compared": [d.doc_id for d in beside]}
+    losses: dict[str, Any] = {"unit": "bits per byte", "compared": [d.doc_id for d in beside]}
     for when, version in (("before", before), ("after", new)):
         if version is None:
             continue
@@ -188,8 +188,8 @@ def _losses(
             on = {"text": _bits(package, read), "never_seen": _bits(package, beside)}
         except (RegistryError, PackageError):
             return None
-        found[when] = {"version": version.version, **on}
-    return found
+        losses[when] = {"version": version.version, **on}
+    return losses
 
 
 def _never_seen(registry: Registry, before: Version | None, sources: set[str]) -> list[Document]:
@@ -216,8 +216,8 @@ def _keep(registry: Registry, new: Version, values: Mapping[str, Any]) -> None:
 
 
 def _version(version: Version, documents: Sequence[str] = ()) -> dict[str, Any]:
-    found = {"name": version.name, "version": version.version, "digest": version.digest}
-    return found | ({"documents": sorted(documents)} if documents else {})
+    facts = {"name": version.name, "version": version.version, "digest": version.digest}
+    return facts | ({"documents": sorted(documents)} if documents else {})
 
 
 def _listed(versions: Sequence[Mapping[str, Any]], name: str) -> str:

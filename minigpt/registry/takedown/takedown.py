@@ -21,7 +21,7 @@ from minigpt.release.manifest import manifest_digest
 from minigpt.tracking.store import refuse_unwritable
 
 MANIFEST = Path("release/manifest.json")
-FLOW = "pipelines.release"
+FLOW = "pipelines.run"
 
 
 def carry_out(
@@ -72,7 +72,7 @@ def release(root: Path, wait: bool = False) -> int:
 
 def _before(registry: Registry, takedown: Takedown) -> Version | None:
     """The version to hold the new one against: champion if it learned from it, else the newest."""
-    found = [version for version, _ in takedown.trained if version.name == registry.name]
+    versions = [version for version, _ in takedown.trained if version.name == registry.name]
     champion = champion_of(registry)
-    best = next((v for v in found if champion and v.version == champion.version), None)
-    return best or (found[-1] if found else None)
+    best = next((v for v in versions if champion and v.version == champion.version), None)
+    return best or (versions[-1] if versions else None)

@@ -21,24 +21,26 @@ MADE_ON = "machine"  # in the metrics of a training: the platform fingerprint
 
 
 def compare(
-    held: VersionFiles, tree: Path, originals: ReferenceFiles, same_machine: bool
+    files: VersionFiles, tree: Path, originals: ReferenceFiles, same_machine: bool
 ) -> list[Verdict]:
     """A verdict for each file of each output.
 
     On another kind of machine what follows from a training is judged by its figures alone.
     """
-    loose = set() if same_machine else after_training(held, read_graph(tree))
-    found = [_file(held, tree, originals, name, held.out_of(name) in loose) for name in held.listed]
-    return found + list(_unlisted(held, tree, originals, loose))
+    loose = set() if same_machine else after_training(files, read_graph(tree))
+    verdicts = [
+        _file(files, tree, originals, name, files.out_of(name) in loose) for name in files.listed
+    ]
+    return verdicts + list(_unlisted(files, tree, originals, loose))
 
 
 def _file(
-    held: VersionFiles, tree: Path, originals: ReferenceFiles, name: str, loose: bool
+    files: VersionFiles, tree: Path, originals: ReferenceFiles, name: str, loose: bool
 ) -> Verdict:
-    path, out = tree / name, held.out_of(name)
+    path, out = tree / name, files.out_of(name)
     if not path.is_file():
         return Verdict(name, out, Outcome.MISSING, "the rebuild did not make it")
-    if file_digest(path) == held.listed[name].sha256:
+    if file_digest(path) == files.listed[name].sha256:
         return Verdict(name, out, Outcome.IDENTICAL)
     original = originals.find(name)
     if not loose:
@@ -80,14 +82,14 @@ def figures(values: Any, prefix: str = "", inside: bool = False) -> dict[str, fl
 
 
 def _unlisted(
-    held: VersionFiles, tree: Path, originals: ReferenceFiles, loose: set[str]
+    files: VersionFiles, tree: Path, originals: ReferenceFiles, loose: set[str]
 ) -> Iterator[Verdict]:
     """Outputs that the version's dvc.lock has and its list has not, and files it has not."""
     rebuilt = outputs_of(stages_of((tree / LOCK).read_bytes())) if (tree / LOCK).is_file() else {}
-    for out, md5 in outputs_of(held.lock).items():
-        inside = [name for name in held.listed if name == out or name.startswith(f"{out}/")]
+    for out, md5 in outputs_of(files.lock).items():
+        inside = [name for name in files.listed if name == out or name.startswith(f"{out}/")]
         for path in files_of(tree / out) if inside and (tree / out).is_dir() else []:
-            if (name := path.relative_to(tree).as_posix()) not in held.listed:
+            if (name := path.relative_to(tree).as_posix()) not in files.listed:
                 yield Verdict(name, out, Outcome.UNEXPECTED, "the version has no such file")
         if inside:
             continue
@@ -102,12 +104,12 @@ def _unlisted(
             yield Verdict(out, out, Outcome.DIFFERENT, detail)
 
 
-def after_training(held: VersionFiles, graph: Mapping[str, StageSpec]) -> set[str]:
+def after_training(files: VersionFiles, graph: Mapping[str, StageSpec]) -> set[str]:
     """The outputs of the stages that say on which machine they trained, and all that follows."""
     reached = {
         out
         for stage in graph.values()
-        if any(trained_on(held, out) for out in stage.outs)
+        if any(trained_on(files, out) for out in stage.outs)
         for out in stage.outs
     }
     while True:
@@ -122,9 +124,9 @@ def after_training(held: VersionFiles, graph: Mapping[str, StageSpec]) -> set[st
         reached |= more
 
 
-def trained_on(held: VersionFiles, out: str) -> dict[str, Any]:
+def trained_on(files: VersionFiles, out: str) -> dict[str, Any]:
     """The platform fingerprint in a metrics file; empty where there is none."""
-    path = held.path(out) if out.startswith("metrics/") else None
+    path = files.path(out) if out.startswith("metrics/") else None
     try:
         return dict(json.loads(path.read_bytes()).get(MADE_ON) or {}) if path else {}
     except (ValueError, AttributeError, TypeError):

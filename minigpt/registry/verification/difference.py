@@ -72,14 +72,14 @@ def read_slots(path: Path) -> list[Slot]:
                 return []
             header: dict[str, Any] = json.loads(file.read(size))
         header.pop("__metadata__", None)
-        found = [
+        slots = [
             Slot(name, e["dtype"], tuple(e["shape"]), *(8 + size + at for at in e["data_offsets"]))
             for name, e in header.items()
         ]
-        whole = all(_fits(slot, 8 + size, length) for slot in found)
+        whole = all(_fits(slot, 8 + size, length) for slot in slots)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []
-    return sorted(found, key=lambda slot: slot.start) if whole else []
+    return sorted(slots, key=lambda slot: slot.start) if whole else []
 
 
 def _fits(slot: Slot, first: int, length: int) -> bool:

@@ -38,7 +38,7 @@ class CacheObject:
     """An object of DVC's cache, and which file of an output it stands for."""
 
     path: str
-    """Of the file, or of the folder where the object is a folder's list."""
+    """The file's path; the folder's where the object is a folder's list."""
     out: str
     md5: str
     """As its name says; a folder's ends in .dir."""
@@ -55,111 +55,113 @@ def objects_of(cache: Path, out: str, md5: str) -> Iterator[CacheObject]:
             yield CacheObject(f"{out}/{path}", out, part)
 
 
-def check_stored(held: VersionFiles, originals: ReferenceFiles) -> list[Verdict]:
+def check_stored(files: VersionFiles, originals: ReferenceFiles) -> list[Verdict]:
     """Hash what the registry holds of a version against its list of files."""
-    found = []
-    for name, entry in held.listed.items():
+    verdicts = []
+    for name, entry in files.listed.items():
         if not name.startswith((*STORED, VALIDATION)):
             continue
-        path, out = held.path(name), held.out_of(name)
+        path, out = files.path(name), files.out_of(name)
         if path is None:
-            found.append(Verdict(name, out, Outcome.MISSING, "no longer in the registry"))
+            verdicts.append(Verdict(name, out, Outcome.MISSING, "no longer in the registry"))
         elif file_digest(path) == entry.sha256:
-            found.append(Verdict(name, out, Outcome.IDENTICAL))
+            verdicts.append(Verdict(name, out, Outcome.IDENTICAL))
         else:
             detail = describe(path, name, originals.find(name), tensor_digests(path.parent))
-            found.append(Verdict(name, out, Outcome.DIFFERENT, f"in the registry: {detail}"))
-    return found
+            verdicts.append(Verdict(name, out, Outcome.DIFFERENT, f"in the registry: {detail}"))
+    return verdicts
 
 
-def refuse_other_list(held: VersionFiles) -> None:
+def refuse_other_list(files: VersionFiles) -> None:
     """Refuse a list of files that does not give the digest which names the version.
 
     The manifest names the version, and its digests of folders follow from the list of files: so no
     line of it can be changed unnoticed, but for outputs that are no part of a version's name.
     """
-    manifest = held.need(MANIFEST)
-    name = f"{held.version.name} {held.version.version}"
-    if held.version.digest != manifest_digest(manifest):
+    manifest = files.need(MANIFEST)
+    name = f"{files.version.name} {files.version.version}"
+    if files.version.digest != manifest_digest(manifest):
         raise RegistryError(
             f"{name}: the {MANIFEST} it holds is not the one it was registered with (sha256 "
-            f"{manifest_digest(manifest)[:12]}…, not {held.version.digest[:12]}…). Put the store's "
-            "files back from a copy, or register what is built here: minigpt registry sync"
+            f"{manifest_digest(manifest)[:12]}…, not {files.version.digest[:12]}…). Put the "
+            "store's files back from a copy, or register what is built here: minigpt registry sync"
         )
     for out, expected in load_manifest(manifest, FROM_COPY).digests.items():
         inside = {
             path.removeprefix(f"{out}/"): entry.sha256
-            for path, entry in held.listed.items()
+            for path, entry in files.listed.items()
             if path.startswith(f"{out}/")
         }
         folder = text_digest(f"{sha256}  {path}" for path, sha256 in sorted(inside.items()))
-        found = held.listed[out].sha256 if out in held.listed else folder
-        if found != expected:
+        digest = files.listed[out].sha256 if out in files.listed else folder
+        if digest != expected:
             raise RegistryError(
                 f"{name}: the {FILES} it holds was changed: it does not give the digest of {out} "
                 "that names the version. Put the store's files back from a copy"
             )
 
 
-def check_cache(held: VersionFiles, cache: Path, originals: ReferenceFiles) -> list[Verdict]:
+def check_cache(files: VersionFiles, cache: Path, originals: ReferenceFiles) -> list[Verdict]:
     """Hash every object of DVC's cache that the version's dvc.lock names against its own name.
 
     Metrics and plots have none: git holds them.
     """
     return [
         verdict
-        for out, md5 in outputs_of(held.lock).items()
+        for out, md5 in outputs_of(files.lock).items()
         if not out.startswith(COMMITTED)
-        for each in objects_of(cache, out, md5)
-        if (verdict := check_object(each, cache, held, originals)) is not None
+        for cached in objects_of(cache, out, md5)
+        if (verdict := check_object(cached, cache, files, originals)) is not None
     ]
 
 
 def check_object(
-    each: CacheObject, cache: Path, held: VersionFiles, originals: ReferenceFiles
+    cached: CacheObject, cache: Path, files: VersionFiles, originals: ReferenceFiles
 ) -> Verdict | None:
-    """What is to be said of one object; nothing of a folder's list that is as it should be."""
-    path, entry = object_path(cache, each.md5), held.listed.get(each.path)
+    """The verdict on one object; None for a folder's list that is as it should be."""
+    path, entry = object_path(cache, cached.md5), files.listed.get(cached.path)
     if not path.is_file():
-        return Verdict(each.path, each.out, Outcome.MISSING, f"not in DVC's cache ({each.md5})")
+        return Verdict(
+            cached.path, cached.out, Outcome.MISSING, f"not in DVC's cache ({cached.md5})"
+        )
     hashed, sha256 = md5_and_sha256(path)
-    if each.md5.endswith(FOLDER):
-        if hashed == each.md5.removesuffix(FOLDER):
+    if cached.md5.endswith(FOLDER):
+        if hashed == cached.md5.removesuffix(FOLDER):
             return None
         detail = "in DVC's cache: the list of its files is not what was written"
-    elif hashed == each.md5 and (entry is None or sha256 == entry.sha256):
-        return Verdict(each.path, each.out, Outcome.IDENTICAL)
-    elif hashed == each.md5:
+    elif hashed == cached.md5 and (entry is None or sha256 == entry.sha256):
+        return Verdict(cached.path, cached.out, Outcome.IDENTICAL)
+    elif hashed == cached.md5:
         detail = f"in DVC's cache: whole, but not the file that {FILES} lists"
     else:
-        original = originals.find(each.path)
-        tensors = tensor_digests((held.path(each.path) or path).parent)
-        detail = f"in DVC's cache: {describe(path, each.path, original, tensors)}"
-    return Verdict(each.path, each.out, Outcome.DIFFERENT, f"{detail} ({path})")
+        original = originals.find(cached.path)
+        tensors = tensor_digests((files.path(cached.path) or path).parent)
+        detail = f"in DVC's cache: {describe(path, cached.path, original, tensors)}"
+    return Verdict(cached.path, cached.out, Outcome.DIFFERENT, f"{detail} ({path})")
 
 
-def combine(held: VersionFiles, registry: list[Verdict], cache: list[Verdict]) -> list[Verdict]:
+def combine(files: VersionFiles, registry: list[Verdict], cache: list[Verdict]) -> list[Verdict]:
     """One verdict a file: bad bytes anywhere count; the cache may lack what the registry holds."""
     first = {verdict.path: verdict for verdict in registry}
     second = {verdict.path: verdict for verdict in cache}
     lost = {path for path, verdict in second.items() if verdict.outcome.bad}
-    found = {}
-    for path in [*held.listed, *(path for path in second if path not in held.listed)]:
+    verdicts = {}
+    for path in [*files.listed, *(path for path in second if path not in files.listed)]:
         both = [v for v in (first.get(path), second.get(path)) if v is not None]
         different = [v for v in both if v.outcome is Outcome.DIFFERENT]
         if different:
             details = "; ".join(v.detail for v in different)
-            found[path] = Verdict(path, both[0].out, Outcome.DIFFERENT, details)
-        elif path in held.listed and both:
-            found[path] = both[0] if path in first else both[-1]
-        elif path in held.listed and held.out_of(path) not in lost:
+            verdicts[path] = Verdict(path, both[0].out, Outcome.DIFFERENT, details)
+        elif path in files.listed and both:
+            verdicts[path] = both[0] if path in first else both[-1]
+        elif path in files.listed and files.out_of(path) not in lost:
             detail = "its dvc.lock names no object of DVC's cache for it"
-            found[path] = Verdict(path, held.out_of(path), Outcome.MISSING, detail)
-        elif path not in held.listed and any(
-            p.startswith(f"{path}/") and p not in first for p in held.listed
+            verdicts[path] = Verdict(path, files.out_of(path), Outcome.MISSING, detail)
+        elif path not in files.listed and any(
+            p.startswith(f"{path}/") and p not in first for p in files.listed
         ):  # the list of a folder, of which the registry does not hold every file
-            found[path] = both[0]
-    return list(found.values())
+            verdicts[path] = both[0]
+    return list(verdicts.values())
 
 
 def md5_and_sha256(path: Path) -> tuple[str, str]:

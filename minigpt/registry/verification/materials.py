@@ -11,12 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
-from minigpt.data.archives import members, pack_folder
-from minigpt.data.config import HubSource, LocalSource, Source
-from minigpt.data.obtain import is_chosen
-from minigpt.digest import file_digest, files_of
+from minigpt.data.archives import members
+from minigpt.data.sources import source_of
+from minigpt.digest import file_digest
 from minigpt.dvc_lock import LOCK, outputs_of
 from minigpt.errors import DataError, RegistryError
 from minigpt.files import write_bytes, write_text
@@ -45,42 +43,36 @@ class SourceArchive:
     """Where a local source has its files; None for what download fetches."""
 
 
-def source_archives(held: VersionFiles, params: Mapping[str, Any]) -> list[SourceArchive]:
+def source_archives(files: VersionFiles, params: Mapping[str, Any]) -> list[SourceArchive]:
     """The archives of a version, of the sources in its params.yaml.
 
-    A folder in data/tiny is part of the commit and is left out; so is a source that the list of
-    files does not have, and one on the hub without a pinned sha256: download asks for those.
+    Left out are a folder in data/tiny, which is part of the commit; a source that the list of files
+    does not have; and one on the hub without a pinned sha256: download asks for those.
     """
-    found = []
+    archives = []
     for name, values in sorted(dict(params.get("sources") or {}).items()):
-        try:
-            source: Source = TypeAdapter[Source](Source).validate_python(values)
-        except ValidationError:  # written by a later or older minigpt: its own code will read it
+        source = source_of(values)
+        if source is None:  # written by a later or older minigpt: its own code will read it
             continue
-        folder = None
-        if isinstance(source, LocalSource):
-            file, folder = f"{name}.tar", Path(source.path)
-            if not folder.is_relative_to(LOCAL) or ".." in folder.parts:
-                continue
-        elif isinstance(source, HubSource):
-            if source.sha256 is None:
-                continue
-            file = f"{name}.jsonl"
-        else:
-            file = source.pin.filename
-        entry = held.listed.get(f"{ARCHIVES}/{file}")
+        folder = Path(source.place) if source.local else None
+        if folder is None and source.sha256_of_archive is None:
+            continue
+        if folder is not None and (not folder.is_relative_to(LOCAL) or ".." in folder.parts):
+            continue
+        file = source.archive_name(name)
+        entry = files.listed.get(f"{ARCHIVES}/{file}")
         if entry is not None:
-            found.append(SourceArchive(name, file, entry.sha256, folder))
-    return found
+            archives.append(SourceArchive(name, file, entry.sha256, folder))
+    return archives
 
 
 class Places:
     """Where an archive may lie on this machine, best first."""
 
-    def __init__(self, root: Path, downloads: Path, dvc_cache: Path, held: VersionFiles) -> None:
+    def __init__(self, root: Path, downloads: Path, dvc_cache: Path, files: VersionFiles) -> None:
         """`downloads` is MINIGPT_CACHE of the checkout `root`."""
         self.root, self.downloads, self.dvc_cache = root, downloads, dvc_cache
-        self.md5 = outputs_of(held.lock).get(ARCHIVES)
+        self.md5 = outputs_of(files.lock).get(ARCHIVES)
 
     def find(self, archive: SourceArchive) -> tuple[Path, str] | None:
         """A file with the right sha256, and where it was; None if no place has it."""
@@ -100,15 +92,10 @@ class Places:
 
     def packed(self, archive: SourceArchive, values: Mapping[str, Any], target: Path) -> bool:
         """Pack the folder of a local source as it is now, if that gives the version's archive."""
-        if archive.folder is None or not (folder := self.root / archive.folder).is_dir():
+        source = source_of(values)
+        if not (source and archive.folder and (self.root / archive.folder).is_dir()):
             return False
-        source = LocalSource.model_validate(values)
-        chosen = [
-            path
-            for path in files_of(folder)
-            if is_chosen(source, path.relative_to(folder).as_posix())
-        ]
-        write_bytes(target, pack_folder(folder, chosen))
+        write_bytes(target, source.packed(self.root))
         return file_digest(target) == archive.sha256
 
     def _object(self, cache: Path, archive: SourceArchive) -> Path | None:
@@ -119,7 +106,7 @@ class Places:
 
 
 def bring(
-    held: VersionFiles,
+    files: VersionFiles,
     params: Mapping[str, Any],
     places: Places,
     tree: Path,
@@ -135,11 +122,11 @@ def bring(
         RegistryError: the files of a local source are nowhere; nobody else has them.
     """
     told, asked = {}, None
-    for archive in source_archives(held, params):
+    for archive in source_archives(files, params):
         place = ""
-        packed = downloads / f"{archive.sha256}.tar"
-        if found := places.find(archive):
-            path, place = found
+        packed = downloads / archive.file
+        if at_hand := places.find(archive):
+            path, place = at_hand
         elif places.packed(archive, params["sources"][archive.source], packed):
             path, place = packed, str(archive.folder)
         else:
@@ -149,8 +136,8 @@ def bring(
                 path, place = fetched, REMOTE
             elif archive.folder is not None:
                 raise RegistryError(
-                    f"sources.{archive.source}: the files that {held.version.name} "
-                    f"{held.version.version} was made from are no longer in {archive.folder}, "
+                    f"sources.{archive.source}: the files that {files.version.name} "
+                    f"{files.version.version} was made from are no longer in {archive.folder}, "
                     f"{ARCHIVES}, DVC's cache or a remote (sha256 {archive.sha256[:12]}…). "
                     "Where they were pushed to: dvc remote add -d NAME PLACE, then the same command"
                 )
@@ -174,10 +161,10 @@ def unpack(archive: Path, folder: Path) -> None:
         RegistryError: it is no tar that minigpt wrote.
     """
     try:
-        found = members(archive, lambda _: True, shared=False)
+        entries = members(archive, lambda _: True, shared=False)
     except DataError as error:
         raise RegistryError(str(error)) from error
-    for member in found:
+    for member in entries:
         write_bytes(folder / member.path, member.data)
 
 

@@ -37,6 +37,7 @@ REMOVE_SECONDS = 10.0  # a killed verification's stage may still be ending
 STARTED = re.compile(r"^Running stage '(.+)':")
 WHERE = """
 import importlib.util, sys
+sys.stdout.reconfigure(encoding="utf-8", errors="surrogateescape")
 for name in sys.argv[1:]:
     print(next(iter(importlib.util.find_spec(name).submodule_search_locations)))
 """
@@ -245,7 +246,8 @@ def refuse_other_code(tree: Path, env: Mapping[str, str]) -> None:
     names = [name for name in ("minigpt", "stages") if (tree / name).is_dir()]
     done = subprocess.run(
         [sys.executable, "-c", WHERE, *names],
-        cwd=tree, env={**os.environ, **env}, capture_output=True, text=True, check=False,
+        cwd=tree, env={**os.environ, **env}, capture_output=True, check=False,
+        encoding="utf-8", errors="surrogateescape",
     )  # fmt: skip
     places = done.stdout.splitlines()
     inside = [Path(place).resolve().is_relative_to(tree.resolve()) for place in places]

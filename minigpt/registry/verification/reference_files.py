@@ -48,15 +48,15 @@ class ReferenceFiles:
     """Files of a version as they were registered, where they can still be had."""
 
     def __init__(
-        self, held: VersionFiles, root: Path, cache: Path, rebuilt: Path | None = None
+        self, files: VersionFiles, root: Path, cache: Path, rebuilt: Path | None = None
     ) -> None:
         """`cache` is the DVC cache of the checkout `root`, `rebuilt` the tree of a rebuild."""
-        self.held, self.root, self.cache, self.rebuilt = held, root, cache, rebuilt
+        self.files, self.root, self.cache, self.rebuilt = files, root, cache, rebuilt
 
     def find(self, name: str) -> Path | None:
         """In the registry, in DVC's cache, in the checkout or rebuilt; only with its sha256."""
-        entry = self.held.listed.get(name)
-        places = [self.held.path(name), self._object(name)]
+        entry = self.files.listed.get(name)
+        places = [self.files.path(name), self._object(name)]
         if entry is None:  # nothing says what it should be, but for these two
             return next((path for path in places if path and path.is_file()), None)
         places += [folder / name for folder in (self.root, self.rebuilt) if folder]
@@ -66,8 +66,8 @@ class ReferenceFiles:
         return None
 
     def _object(self, name: str) -> Path | None:
-        out = self.held.out_of(name)
-        md5 = outputs_of(self.held.lock).get(out)
+        out = self.files.out_of(name)
+        md5 = outputs_of(self.files.lock).get(out)
         if md5 and name != out:
             md5 = folder_list(object_path(self.cache, md5)).get(name.removeprefix(f"{out}/"))
         return object_path(self.cache, md5) if md5 else None

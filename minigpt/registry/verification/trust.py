@@ -56,23 +56,23 @@ class Voucher:
     """What speaks against the version's own statement, where something else vouches."""
 
 
-def code_of(held: VersionFiles) -> Code:
+def code_of(files: VersionFiles) -> Code:
     """The code that a version says it is of.
 
     Raises:
         RegistryError: it names no commit, or its patch is gone.
     """
-    version = held.version
+    version = files.version
     if not COMMIT.fullmatch(version.commit):
         raise RegistryError(
             f"{version.name} {version.version}: {version.commit[:40]!r} is no commit id. "
             f"{FROM_COPY}; its files alone: minigpt verify {version.version} --from-cache"
         )
-    patch = held.need(PATCH).read_bytes() if version.dirty else b""
+    patch = files.need(PATCH).read_bytes() if version.dirty else b""
     return Code(version.commit, patch)
 
 
-def vouch(root: Path, held: VersionFiles, code: Code, ref: str, key: Path | None) -> Voucher:
+def vouch(root: Path, files: VersionFiles, code: Code, ref: str, key: Path | None) -> Voucher:
     """Who vouches for `code`: the statement signed with `key` (else the user's own), or git.
 
     `ref` is what to type for the version.
@@ -81,7 +81,7 @@ def vouch(root: Path, held: VersionFiles, code: Code, ref: str, key: Path | None
         UntrustedError: nobody does; it says how to look at the code and how to go on.
         ParamsError: `key` is no public key.
     """
-    signer, problem, other = _signer(held, key, code)
+    signer, problem, other = _signer(files, key, code)
     if signer:
         return Voucher("signature", f"{code.words}: signed by {signer}")
     branch = holding_ref(root, code.commit)
@@ -97,16 +97,16 @@ def vouch(root: Path, held: VersionFiles, code: Code, ref: str, key: Path | None
         )
     reason = problem.partition(". ")[0]
     raise UntrustedError(
-        f"{held.version.name} {held.version.version}: {why} ({reason}). A rebuild runs that code "
+        f"{files.version.name} {files.version.version}: {why} ({reason}). A rebuild runs that code "
         f"as you. Look at it first: {look}. To go on: minigpt verify {ref} --trust-store; where "
         f"it is yours, sign it once: minigpt registry sign {ref}; without a rebuild: minigpt "
         f"verify {ref} --from-cache"
     )
 
 
-def vouch_for_list(held: VersionFiles, key: Path | None) -> Voucher:
+def vouch_for_list(files: VersionFiles, key: Path | None) -> Voucher:
     """Who vouches for the list of files that a version is compared with."""
-    signer, problem, _ = _signer(held, key, None)
+    signer, problem, _ = _signer(files, key, None)
     if signer:
         return Voucher("signature", f"the list of its files: signed by {signer}")
     return Voucher(
@@ -131,42 +131,42 @@ def holding_ref(root: Path, commit: str) -> str | None:
     return "HEAD" if ancestor else None
 
 
-def _signer(held: VersionFiles, key: Path | None, code: Code | None) -> tuple[str, str, str]:
+def _signer(files: VersionFiles, key: Path | None, code: Code | None) -> tuple[str, str, str]:
     """Whose signature vouches for the version; else why none does.
 
     The last of the three is said also where git vouches: a signature is there, and does not hold.
     """
     try:
         expected = public_key(key)
-        envelope, said = dsse.opened(held.need(ENVELOPE).read_bytes(), ENVELOPE)
+        envelope, said = dsse.opened(files.need(ENVELOPE).read_bytes(), ENVELOPE)
     except ParamsError:
         if key is not None:
             raise
         return "", "your own public key cannot be read", ""
     except RegistryError as error:
         return "", str(error).rstrip("."), ""
-    problem = signature_problem(envelope, held.version, expected)
-    problem = problem or _difference(held, said, code)
+    problem = signature_problem(envelope, files.version, expected)
+    problem = problem or _difference(files, said, code)
     if problem or expected is None:
         signed = bool(envelope["signatures"]) and expected is not None
         return "", problem or "there is no key", problem or "" if signed else ""
     return ("your key" if key is None else f"key {key_id(expected)[:12]} ({key})"), "", ""
 
 
-def _difference(held: VersionFiles, said: dict[str, object], code: Code | None) -> str | None:
+def _difference(files: VersionFiles, said: dict[str, object], code: Code | None) -> str | None:
     """What a signed statement says otherwise than the store; None: nothing."""
     try:
         stated, commit = stated_files(said) | materials(said), commit_of(said)
     except (KeyError, TypeError, AttributeError):
         return f"{ENVELOPE}: its statement is not of the form that minigpt writes"
-    if stated.get(MANIFEST) != held.version.digest:
+    if stated.get(MANIFEST) != files.version.digest:
         return f"{ENVELOPE}: speaks of another version"
-    found = {name: file_digest(path) if (path := held.path(name)) else "" for name in ACTED_ON}
+    stored = {name: file_digest(path) if (path := files.path(name)) else "" for name in ACTED_ON}
     if code is not None:
         if commit != code.commit:
             return f"{ENVELOPE}: speaks of commit {str(commit)[:12]}, not of {code.commit[:12]}"
-        found[PATCH] = sha256(code.patch).hexdigest() if code.patch else ""
-    for name, digest in found.items():
+        stored[PATCH] = sha256(code.patch).hexdigest() if code.patch else ""
+    for name, digest in stored.items():
         if digest != stated.get(name, ""):
             return f"{name}: DIFFERENT: not what was signed"
     return None

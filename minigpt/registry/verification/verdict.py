@@ -112,16 +112,16 @@ def lines(verdicts: Sequence[Verdict]) -> list[tuple[str, str, str]]:
     outs: dict[str, list[Verdict]] = {}
     for verdict in verdicts:
         outs.setdefault(verdict.out, []).append(verdict)
-    found = []
+    rows = []
     for out, inside in sorted(outs.items()):
         for outcome in Outcome:
             same = [verdict for verdict in inside if verdict.outcome is outcome]
             if not same:
                 continue
             if outcome is Outcome.DIFFERENT or (len(same) == 1 and outcome.bad):
-                found += [(v.path, str(v.outcome), v.detail) for v in same]
+                rows += [(v.path, str(v.outcome), v.detail) for v in same]
                 continue
             noun = "file" if len(same) == 1 else "files"
             detail = same[0].detail if outcome is not Outcome.IDENTICAL else ""
-            found.append((out, f"{len(same)} {noun}", f"{outcome} {detail}".strip()))
-    return found
+            rows.append((out, f"{len(same)} {noun}", f"{outcome} {detail}".strip()))
+    return rows

@@ -61,12 +61,14 @@ def verify_from_cache(registry: Registry, ref: str, key: Path | None = None) -> 
     """
     started = time.monotonic()
     version, root = find_version(registry, ref), registry.root
-    with version_files(registry, version) as held:
-        voucher = vouch_for_list(held, key)
-        refuse_other_list(held)
+    with version_files(registry, version) as files:
+        voucher = vouch_for_list(files, key)
+        refuse_other_list(files)
         cache = cache_folder(root)
-        originals = ReferenceFiles(held, root, cache)
-        verdicts = combine(held, check_stored(held, originals), check_cache(held, cache, originals))
+        originals = ReferenceFiles(files, root, cache)
+        verdicts = combine(
+            files, check_stored(files, originals), check_cache(files, cache, originals)
+        )
     return Report(
         version=version.version,
         name=version.name,
@@ -101,26 +103,26 @@ def verify(
     started = time.monotonic()
     version, root = find_version(registry, ref), registry.root
     ref = shortest_ref(version.name, version.version, registry.name)
-    with version_files(registry, version) as held, clean_folder(root) as folder:
-        code = code_of(held)
+    with version_files(registry, version) as files, clean_folder(root) as folder:
+        code = code_of(files)
         refuse_lost_commit(root, version, code.commit)
         try:
-            voucher = vouch(root, held, code, ref, key)
+            voucher = vouch(root, files, code, ref, key)
         except UntrustedError as error:
             if not trust(str(error)):
                 raise
             voucher = Voucher("you", f"{code.words}: you trust them, nothing else vouches")
         tell(f"vouched for: {voucher.words}")
-        refuse_other_list(held)
+        refuse_other_list(files)
         tree = check_out(root, code, folder)
         tell(
             f"checking out {version.commit[:7]}{' with its patch' if code.patch else ''} · "
             f"rebuilding {len(read_graph(tree))} stages from their sources in a clean folder"
             f"{expected_time(registry, version)}"
         )
-        cache, machines = cache_folder(root), machines_of(held)
+        cache, machines = cache_folder(root), machines_of(files)
         with own_environment(root, folder, tree, machines[-1] if machines else {}) as env:
-            report = _rebuilt(root, held, ref, folder, tree, cache, machines, env, tell)
+            report = _rebuilt(root, files, ref, folder, tree, cache, machines, env, tell)
     warning = [f"its own statement does not vouch for it: {voucher.problem}"]
     report = replace(
         report,
@@ -137,7 +139,7 @@ def verify(
 
 def _rebuilt(
     root: Path,
-    held: VersionFiles,
+    files: VersionFiles,
     ref: str,
     folder: Path,
     tree: Path,
@@ -154,7 +156,7 @@ def _rebuilt(
         notes.append("the version does not say on which kind of machine it was made")
     for line in notes:  # again at the end: here they may explain why a stage fails
         tell(f"note: {line}")
-    sources = _bring(root, held, folder, tree, cache, env)
+    sources = _bring(root, files, folder, tree, cache, env)
     for source, place in sources.items():
         tell(f"  {source}: from {place}")
     use_own_cache(tree, folder / "cache")
@@ -162,34 +164,34 @@ def _rebuilt(
         rebuild(tree, env, tell)
     except RegistryError as error:
         raise explained(error, sources) from error
-    originals = ReferenceFiles(held, root, cache, tree)
-    built = compare(held, tree, originals, same_machine=not other)
-    spoilt = [verdict for verdict in check_stored(held, originals) if verdict.outcome.bad]
+    originals = ReferenceFiles(files, root, cache, tree)
+    built = compare(files, tree, originals, same_machine=not other)
+    spoilt = [verdict for verdict in check_stored(files, originals) if verdict.outcome.bad]
     return Report(
-        version=held.version.version,
-        name=held.version.name,
+        version=files.version.version,
+        name=files.version.name,
         ref=ref,
-        commit=held.version.commit,
+        commit=files.version.commit,
         mode="rebuild",
         verdicts=list({verdict.path: verdict for verdict in [*built, *spoilt]}.values()),
         seconds=0.0,
         sources=sources,
-        notes=notes + other_inputs(held, tree),
+        notes=notes + other_inputs(files, tree),
         machine=other,
     )
 
 
 def _bring(
-    root: Path, held: VersionFiles, folder: Path, tree: Path, cache: Path, env: Mapping[str, str]
+    root: Path, files: VersionFiles, folder: Path, tree: Path, cache: Path, env: Mapping[str, str]
 ) -> dict[str, str]:
     """Put the sources where the tree's download looks; see `materials.bring`."""
-    places = Places(root, Machine.load().cache, cache, held)
+    places = Places(root, Machine.load().cache, cache, files)
     params = yaml.safe_load((tree / "params.yaml").read_text(encoding="utf-8")) or {}
 
     def fetch() -> Path | None:
         return fetch_archives(root, tree, folder / "fetched", places.md5, env)
 
-    return bring(held, params, places, tree, folder / "downloads", fetch)
+    return bring(files, params, places, tree, folder / "downloads", fetch)
 
 
 def explained(error: RegistryError, sources: Mapping[str, str]) -> RegistryError:
@@ -219,10 +221,10 @@ def expected_time(registry: Registry, version: Version) -> str:
     return f" (about {max(1, round(seconds / 60))} min)"
 
 
-def machines_of(held: VersionFiles) -> list[dict[str, Any]]:
+def machines_of(files: VersionFiles) -> list[dict[str, Any]]:
     """The platform fingerprints that a version's trainings recorded, pretraining's last."""
-    metrics = sorted(name for name in held.listed if name.startswith("metrics/"))
-    return [machine for name in metrics if (machine := trained_on(held, name))]
+    metrics = sorted(name for name in files.listed if name.startswith("metrics/"))
+    return [machine for name in metrics if (machine := trained_on(files, name))]
 
 
 def other_machine(made_on: Mapping[str, Any]) -> dict[str, str]:
@@ -245,11 +247,11 @@ def other_packages(tree: Path) -> list[str]:
     changed = []
     for package, versions in pins.items():
         try:
-            found = metadata.version(package)
+            installed = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue  # of another system, or another build of torch
-        if found.partition("+")[0] not in [pinned.partition("+")[0] for pinned in versions]:
-            changed.append(f"{package} {versions[0]} then, {found} now")
+        if installed.partition("+")[0] not in [pinned.partition("+")[0] for pinned in versions]:
+            changed.append(f"{package} {versions[0]} then, {installed} now")
     if not changed:
         return []
     more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -259,9 +261,9 @@ def other_packages(tree: Path) -> list[str]:
     ]
 
 
-def other_inputs(held: VersionFiles, tree: Path) -> list[str]:
+def other_inputs(files: VersionFiles, tree: Path) -> list[str]:
     """Inputs that were others when the version was built than when it was registered."""
-    then, now = held.lock, stages_of((tree / LOCK).read_bytes()) if (tree / LOCK).is_file() else {}
+    then, now = files.lock, stages_of((tree / LOCK).read_bytes()) if (tree / LOCK).is_file() else {}
     made = outputs_of(now).keys()
     changed = {
         dep["path"]

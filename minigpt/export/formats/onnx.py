@@ -7,19 +7,20 @@ outputs `logits` (B, T, V) and `present.N.key/value` (B, K, past + T, D). The fi
 import contextlib
 import io
 import logging
-import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from minigpt.errors import ExportError
 from minigpt.export.config import ExportConfig
-from minigpt.export.types import plain_model
+from minigpt.export.exporter import ExportedModel, Exporter, plain_model
+from minigpt.export.verify import Decoder
 from minigpt.extras import require
 from minigpt.files import write_bytes, write_json
 from minigpt.model.cache import GrowingCache
@@ -46,21 +47,15 @@ class CachedDecoder(nn.Module):
         return logits, [tensor for layer in cache.layers for tensor in (layer.k, layer.v)]
 
 
-def to_onnx(package: Package, out: Path, config: ExportConfig) -> None:
-    """Fill `out` with model.onnx, model_int8.onnx, config.json and tokenizer.json.
+def write(package: Package, out: Path, config: ExportConfig) -> None:
+    """Fill `out` with model.onnx, model_int8.onnx and config.json.
 
     Raises:
         ExportError: ONNX has no operators for some part of the model.
     """
-    model = plain_model(package, "onnx")
-    if (size := 4 * sum(weight.numel() for weight in model.parameters())) > LARGEST:
-        raise ExportError(
-            f"onnx: {size / 1e9:.1f} GB of weights do not fit in one file (2.1 GB at most). "
-            "Leave onnx out of export.formats."
-        )
+    model = plain_model(package)
     write_bytes(out / FP32, trace(model, config.opset).SerializeToString(deterministic=True))
     write_bytes(out / INT8, to_int8(out / FP32))
-    shutil.copyfile(package.path / "tokenizer.json", out / "tokenizer.json")
     write_json(
         out / "config.json",
         {
@@ -73,6 +68,14 @@ def to_onnx(package: Package, out: Path, config: ExportConfig) -> None:
             "eot_id": package.tokenizer.eot_id,
         },
     )
+
+
+def refuses(package: Package) -> Sequence[str]:
+    """More weights than fit in one file."""
+    size = 4 * sum(weight.numel() for weight in package.model.parameters())
+    if size <= LARGEST:
+        return []
+    return [f"{size / 1e9:.1f} GB of weights do not fit in one file (2.1 GB at most)"]
 
 
 def trace(model: GPT, opset: int) -> Any:
@@ -142,3 +145,36 @@ def quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
+
+
+def decode(file: Path, threads: int) -> Decoder:
+    """An exported .onnx file as onnxruntime runs it on the CPU."""
+    onnxruntime = require("onnxruntime")
+    onnxruntime.disable_telemetry_events()
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.use_deterministic_compute = True
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    _, *inputs = session.get_inputs()
+
+    def step(ids: Tensor, past: Any = None) -> tuple[Tensor, Any]:
+        if past is None:
+            _, heads, _, width = inputs[0].shape
+            past = [np.zeros((ids.size(0), heads, 0, width), np.float32)] * len(inputs)
+        feeds = {node.name: array for node, array in zip(inputs, past, strict=True)}
+        logits, *present = session.run(None, feeds | {"input_ids": ids.contiguous().numpy()})
+        return torch.from_numpy(logits), present
+
+    return step
+
+
+ENTRY = Exporter(
+    "onnx",
+    write,
+    models=(
+        ExportedModel("onnx", FP32, decode),
+        ExportedModel("onnx_int8", INT8, decode, exact=False),
+    ),
+    refuses=refuses,
+)

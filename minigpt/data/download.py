@@ -10,25 +10,19 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from minigpt.data.archives import Member, is_archive, members
-from minigpt.data.config import DownloadParams, LocalSource, Source
+from minigpt.data.corpora import DownloadParams
 from minigpt.data.document import DOCUMENTS, LICENCES, Document, write_documents
-from minigpt.data.obtain import is_chosen, obtain
-from minigpt.data.splits import assign
-from minigpt.data.text import CLEANING, Piece, pieces, tidy
+from minigpt.data.readers import Piece, reader_of
+from minigpt.data.source import BaseSource
+from minigpt.data.sources import SOURCES
+from minigpt.data.splits import deal
+from minigpt.data.text import CLEANING, tidy
 from minigpt.digest import file_digest
 from minigpt.errors import DataError
 from minigpt.files import new_folder, write_json, write_text
 
 if TYPE_CHECKING:
     from minigpt.run import Run
-
-NOUNS = {
-    "package": "package",
-    "npm": "npm package",
-    "local": "folder",
-    "url": "file",
-    "hf": "dataset",
-}
 
 
 def download(
@@ -43,15 +37,20 @@ def download(
     """
     documents: list[Document] = []
     licences: dict[str, Any] = {}
-    with new_folder(archives) as kept, new_folder(raw) as out:
+    with new_folder(archives) as fetched, new_folder(raw) as out:
+        texts: dict[str, list[Document]] = {}
         for name, source in sorted(params.sources.items()):
-            archive = obtain(name, source, local, kept, run)
-            found, remark = assign(name, read_source(name, source, archive), source.splits)
+            archive = fetched / source.archive_name(name)
+            source.fetch(name, archive, local, run)
+            texts[name] = read_source(name, source, archive)
+            run.progress(f"{name} {len(texts[name]):,} documents")
+        run.progress("looking for texts that are there twice")
+        for name, (dealt, remark) in deal(params.sources, texts).items():
             if remark:
                 run.say(remark)
-            run.progress(f"{name} {len(found):,} documents")
-            documents += found
-            licences[name] = licence_of(source, archive, found)
+            documents += dealt
+            archive = fetched / params.sources[name].archive_name(name)
+            licences[name] = licence_of(params.sources[name], archive, dealt)
         write_documents(out / DOCUMENTS, documents)
         write_json(out / LICENCES, licences)
         write_text(out / "LICENCES.md", licences_page(licences))
@@ -63,27 +62,26 @@ def download(
     }
 
 
-def read_source(name: str, source: Source, archive: Path) -> list[Document]:
+def read_source(name: str, source: BaseSource, archive: Path) -> list[Document]:
     """The documents of one source, all still without a split.
 
     Raises:
         DataError: the archive cannot be read, or no file in it is chosen.
     """
-    local = isinstance(source, LocalSource)
     if is_archive(archive.name):
-        files = members(archive, lambda path: is_chosen(source, path), shared=not local)
+        files = members(archive, source.chooses, shared=not source.local)
     else:
         files = [Member(archive.name, archive.read_bytes())]
     # The origin in a local folder is the file: else a new file would change every other's record.
-    digest = None if local else file_digest(archive)
-    folder = "" if local else shared_folder([file.path for file in files])
-    found = [d for file in files for d in documents_of(name, source, file, digest, folder)]
-    if not found:
-        place = source.path if isinstance(source, LocalSource) else archive.name
+    digest = None if source.local else file_digest(archive)
+    folder = "" if source.local else shared_folder([file.path for file in files])
+    documents = [d for file in files for d in documents_of(name, source, file, digest, folder)]
+    if not documents:
+        place = source.place if source.local else archive.name
         raise DataError(
             f"sources.{name}: empty corpus: {place} holds no text under {', '.join(source.files)}"
         )
-    return found
+    return documents
 
 
 def shared_folder(paths: list[str]) -> str:
@@ -93,7 +91,7 @@ def shared_folder(paths: list[str]) -> str:
 
 
 def documents_of(
-    name: str, source: Source, file: Member, digest: str | None, folder: str
+    name: str, source: BaseSource, file: Member, digest: str | None, folder: str
 ) -> Iterator[Document]:
     """The documents of one file; names in them leave out `folder`.
 
@@ -101,42 +99,48 @@ def documents_of(
     """
     origin = digest or hashlib.sha256(file.data).hexdigest()
     for piece in named_pieces(name, file):
-        short = piece.where.removeprefix(folder)
+        short = piece.name.removeprefix(folder)
         text = tidy(CLEANING[source.cleaning](tidy(piece.text)))
         yield Document(
             doc_id=f"{name}/{short}",
             text=text,
             source=name,
             role=source.role,
-            work=piece.work or work_of(name, source, short),
+            work=piece.work or work_of(name, source, piece, folder),
             lang=source.lang,
             licence=source.licence,
             split="",
             sha256=hashlib.sha256(text.encode()).hexdigest(),
-            origin=f"{origin}:{piece.where}",
-            meta=json.dumps(piece.facts, sort_keys=True, ensure_ascii=False),
+            origin=f"{origin}:{piece.name}",
+            meta=json.dumps(facts_of(piece), sort_keys=True, ensure_ascii=False),
         )
 
 
 def named_pieces(name: str, file: Member) -> Iterator[Piece]:
     """The texts of a file; what is wrong with one names the source too."""
     try:
-        yield from pieces(file.path, file.data)
+        yield from reader_of(file.path).read(file.path, file.data)
     except DataError as error:
         raise DataError(f"sources.{name}: {error}") from error
 
 
-def work_of(name: str, source: Source, where: str) -> str:
-    """The work a text belongs to, by the source's rule over its path."""
-    path, _, line = where.partition("#")
-    stem = PurePosixPath(path).with_suffix("").as_posix()
-    found = re.fullmatch(source.work, stem)
+def facts_of(piece: Piece) -> dict[str, Any]:
+    """What is recorded of a text: what could not be decoded, and its line in a file of several."""
+    return piece.facts if piece.line is None else piece.facts | {"line": piece.line}
+
+
+def work_of(name: str, source: BaseSource, piece: Piece, folder: str) -> str:
+    """The work a text belongs to, by the source's rule over its path behind `folder`."""
+    path = PurePosixPath(piece.path.removeprefix(folder))
+    stem = path.with_suffix("").as_posix()
+    found = re.fullmatch(source.work, stem, re.DOTALL)
     if found is None:
         raise DataError(f"sources.{name}.work: {source.work!r} does not match {stem!r}")
-    return f"{found.group(1)}#{line}" if line else found.group(1)
+    work = found.group(1)
+    return work if piece.line is None else f"{work}#{piece.line}"
 
 
-def licence_of(source: Source, archive: Path, documents: list[Document]) -> dict[str, Any]:
+def licence_of(source: BaseSource, archive: Path, documents: list[Document]) -> dict[str, Any]:
     """What is written beside the data about one source."""
     return {
         "kind": source.kind,
@@ -170,7 +174,8 @@ def summary(params: DownloadParams, licences: dict[str, Any]) -> str:
     """One line: how many sources of which kind, how much text, on what terms."""
     kinds = Counter(source.kind for source in params.sources.values())
     sources = ", ".join(
-        f"{count} {NOUNS[kind]}{'s' if count > 1 else ''}" for kind, count in sorted(kinds.items())
+        f"{count} {SOURCES[kind].noun}{'s' if count > 1 else ''}"
+        for kind, count in sorted(kinds.items())
     )
     count = sum(entry["documents"] for entry in licences.values())
     size = sum(entry["bytes"] for entry in licences.values())

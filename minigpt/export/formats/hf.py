@@ -3,33 +3,50 @@
 vLLM, SGLang, llama.cpp's converter and MLX read the same folder.
 """
 
-import shutil
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save
+from torch import Tensor
 
-from minigpt.errors import ExportError
 from minigpt.export.config import ExportConfig
-from minigpt.export.names import QWEN3, translate
-from minigpt.export.types import plain_model
+from minigpt.export.exporter import ExportedModel, Exporter, plain_model
+from minigpt.export.names import translate
+from minigpt.export.verify import Decoder
+from minigpt.extras import require
 from minigpt.files import write_bytes, write_json
-from minigpt.model.config import ModelConfig, RmsNorm, RopePosition, SwigluMlp
+from minigpt.model.config import RmsNorm, SwigluMlp
+from minigpt.model.positions.rope import RopePosition
 from minigpt.package import Package
 from minigpt.tokenizer.patterns import END_OF_TEXT, PAD
 
+WEIGHTS = "model.safetensors"
 QK_NORM_EPS = 1e-6  # ours is fixed; Qwen3 has one number for all of its norms
+QWEN3 = {
+    "embed.weight": "model.embed_tokens.weight",
+    "norm.weight": "model.norm.weight",
+    "head.weight": "lm_head.weight",
+    "blocks.*.norm1.weight": "model.layers.*.input_layernorm.weight",
+    "blocks.*.attention.q.weight": "model.layers.*.self_attn.q_proj.weight",
+    "blocks.*.attention.k.weight": "model.layers.*.self_attn.k_proj.weight",
+    "blocks.*.attention.v.weight": "model.layers.*.self_attn.v_proj.weight",
+    "blocks.*.attention.out.weight": "model.layers.*.self_attn.o_proj.weight",
+    "blocks.*.attention.q_norm.weight": "model.layers.*.self_attn.q_norm.weight",
+    "blocks.*.attention.k_norm.weight": "model.layers.*.self_attn.k_norm.weight",
+    "blocks.*.norm2.weight": "model.layers.*.post_attention_layernorm.weight",
+    "blocks.*.mlp.gate.weight": "model.layers.*.mlp.gate_proj.weight",
+    "blocks.*.mlp.up.weight": "model.layers.*.mlp.up_proj.weight",
+    "blocks.*.mlp.down.weight": "model.layers.*.mlp.down_proj.weight",
+}
+"""Ours -> Qwen3ForCausalLM's; * stands for the layer's number."""
 
 
-def to_hf(package: Package, out: Path, config: ExportConfig) -> None:
-    """Fill `out` with weights, config.json, generation_config.json and the tokenizer's files.
-
-    Raises:
-        ExportError: the model is not of the Qwen3 dialect.
-    """
+def write(package: Package, out: Path, config: ExportConfig) -> None:
+    """Fill `out` with weights, config.json, generation_config.json and tokenizer_config.json."""
     del config  # nothing to choose
-    refuse_other_dialects(package.config)
-    weights = plain_model(package, "hf").state_dict()
+    weights = plain_model(package).state_dict()
     if package.config.tied:
         del weights["head.weight"]
     names = translate(weights, QWEN3, "hf")
@@ -37,19 +54,19 @@ def to_hf(package: Package, out: Path, config: ExportConfig) -> None:
         {names[name]: tensor.contiguous() for name, tensor in weights.items()},
         metadata={"format": "pt"},  # transformers refuses a file without it; one key: stable bytes
     )
-    write_bytes(out / "model.safetensors", data)
+    write_bytes(out / WEIGHTS, data)
     write_json(out / "config.json", qwen3_config(package))
     eot = package.tokenizer.eot_id
     write_json(
         out / "generation_config.json",
         {"bos_token_id": eot, "do_sample": True, "eos_token_id": eot, "temperature": 0.8},
     )
-    shutil.copyfile(package.path / "tokenizer.json", out / "tokenizer.json")
     write_json(out / "tokenizer_config.json", tokenizer_config(package))
 
 
-def refuse_other_dialects(config: ModelConfig) -> None:
-    """Raise an ExportError that names each choice Qwen3ForCausalLM has no word for."""
+def refuses(package: Package) -> Sequence[str]:
+    """Each choice that Qwen3ForCausalLM has no word for."""
+    config = package.config
     strange = [
         f"{part}: {choice.kind}"
         for part, choice, known in (
@@ -61,10 +78,23 @@ def refuse_other_dialects(config: ModelConfig) -> None:
     ]
     if config.norm.eps != QK_NORM_EPS:
         strange.append(f"norm: eps {config.norm.eps} (its queries and keys have {QK_NORM_EPS})")
-    if strange:
-        raise ExportError(
-            f"hf: Qwen3ForCausalLM has no {', '.join(strange)}. Leave hf out of export.formats."
-        )
+    return [f"Qwen3ForCausalLM has no {', '.join(strange)}"] if strange else []
+
+
+def decode(weights: Path, threads: int) -> Decoder:
+    """The folder around `weights` as `transformers` runs it; nothing is fetched."""
+    del threads  # torch's, which the stage has set
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    transformers = require("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    model = transformers.AutoModelForCausalLM.from_pretrained(weights.parent, local_files_only=True)
+    model.eval()
+
+    def step(ids: Tensor, past: Any = None) -> tuple[Tensor, Any]:
+        out = model(input_ids=ids, cache=past, use_cache=True)
+        return out.logits, out.cache
+
+    return step
 
 
 def qwen3_config(package: Package) -> dict[str, Any]:
@@ -111,3 +141,6 @@ def tokenizer_config(package: Package) -> dict[str, Any]:
         "pad_token": PAD,
         "tokenizer_class": "PreTrainedTokenizerFast",
     }
+
+
+ENTRY = Exporter("hf", write, models=(ExportedModel("hf", WEIGHTS, decode),), refuses=refuses)

@@ -1,0 +1,70 @@
+"""What an exporter states of its format, and what is common to all of them."""
+
+import copy
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from minigpt.errors import ExportError
+from minigpt.export.config import ExportConfig
+from minigpt.export.verify import Decoder
+from minigpt.model.gpt import GPT
+from minigpt.package import Package
+
+TOKENIZER = "tokenizer.json"
+
+
+@dataclass(frozen=True)
+class ExportedModel:
+    """A model among the files of a format."""
+
+    name: str
+    """Its key in metrics/export.json: the format's name, with a suffix where it has several."""
+    file: str
+    """Where its weights are, inside of the format's folder."""
+    decode: Callable[[Path, int], Decoder]
+    """(path of `file`, threads): the model as the format's own program runs it."""
+    exact: bool = True
+    """Whether its logits must be ours; one that rounds is measured in bits per byte."""
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """One format."""
+
+    name: str
+    """Its word in `export.formats`, its folder in exports/ and its module in `formats`."""
+    write: Callable[[Package, Path, ExportConfig], None]
+    """(package, out, config): fill the new, empty folder `out`, with the same bytes each time."""
+    models: tuple[ExportedModel, ...]
+    """What `write` leaves there."""
+    refuses: Callable[[Package], Sequence[str]] = lambda _: ()
+    """Why the format cannot hold this package, a clause each; none: it can."""
+
+    def check(self, package: Package) -> None:
+        """Raise an ExportError where the format has no words for the model."""
+        if package.quantization is not None:
+            raise ExportError(
+                f"{self.name}: {package.path} is quantized; export the package it was made from, "
+                "the other program quantizes in its own way"
+            )
+        if reasons := self.refuses(package):
+            raise ExportError(
+                f"{self.name}: {'; '.join(reasons)}. Leave {self.name} out of export.formats."
+            )
+
+    def export(self, package: Package, out: Path, config: ExportConfig) -> None:
+        """Fill the new, empty folder `out` with the model and our tokenizer.json.
+
+        Raises:
+            ExportError: the format has no words for the model.
+        """
+        self.check(package)
+        self.write(package, out, config)
+        shutil.copyfile(package.path / TOKENIZER, out / TOKENIZER)
+
+
+def plain_model(package: Package) -> GPT:
+    """A copy of the model in fp32 on the CPU, its embedding folded."""
+    return copy.deepcopy(package.model).cpu().float().fold().eval()

@@ -1,0 +1,43 @@
+"""Rotary positions."""
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import PositiveFloat
+
+from minigpt.model.position_config import PositionConfig, Sizes, Tensors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class RopePosition(PositionConfig):
+    """Rotary positions in half-split form (arXiv:2104.09864), as Llama and Qwen3 have them."""
+
+    kind: Literal["rope"] = "rope"
+    theta: PositiveFloat = 10_000.0
+    """Base of the wavelengths; larger for longer contexts."""
+
+    def refuse(self, sizes: Sizes) -> None:
+        """Heads of an odd width."""
+        width = sizes.head_width
+        if width % 2:
+            raise ValueError(f"rope turns pairs, but a head is {width} wide; make it even")
+
+    def constants(self, sizes: Sizes) -> "dict[str, Tensor]":
+        """Pair (i, i + D/2) turns by position / theta^(2i/D): (context_length, D) each."""
+        import torch
+
+        wavelengths = self.theta ** (
+            torch.arange(0, sizes.head_width, 2).float() / sizes.head_width
+        )
+        angles = torch.arange(sizes.context_length).float()[:, None] * (1.0 / wavelengths)
+        angles = torch.cat((angles, angles), dim=-1)
+        return {"cos": angles.cos(), "sin": angles.sin()}
+
+    def tables(self, rows: "Tensor", tensors: Tensors) -> "tuple[Tensor, Tensor]":
+        """(T, D) each."""
+        # By index, not by slice: a slice's length depends on the table's end when exported.
+        return tensors["cos"][rows], tensors["sin"][rows]
+
+
+ENTRY = RopePosition

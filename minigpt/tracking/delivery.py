@@ -1,0 +1,206 @@
+"""Carries journals to sinks: in order, at least once; a second time changes nothing there.
+
+What is acknowledged is noted beside the journal after each batch, so a kill between any two steps
+makes the next delivery repeat a batch and lose none. One process at a time delivers.
+"""
+
+import contextlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from minigpt.errors import RegistryError
+from minigpt.log import say
+from minigpt.process import take_lock
+from minigpt.tracking.journal import (
+    RUNS,
+    SINKS,
+    SUFFIX,
+    beginning,
+    end_killed,
+    has_ended,
+    journals,
+    read,
+)
+from minigpt.tracking.owner import has_died
+from minigpt.tracking.sink import GoneError, RefusedError, Sink
+
+BATCH = 500  # events
+LOCK = "delivery.lock"
+NOTES = {".files", *(f".{sink}" for sink in SINKS)}
+"""What lies beside a journal, by suffix."""
+LOCK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a journal was delivered to one sink."""
+
+    place: str
+    run: str
+    offset: int
+    done: bool = False
+    """Its end was delivered too."""
+
+
+class Delivery:
+    """The journals of one folder and the sinks that they go to."""
+
+    def __init__(
+        self, folder: Path, sinks: Sequence[Sink], on_progress: Callable[[], None] = lambda: None
+    ) -> None:
+        """`on_progress` is called after each batch that a sink acknowledged."""
+        self._folder, self._sinks, self._on_progress = folder, sinks, on_progress
+        self._seen: dict[Path, int] = {}
+
+    def round(self, wait_s: float = LOCK_SECONDS) -> None:
+        """Deliver everything that was written so far; journals that are complete go.
+
+        Raises:
+            RegistryError: a sink cannot take it now, or another process has been delivering for
+                `wait_s` seconds.
+        """
+        if not journals(self._folder):
+            return
+        with only_deliverer(self._folder, wait_s):
+            for path in journals(self._folder):
+                self._deliver(path)
+            for note in self._folder.glob("*.*"):  # of journals whose removal was cut off
+                if note.suffix in NOTES and not note.with_suffix(SUFFIX).exists():
+                    discard(note)
+
+    def anything_new(self) -> bool:
+        """Whether a round would find something to do."""
+        for path in journals(self._folder):
+            with contextlib.suppress(FileNotFoundError):  # another process delivered it
+                if self._seen.get(path) != path.stat().st_size or is_orphan(path):
+                    return True
+        return False
+
+    def _deliver(self, path: Path) -> None:
+        if is_orphan(path):
+            end_killed(path)
+        size, wanted = path.stat().st_size, set(beginning(path).event["sinks"])
+        for sink in self._sinks:
+            if sink.name in wanted and self._deliver_to(sink, path):
+                wanted.remove(sink.name)
+        self._seen[path] = size
+        if not wanted:
+            remove(path)
+
+    def _deliver_to(self, sink: Sink, path: Path) -> bool:
+        """Deliver the rest of a journal. Whether it is complete, and all of it delivered."""
+        note, place = path.with_suffix(f".{sink.name}"), sink.place()
+        progress = read_progress(note)
+        if progress is None or progress.place != place:
+            first = beginning(path)
+            progress = Progress(place, sink.begin(path.stem, first.event), first.end)
+            self._acknowledge(note, progress)
+        lines = [] if progress.done else read(path, progress.offset)
+        for start in range(0, len(lines), BATCH):
+            batch = lines[start : start + BATCH]
+            try:
+                sink.write(progress.run, [line.event for line in batch])
+            except RefusedError as error:
+                say(f"the record of run {progress.run} has a gap: {error}")
+            except GoneError:
+                note.unlink()  # from the beginning, next time
+                raise
+            done = batch[-1].event["event"] == "close"
+            progress = Progress(place, progress.run, batch[-1].end, done)
+            self._acknowledge(note, progress)
+        return progress.done
+
+    def _acknowledge(self, note: Path, progress: Progress) -> None:
+        part = note.with_name(f"{note.name}.part")
+        part.write_text(json.dumps(asdict(progress)))
+        part.replace(note)
+        self._on_progress()
+
+
+def sinks_of(folder: Path) -> list[Sink]:
+    """Every sink there is, for the checkout whose journals `folder` holds."""
+    from minigpt.tracking.mlflow_sink import MlflowSink
+
+    return [MlflowSink(folder.parents[len(RUNS.parts) - 1], folder)]
+
+
+def deliver_all(root: Path) -> None:
+    """Deliver what waits in the checkout `root`.
+
+    Raises:
+        RegistryError: a sink cannot take it now. Nothing is lost.
+    """
+    folder = root.resolve() / RUNS
+    if journals(folder):
+        Delivery(folder, sinks_of(folder)).round()
+
+
+def run_in_mlflow(root: Path, journal: str) -> str | None:
+    """The id of the MLflow run that a journal which is still there was delivered to."""
+    progress = read_progress(root.resolve() / RUNS / f"{journal}.mlflow")
+    return progress.run if progress else None
+
+
+def waiting(folder: Path) -> tuple[int, int]:
+    """How many events of how many runs have yet to be delivered."""
+    counts = []
+    for path in journals(folder):
+        with contextlib.suppress(FileNotFoundError):  # another process delivered it
+            names = beginning(path).event["sinks"]
+            notes = [read_progress(path.with_suffix(f".{name}")) for name in names]
+            counts.append(len(read(path, min(note.offset if note else 0 for note in notes))))
+    counts = [count for count in counts if count]
+    return sum(counts), len(counts)
+
+
+def read_progress(note: Path) -> Progress | None:
+    """What was noted; None where nothing was delivered yet."""
+    try:
+        return Progress(**json.loads(note.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def is_orphan(path: Path) -> bool:
+    """Whether a journal has no end and its process is gone."""
+    return not has_ended(path) and has_died(beginning(path).event["owner"])
+
+
+def remove(path: Path) -> None:
+    """Remove a journal that was delivered; itself first: what is left of it is no journal."""
+    path.unlink()
+    for suffix in NOTES:
+        discard(path.with_suffix(suffix))
+
+
+def discard(note: Path) -> None:
+    """Remove what lay beside a journal."""
+    if note.is_dir():
+        shutil.rmtree(note, ignore_errors=True)
+    else:
+        note.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_deliverer(folder: Path, wait_s: float) -> Iterator[None]:
+    """Hold the lock of a folder's delivery.
+
+    Raises:
+        RegistryError: another process has held it for `wait_s` seconds.
+    """
+    deadline = time.monotonic() + wait_s
+    while (lock := take_lock(folder / LOCK, "a delivery")) is None:
+        if time.monotonic() > deadline:
+            raise RegistryError(
+                f"{folder}: another process has been delivering for {wait_s:.0f} s; try again"
+            )
+        time.sleep(0.1)
+    try:
+        yield
+    finally:
+        os.close(lock)

@@ -1,0 +1,184 @@
+"""The journal of a run: what a stage records, one JSON line an event, in .work/runs.
+
+A stage only appends; `delivery` carries the lines to whoever keeps runs, now or later.
+"""
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from minigpt.log import say
+from minigpt.process import WORK
+from minigpt.tracking.owner import this_process
+from minigpt.tracking.system_metrics import SystemMetrics
+from minigpt.tracking.tracker import Event, Recorder, Status, milliseconds
+
+RUNS = WORK / "runs"
+SUFFIX = ".jsonl"
+PARENT_ENV = "MINIGPT_PARENT_RUN"
+"""Carries the path of the parent's journal from a flow to its stages, which write beside it."""
+SINKS = ("mlflow",)
+
+
+class Journal(Recorder):
+    """A `Tracker` that appends to a file. What the disk refuses is said once; the stage goes on."""
+
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        stage: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        parent: str | None = None,
+        sinks: Sequence[str] = SINKS,
+    ) -> None:
+        """Begin the run `name`; `parent` is the id of the journal that it belongs under."""
+        began = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
+        self.id = f"{began}-{time.time_ns() % 10**9:09d}-{secrets.token_hex(4)}"
+        self.path = folder / f"{self.id}{SUFFIX}"
+        self._file: int | None = None
+        self._one_writer = threading.RLock()
+        self._complained = self._torn = False
+        self._monitor: SystemMetrics | None = None
+        begin = {
+            "event": "begin", "time": milliseconds(), "name": name, "stage": stage,
+            "tags": dict(tags or {}), "parent": parent, "owner": this_process(),
+            "sinks": list(sinks),
+        }  # fmt: skip
+        with self._unharmed():
+            folder.mkdir(parents=True, exist_ok=True)
+            part = self.path.with_suffix(".part")
+            part.write_bytes(_line(begin))
+            part.replace(self.path)  # so that a journal without a beginning is never seen
+            self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
+
+    def record(self, kind: str, **facts: Any) -> None:
+        """Append one event, in one write."""
+        line = _line({"event": kind, "time": milliseconds(), **facts})
+        with self._one_writer, self._unharmed():
+            if self._file is None:
+                return
+            whole = b"\n" + line if self._torn else line
+            self._torn = True
+            self._torn = os.write(self._file, whole) != len(whole)  # a full disk may take half
+            if self._torn:
+                raise OSError("the disk is full")
+
+    def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
+        """Numbers of a step. A step past 0 starts the record of the machine's load."""
+        if step and self._monitor is None:
+            self._monitor = SystemMetrics(super().metrics)
+        super().metrics(values, step)
+
+    def artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep a copy beside the journal: the original may be gone when it is delivered."""
+        with self._one_writer, self._unharmed():
+            copies = files_of(self.path)
+            copies.mkdir(exist_ok=True)
+            copy = copies / f"{len(list(copies.iterdir())):04d}"
+            if path.is_dir():
+                shutil.copytree(path, copy)
+            else:
+                copy.mkdir()
+                shutil.copy2(path, copy)
+            self.record("artifact", path=f"{copies.name}/{copy.name}", folder=folder)
+
+    def link(self, stage: str, output_digest: str) -> None:
+        """Note which earlier run made a stage's restored or unchanged outputs."""
+        self.record("link", stage=stage, output_digest=output_digest)
+
+    def close(self, status: Status = "FINISHED") -> None:
+        """End the record of the machine's load, then the run."""
+        if self._monitor is not None:
+            self._monitor.finish()
+        super().close(status)
+        with self._one_writer:
+            if self._file is not None:
+                os.close(self._file)
+                self._file = None
+
+    @contextlib.contextmanager
+    def _unharmed(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if not self._complained:
+                say(f"the run's record has a gap: {self.path}: {error.strerror or error}")
+            self._complained = True
+
+
+def open_journal(
+    root: Path, name: str, stage: str | None = None, tags: Mapping[str, str] | None = None
+) -> Journal:
+    """Begin a run of the checkout `root`, under the one that MINIGPT_PARENT_RUN names."""
+    if parent := os.environ.get(PARENT_ENV):
+        return Journal(Path(parent).parent, name, stage, tags, Path(parent).stem)
+    return Journal(root.resolve() / RUNS, name, stage, tags)
+
+
+@dataclass(frozen=True)
+class Line:
+    """An event, and where in the file the next one begins."""
+
+    event: Event
+    end: int
+
+
+def read(path: Path, start: int = 0) -> list[Line]:
+    """The whole lines from byte `start` on; a torn one is passed over once another follows it."""
+    lines, end = [], start
+    with path.open("rb") as file:
+        file.seek(start)
+        for raw in file:
+            if not raw.endswith(b"\n"):
+                break
+            end += len(raw)
+            with contextlib.suppress(ValueError):
+                event = json.loads(raw)
+                if isinstance(event, dict) and "event" in event:
+                    lines.append(Line(event, end))
+    return lines
+
+
+def beginning(path: Path) -> Line:
+    """The first line of a journal."""
+    with path.open("rb") as file:
+        raw = file.readline()
+    return Line(json.loads(raw), len(raw))
+
+
+def has_ended(path: Path) -> bool:
+    """Whether the last line of a journal is the end of its run."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - 200))  # an end is shorter
+        return file.read().rpartition(b"\n{")[2].startswith(b'"event": "close"')
+
+
+def journals(folder: Path) -> list[Path]:
+    """The journals of a folder, oldest first."""
+    return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def end_killed(path: Path) -> None:
+    """Append the end of a run whose process died without one."""
+    close = {"event": "close", "time": int(path.stat().st_mtime * 1000), "status": "KILLED"}
+    with path.open("ab", buffering=0) as file:
+        file.write(b"\n" + _line(close))  # the newline ends a line that the kill tore
+
+
+def files_of(journal: Path) -> Path:
+    """The folder that holds a journal's copies of artifacts."""
+    return journal.with_suffix(".files")
+
+
+def _line(event: Event) -> bytes:
+    # NaN and Infinity are no JSON, but Python writes and reads them.
+    return json.dumps(event, ensure_ascii=False, default=str).encode() + b"\n"

@@ -1,0 +1,148 @@
+"""The sink that keeps runs in MLflow."""
+
+import contextlib
+import http.client
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from minigpt.errors import RegistryError
+from minigpt.tracking.journal import journals
+from minigpt.tracking.mlflow_events import write_events
+from minigpt.tracking.mlflow_tracker import (
+    JOURNAL,
+    OWNER,
+    STAGE,
+    end_abandoned,
+    newest_run,
+)
+from minigpt.tracking.sink import GoneError, RefusedError
+from minigpt.tracking.store import (
+    EXPERIMENT,
+    Store,
+    clear_errors,
+    open_store,
+    shown,
+    tracking_uri,
+)
+from minigpt.tracking.tracker import Event
+
+ANSWER_SECONDS = 5.0
+
+
+class MlflowSink:
+    """A `Sink` for the store of a checkout. A run is found again by the id of its journal."""
+
+    name = "mlflow"
+
+    def __init__(self, root: Path, folder: Path) -> None:
+        """`folder` holds the journals."""
+        self._root, self._folder = root, folder
+        self._store: Store | None = None
+
+    def place(self) -> str:
+        """Which store it is."""
+        return shown(tracking_uri(self._root))
+
+    def begin(self, journal: str, event: Event) -> str:
+        """The run of a journal, begun if it is not there; under its parent's, if that is there."""
+        with self._opened() as store:
+            refuse_deleted(store)
+            if there := self._run_of(store, journal):
+                return there
+            parent = event["parent"] and self._run_of(store, event["parent"])
+            tags = {
+                **event["tags"],
+                JOURNAL: journal,
+                **{f"{OWNER}{key}": value for key, value in event["owner"].items()},
+                **({STAGE: event["stage"]} if event["stage"] else {}),
+                **({"mlflow.parentRunId": parent} if parent else {}),
+            }
+            run = store.client.create_run(
+                store.experiment_id, start_time=event["time"], tags=tags, run_name=event["name"]
+            )
+            return str(run.info.run_id)
+
+    def write(self, run: str, events: Sequence[Event]) -> None:
+        """Write what came after the beginning."""
+        try:
+            with self._opened() as store:
+                for event in (event for event in events if event["event"] == "link"):
+                    maker = newest_run(store, event["stage"], event["output_digest"])
+                    if maker is not None:
+                        key = f"minigpt.run.{event['stage']}"
+                        store.client.set_tag(run, key, maker.info.run_id)
+                write_events(store.client.mlflow, run, events, self._folder)
+        except RegistryError as error:
+            code = getattr(error.__cause__, "error_code", None)
+            if code == "RESOURCE_DOES_NOT_EXIST":
+                raise GoneError(str(error)) from error
+            if code == "INVALID_PARAMETER_VALUE":
+                with self._opened() as store:  # with an experiment, its runs are deleted
+                    refuse_deleted(store)
+                raise RefusedError(str(error)) from error
+            raise
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[Store]:
+        """The store; opened anew after a failure."""
+        try:
+            if self._store is None:
+                refuse_silent(tracking_uri(self._root))
+                self._store = open_store(self._root)
+                with clear_errors(self._store.uri):
+                    waiting = {path.stem for path in journals(self._folder)}
+                    end_abandoned(self._store, waiting)
+            with clear_errors(self._store.uri):
+                yield self._store
+        except RegistryError:
+            self._store = None
+            raise
+
+    def _run_of(self, store: Store, journal: str) -> str | None:
+        """The run of a journal; of two, which a request that timed out can leave, one goes."""
+        runs = store.client.search_runs(
+            [store.experiment_id], f"tags.`{JOURNAL}` = '{journal}'", max_results=10
+        )
+        ids: list[str] = sorted(run.info.run_id for run in runs)
+        for double in ids[1:]:
+            store.client.delete_run(double)
+        return ids[0] if ids else None
+
+
+def refuse_deleted(store: Store) -> None:
+    """Refuse to write where a person deleted the experiment: it can be restored.
+
+    Raises:
+        RegistryError: it was deleted.
+    """
+    if store.client.get_experiment(store.experiment_id).lifecycle_stage != "active":
+        raise RegistryError(
+            f"{shown(store.uri)}: the experiment {EXPERIMENT} was deleted there. To restore it: "
+            f"mlflow experiments restore --experiment-id {store.experiment_id}"
+        )
+
+
+def refuse_silent(uri: str) -> None:
+    """Ask a server for any answer: MLflow would wait minutes for one that accepts and is silent.
+
+    Raises:
+        RegistryError: none came in time.
+    """
+    if not uri.startswith(("http://", "https://")):
+        return
+    address = f"{shown(uri).rstrip('/')}/health"
+    try:
+        with urllib.request.urlopen(address, timeout=ANSWER_SECONDS):  # noqa: S310 - http(s) only
+            return
+    except (urllib.error.HTTPError, http.client.HTTPException):
+        return  # it answers
+    except OSError as error:
+        reason = getattr(error, "reason", error)
+        if isinstance(reason, OSError) and "CERTIFICATE" in str(reason):
+            return  # MLflow has settings of its own for these
+        raise RegistryError(
+            f"{shown(uri)} does not answer ({reason}). Start that server, "
+            "or unset MLFLOW_TRACKING_URI."
+        ) from error

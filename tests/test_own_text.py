@@ -1,0 +1,305 @@
+"""`minigpt preset local` looks first, says what it takes, and changes nothing where it refuses."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from minigpt import own_text
+from minigpt.cli import look
+from minigpt.data.folder import look_into
+from minigpt.errors import DataError, ParamsError
+from minigpt.own_text import name_of, plan_own_text, plan_problems
+from minigpt.params import Params, load_params
+from minigpt.presets import load_preset, write_params
+
+ROOT = Path(__file__).parents[1]
+LETTER = "".join(f"On day {n} we went further up the river than before.\n\n" for n in range(60))
+
+
+def letter(number: int) -> str:
+    return LETTER.replace("day", f"day {number} of the year")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A folder with the presets of this checkout, and a params.yaml of the default."""
+    root = tmp_path / "project"
+    shutil.copytree(ROOT / "presets", root / "presets")
+    return root
+
+
+@pytest.fixture
+def letters(tmp_path):
+    """Twenty letters at home."""
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    for number in range(20):
+        (folder / f"{number:02}.txt").write_text(letter(number))
+    return folder
+
+
+def tree(folder):
+    """Every file under a folder with its bytes."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes()
+            for p in sorted(folder.rglob("*")) if p.is_file()}  # fmt: skip
+
+
+def read(own):
+    return list(own.folder.files)
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [("My letters", "my-letters"), ("Notes (2)", "notes-2"), ("тексты", "тексты"),
+     ("2023", "2023"), ("no", "no"), ("null", "null"), ("1e3", "1e3"), ("C# notes", "c-notes"),
+     ("it's", "it-s"), ("a: b", "a-b"), ("👋", "text"), ("-x", "x"), ("e\u0301t\u00e9", "été")],
+)  # fmt: skip
+def test_a_folder_of_any_name_becomes_a_source(root, letters, folder, name):
+    own = plan_own_text(root, letters.rename(letters.with_name(folder)))
+    write_params(root, own.params, "local", first=own.copy)
+    params = load_params(Params, root / "params.yaml")
+    assert params == own.params
+    assert params.roles[name] == "finetune"
+    assert params.release.name == f"minigpt-{name}"
+    assert (root / "data" / "local" / name / "00.txt").read_text() == letter(0)
+
+
+def test_what_is_no_text_stays_out_and_is_counted(root, letters):
+    for path in (".trash/deleted.md", "__MACOSX/._b.txt", ".hidden.txt", "deep/.git/a.txt",
+                 "a.json", "b.json", "c.docx", "README"):  # fmt: skip
+        (letters / path).parent.mkdir(parents=True, exist_ok=True)
+        (letters / path).write_text(LETTER)
+    (letters / "deep" / "LOUD.TXT").write_text(letter(99))
+    own = plan_own_text(root, letters)
+    assert len(own.folder.files) == 21
+    assert "deep/LOUD.TXT" in own.folder.files
+    assert next(own.said) == (
+        "21 files read (.txt 21) · 8 left out (.docx 1, .json 2, hidden 4, no suffix 1)"
+    )
+    own.copy()
+    assert list(tree(own.target)) == read(own)
+
+
+def test_links_are_followed_outwards_and_named_but_never_in_a_circle(root, letters, tmp_path):
+    other = tmp_path / "elsewhere"
+    (other / "deep").mkdir(parents=True)
+    (other / "deep" / "x.txt").write_text(letter(50))
+    (other / "y.txt").write_text(letter(51))
+    (other / "deep" / "round").symlink_to(other)
+    for name, to in {"books": other, "again": other, "one.txt": other / "y.txt", "up": tmp_path,
+                     "self": letters, "gone.txt": "nowhere", "loop": "loop"}.items():  # fmt: skip
+        (letters / name).symlink_to(to)
+    own = plan_own_text(root, letters)
+    assert set(read(own)) - {f"{n:02}.txt" for n in range(20)} == {
+        "again/deep/x.txt", "again/y.txt", "one.txt"
+    }  # fmt: skip
+    assert own.folder.left_out == {
+        "again/deep/round": "read already",
+        "books": "read already",
+        "gone.txt": "broken link",
+        "loop": "broken link",
+        "self": "link back into the folder",
+        "up": "link back into the folder",
+    }
+    assert f"again: leads to {other}" in "\n".join(own.said)
+    own.copy()
+    assert not any(path.is_symlink() for path in own.target.rglob("*"))
+
+
+def unreadable(monkeypatch, folder, *names):
+    """Root may read anything, so the refusal is made: opening and listing these fails."""
+    bad = {str(folder / name) for name in names}
+
+    def guarded(real):
+        def call(path, *args, **options):
+            if str(path) in bad:
+                raise PermissionError(13, "Permission denied", str(path))
+            return real(path, *args, **options)
+
+        return call
+
+    monkeypatch.setattr(Path, "open", guarded(Path.open))
+    monkeypatch.setattr(os, "scandir", guarded(os.scandir))
+
+
+def test_what_cannot_be_read_is_named_with_its_cure_before_anything_is_copied(
+    root, letters, monkeypatch
+):
+    (letters / "old").mkdir()
+    unreadable(monkeypatch, letters, "03.txt", "old")
+    own = plan_own_text(root, letters)
+    said = "\n".join(own.said)
+    assert "19 files read (.txt 19) · 2 left out (not readable 2)" in said
+    assert "not readable: 03.txt: chmod u+r; old/: chmod u+rx" in said
+    assert not (root / "data").exists()
+
+
+def test_in_data_local_itself_an_unreadable_file_is_refused(root, letters, monkeypatch):
+    own = plan_own_text(root, letters)
+    own.copy()
+    unreadable(monkeypatch, own.target, "03.txt")
+    with pytest.raises(DataError, match=r"03\.txt: chmod u\+r"):
+        plan_own_text(root, own.target)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("a.txt", LETTER.encode("utf-16-le"), r"a\.txt +[\d,]+ characters could not be decoded "
+         r"\(first at byte 1\); is it utf-16\?"),
+        ("a.txt", b"caf\xe9 " + LETTER.encode(), r"a\.txt .*first at byte 3\); is it latin-1\?"),
+        ("a.jsonl", b'{"text": "fine"}\n{', r"a\.jsonl: line 2, column 2"),
+    ],
+)  # fmt: skip
+def test_a_text_that_a_later_stage_would_refuse_is_refused_now(root, letters, name, data, message):
+    own = plan_own_text(root, letters)
+    write_params(root, own.params, "local", first=own.copy)
+    before = tree(root)
+    (letters / name).write_bytes(data)
+    with pytest.raises(DataError, match=message):
+        plan_own_text(root, letters)
+    assert tree(root) == before
+
+
+def test_a_file_too_large_for_an_archive_is_told_how_to_be_cut(root, letters, monkeypatch):
+    monkeypatch.setattr("minigpt.data.sources.local.MAX_MEMBER", 10_000)
+    (letters / "big.txt").write_text("x" * 20_000)
+    with pytest.raises(DataError, match=r"big\.txt has .* MB; at most .* split -C 100m 'big.txt'"):
+        plan_own_text(root, letters)
+
+
+def test_one_letter_is_refused_with_source_key_and_amount(root, tmp_path):
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "one.txt").write_text("Dear sister,\n\nthe roads are deep in mud.\n")
+    with pytest.raises(
+        DataError,
+        match=r"sources\.letters has 34 tokens to train on at most, fewer "
+        r"than the 513 of one window \(finetune\.phases, model\.context_length\)",
+    ):
+        plan_own_text(root, tmp_path / "letters")
+    assert not (root / "data").exists()
+
+
+def test_plan_tells_it_of_text_that_lies_here(root, letters):
+    own = plan_own_text(root, letters)
+    own.copy()
+    assert plan_problems(root, own.params) == []
+    for path in own.target.iterdir():
+        path.write_text("Short.\n")
+    [problem] = plan_problems(root, own.params)
+    assert "sources.letters has" in problem
+
+
+@pytest.mark.parametrize(("copies", "wide"), [(20, 250), (60, 500), (400, 1000)])
+def test_passages_become_shorter_where_there_is_little_text_to_judge_by(
+    root, letters, copies, wide
+):
+    for number in range(copies):
+        (letters / f"{number:02}.txt").write_text(letter(number))
+    own = plan_own_text(root, letters)
+    assert own.params.evaluate.passage_bytes == wide
+    assert own.passages >= 2 * own.params.gate.min_passages
+    assert f"(20 passages): yes, {own.passages}" in list(own.said)[-1]
+
+
+def test_copies_among_the_letters_are_said(root, letters):
+    (letters / "again.txt").write_text(letter(3).upper())
+    own = plan_own_text(root, letters)
+    assert "left out as texts: near-duplicate 1 (letters/again.txt: the same as" not in own.said
+    assert any("near-duplicate 1" in line for line in own.said)
+
+
+def test_a_text_deleted_at_home_is_no_longer_a_source(root, letters, capsys):
+    plan_own_text(root, letters).copy()
+    (letters / "03.txt").unlink()
+    own = plan_own_text(root, letters)
+    own.copy()
+    assert "03.txt" not in tree(own.target)
+    assert "no longer holds: 1 files" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "why"), [("mine.txt", "put there"), ("03.txt", "changed there")])
+def test_what_the_person_did_in_data_local_is_not_lost(root, letters, name, why):
+    own = plan_own_text(root, letters)
+    own.copy()
+    (own.target / name).write_text("By hand.\n")
+    before = tree(root)
+    with pytest.raises(DataError, match=rf"holds 1 files .* does not: {name}: {why}"):
+        plan_own_text(root, letters)
+    assert tree(root) == before
+    plan_own_text(root, letters, force=True).copy()
+    assert list(tree(own.target)) == read(own)
+
+
+def test_killed_while_it_copies_it_leaves_what_was_there(root, letters, monkeypatch):
+    own = plan_own_text(root, letters)
+    own.copy()
+    before = tree(own.target)
+    (letters / "00.txt").write_text(letter(77))
+
+    real = shutil.copyfile
+
+    def killed(source, target):
+        if source.name == "10.txt":
+            raise KeyboardInterrupt
+        return real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own_text.shutil, "copyfile", killed)
+        with pytest.raises(KeyboardInterrupt):
+            plan_own_text(root, letters).copy()
+    assert tree(own.target) == before
+    plan_own_text(root, letters).copy()
+    assert tree(own.target)["00.txt"] == letter(77).encode()
+    assert sorted(p.name for p in own.target.parent.iterdir()) == [".letters.json", "letters"]
+
+
+def test_edits_of_params_are_refused_before_data_local_is_touched(root, letters, monkeypatch):
+    (root / "params.yaml").write_text("# mine\n")
+    monkeypatch.setattr(look, "project_root", lambda: root)
+    with pytest.raises(ParamsError, match="edits that git does not hold"):
+        look.preset("local", letters)
+    assert not (root / "data").exists()
+    look.preset("local", letters, force=True)
+    assert (root / "data" / "local" / "letters" / "00.txt").is_file()
+
+
+def test_a_folder_with_the_name_of_the_pretraining_source_is_refused(root, letters):
+    with pytest.raises(ParamsError, match="rename the folder"):
+        plan_own_text(root, letters.rename(letters.with_name("shakespeare")))
+    assert not (root / "data").exists()
+
+
+def test_a_folder_without_text_says_what_it_holds(root, tmp_path):
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "a.png").write_bytes(b"\x89PNG")
+    with pytest.raises(ParamsError, match=r"holds no \.txt, .* file: 1 left out \(\.png 1\)"):
+        plan_own_text(root, tmp_path / "pictures")
+
+
+def test_what_was_excluded_stays_excluded(root, letters):
+    own = plan_own_text(root, letters)
+    excluded = own.documents[0].sha256[:12]
+    params = load_preset(root, "local").replace(validate={"exclude": [excluded]})
+    write_params(root, params, "local")
+    again = plan_own_text(root, letters)
+    assert again.params.validation.exclude == (excluded,)
+    assert [entry.reason for entry in again.dropped] == ["excluded"]
+
+
+def test_the_same_folder_gives_the_same_answer_whatever_order_the_disk_has(letters, monkeypatch):
+    before = look_into(letters, lambda path: True)
+    real = os.scandir
+    monkeypatch.setattr(os, "scandir", lambda path: reversed(list(real(path))))
+    assert list(look_into(letters, lambda path: True).files) == list(before.files)
+
+
+def test_the_name_of_a_file_with_a_hash_is_no_line_of_another(root, letters):
+    (letters / "#chan.txt").write_text(letter(30))
+    (letters / "a#1.jsonl").write_text(json.dumps({"text": letter(31)}))
+    works = {d.work for d in plan_own_text(root, letters).documents}
+    assert {"#chan", "a#1#1"} <= works
+    assert name_of(Path("C# notes")) == "c-notes"
