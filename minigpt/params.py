@@ -121,10 +121,7 @@ class Params(
         trainings: dict[str, TrainConfig] = {
             role.name: getattr(self, role.stage) for role in ROLES.values()
         }
-        return {
-            role: max(context // phase.divisor for phase in config.phases) + 1
-            for role, config in trainings.items()
-        }
+        return {role: config.longest(context) + 1 for role, config in trainings.items()}
 
     @property
     def roles(self) -> dict[str, str]:

@@ -6,6 +6,7 @@ started at work, and the next run would start it a second time beside it.
 
 import contextlib
 import getpass
+import importlib.util
 import json
 import os
 import shlex
@@ -47,6 +48,10 @@ QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "TQDM_DISABLE": "1",
 }
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "http_proxy", "https_proxy")
+ASIDE = "MINIGPT_ASIDE_"
+"""Begins the name under which a variable waits for those whom it does not harm."""
 ONLINE_STAGE = "download"
 """The one stage that may ask the network: a source of kind hf needs the hub."""
 
@@ -60,10 +65,27 @@ def quiet_environment() -> None:
         # Not in a flow either: download would inherit it there, and take it for the user's wish.
         if name != "HF_HUB_OFFLINE" or os.environ.get("DVC_STAGE") not in (None, ONLINE_STAGE):
             os.environ.setdefault(name, value)
+    # A proxy must not be asked for servers of this machine.
+    exempt = [os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")]
+    hosts = [host for value in exempt for host in value.split(",") if host]
+    os.environ["NO_PROXY"] = os.environ["no_proxy"] = ",".join(dict.fromkeys([*hosts, *LOOPBACK]))
     try:
         getpass.getuser()
     except (KeyError, ImportError, OSError):  # a container's number: DVC and torch ask for a name
         os.environ["USER"] = f"uid{os.getuid()}" if hasattr(os, "getuid") else "nobody"
+
+
+def set_socks_aside() -> None:
+    """Keep SOCKS proxies from httpx, which will not even speak to this machine where one is named.
+
+    Prefect's client and server are of httpx, and speak to nobody else; `run_dvc` gives the
+    variables back to the stages, which may ask the network. Where httpx can use them, they stay.
+    """
+    if importlib.util.find_spec("socksio") is not None:
+        return
+    for name in PROXIES:
+        if os.environ.get(name, "").lower().startswith("socks"):
+            os.environ[ASIDE + name] = os.environ.pop(name)
 
 
 def take_lock(path: Path, name: str | None = None) -> int | None:
@@ -272,8 +294,9 @@ def run_dvc(
     here = str(Path(sys.executable).parent)
     path = os.pathsep.join([here, os.environ.get("PATH", os.defpath)])  # stages say `python`
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if on_line else {}
+    aside = {n.removeprefix(ASIDE): v for n, v in os.environ.items() if n.startswith(ASIDE)}
     command = [sys.executable, "-m", "dvc", *args]
-    with tied(command, cwd, {"PATH": path, **(env or {})}, **pipes) as process:
+    with tied(command, cwd, {"PATH": path, **aside, **(env or {})}, **pipes) as process:
         for line in process.stdout or ():
             if on_line:
                 on_line(line.rstrip("\n"))

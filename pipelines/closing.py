@@ -56,7 +56,7 @@ def figures(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
     base, tuned, baselines = (evaluation[key] for key in ("base", "finetuned", "baselines"))
     roles = {source: about["role"] for source, about in sorted(evaluation["test"].items())}
     for source in of_role(roles, PRETRAIN):
-        works = len(base[source]["works"])
+        works = evaluation["test"][source].get("works", len(base[source]["works"]))
         facts.append(
             ("base", f"{bits(base, source)} bits per byte on {source} ({works} held-out works)")
         )

@@ -36,7 +36,6 @@ from pipelines.services import (
     a_port,
     prefect_server,
     server_url,
-    without_proxy,
 )
 
 START_SECONDS, ANSWER_SECONDS = 180.0, 10.0
@@ -68,7 +67,6 @@ def start_server(root: Path) -> Callable[[], None]:
     if configured := PREFECT_API_URL.value():
         missing = f"no Prefect server answers at {configured}. Start it, or unset PREFECT_API_URL"
         return lambda: wait_for(configured, ANSWER_SECONDS, missing)
-    without_proxy()
     if ours := server_url(root):
         use({PREFECT_API_URL: ours})
         missing = f"what make up started does not answer at {ours}. Run: make down, then make up"

@@ -100,11 +100,3 @@ def prefect_server(port: int, log_level: str) -> list[str]:
         "--factory", "prefect.server.api.server:create_app", "--host", LOCAL, "--port", str(port),
         "--log-level", log_level, "--lifespan", "on",
     ]  # fmt: skip
-
-
-def without_proxy() -> None:
-    """A proxy of the user's must not be asked for servers of our own."""
-    exempt = [os.environ.get(name, "") for name in ("NO_PROXY", "no_proxy")]
-    names = [name for value in exempt for name in value.split(",") if name]
-    joined = ",".join(dict.fromkeys([*names, LOCAL]))
-    os.environ["NO_PROXY"] = os.environ["no_proxy"] = joined

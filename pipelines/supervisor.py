@@ -32,7 +32,6 @@ from pipelines.services import (
     a_port,
     become_supervisor,
     prefect_server,
-    without_proxy,
 )
 
 LOOK_SECONDS = 0.3
@@ -234,7 +233,6 @@ def main(argv: list[str] | None = None) -> int:
     log.set_name("up")
     root = Path.cwd().resolve()
     os.environ[MARK] = str(root)
-    without_proxy()
     stopping = threading.Event()
     for name in ("SIGTERM", "SIGINT"):
         signal.signal(getattr(signal, name), lambda *_: stopping.set())

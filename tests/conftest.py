@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import pytest
 import yaml
+from filelock import FileLock
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
@@ -32,8 +33,8 @@ CHANGES = ("test_kill.py", "test_schedule.py", "test_staleness.py")
 
 
 class ByBuilds(LoadScopeScheduling):  # type: ignore[misc]
-    """Two processes for the tests that start from the session's builds, so that these are made
-    twice and no more; elsewhere a file stays in one. xdist's own groups do nothing under pytest 9.
+    """Two processes for the tests that start from the session's builds: both are long, and each
+    has a share of them. Elsewhere a file stays in one. (xdist has no groups under pytest 9.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -65,7 +66,6 @@ class Project:
         self,
         *command: str,
         check: bool = True,
-        timeout: float = 280,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         stdin: str | None = None,
@@ -78,7 +78,6 @@ class Project:
             env=self.environment(**(env or {})),
             text=True,
             capture_output=True,
-            timeout=timeout,
             input=stdin,
             errors="replace",
         )
@@ -204,14 +203,34 @@ def make_copy() -> Callable[[Project, Path], Project]:
     return copy_of
 
 
+def made_once(
+    tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]
+) -> Path:
+    """A folder that `make` fills for all processes of the session; the others wait for it."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder, complete = base / name, base / f"{name}.complete"
+    with FileLock(base / f"{name}.lock"):
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            complete.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
     """The tiny preset, built, registered and promoted by the flow. Read only: copy it."""
-    project = tiny_checkout(tmp_path_factory.mktemp("built") / "minigpt")
-    done = project.flow()
-    (project.root.parent / "flow.log").write_text(done.stdout + done.stderr)
-    commit(project, "built")
-    return project
+
+    def build(folder: Path) -> None:
+        project = tiny_checkout(folder / "minigpt")
+        done = project.flow()
+        (folder / "flow.log").write_text(done.stdout + done.stderr)
+        commit(project, "built")
+
+    return Project(made_once(tmp_path_factory, "built", build) / "minigpt")
 
 
 @pytest.fixture
@@ -226,10 +245,13 @@ def project(built: Project, tmp_path: Path) -> Project:
 @pytest.fixture(scope="session")
 def registered_once(built: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
     """A copy whose own new store holds the version, as champion. Read only: copy it."""
-    project = copy_of(built, tmp_path_factory.mktemp("registered") / "copy")
-    project.minigpt("registry", "sync")
-    project.minigpt("registry", "promote", "challenger")
-    return project
+
+    def register(folder: Path) -> None:
+        project = copy_of(built, folder / "copy")
+        project.minigpt("registry", "sync")
+        project.minigpt("registry", "promote", "challenger")
+
+    return Project(made_once(tmp_path_factory, "registered", register) / "copy")
 
 
 @pytest.fixture

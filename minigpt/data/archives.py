@@ -162,8 +162,10 @@ def _normal(base: PurePosixPath, link: str) -> str:
 def _counted(file: Path, path: str, size: int, left: int) -> int:
     if size > MAX_MEMBER or size > left:
         raise DataError(
-            f"{file.name}: {path} is too large to unpack: more than {MAX_MEMBER / 1e6:.0f} MB in "
-            f"one file or {MAX_TOTAL / 1e6:.0f} MB in all. {_ADVICE}"
+            f"{file.name}: {path} is too large to unpack: {size / 1e6:,.0f} MB or more, and "
+            f"{MAX_MEMBER / 1e6:,.0f} MB in one file or {MAX_TOTAL / 1e6:,.0f} MB in all is the "
+            "most. Cut it into several files at line ends, or take another version of the source "
+            "(params.yaml: sources)."
         )
     return size
 

@@ -37,6 +37,19 @@ class TokenStream:
         """Windows of the present pass that are used up."""
         self._windows = np.empty(0, dtype=np.int64)
 
+    def refuse_longer(self, length: int, role: str) -> None:
+        """Refuse windows that the split cannot fill; asked before training, not when they come.
+
+        Raises:
+            DataError: names the role, its tokens and the keys.
+        """
+        if len(self.tokens) < length + 1:
+            raise DataError(
+                f"the sources of role {role} have {len(self.tokens):,} tokens to train on, one "
+                f"window takes {length + 1:,}. Add text (params.yaml: sources), or lower "
+                f"model.context_length or {role}.phases"
+            )
+
     def split(self, rank: int, world_size: int) -> None:
         """Take only this rank's rows from now on."""
         self.rank, self.world_size = rank, world_size

@@ -80,7 +80,8 @@ CLEANING: dict[str | None, Callable[[str], str]] = {
 def cut_tail(text: str) -> tuple[str, str, str] | None:
     """(train, val, test): the last tenth is test, the tenth before it val, cut at blank lines.
 
-    Where there is no blank line, at a line end, else at a space; None for a text too short to cut.
+    Where there is no blank line, at a line end, else behind a sentence, else at a space; None for a
+    text too short to cut.
     """
     first = _cut_near(text, round(len(text) * 0.8))
     second = _cut_near(text, round(len(text) * 0.9))
@@ -92,7 +93,7 @@ def _cut_near(text: str, target: int) -> int:
     """The end of the separator that is nearest to `target`."""
     reach = len(text) // 25  # less than half the way to the other cut, so the two stay apart
     start, stop = max(0, target - reach), min(len(text), target + reach)
-    for separator in (r"\n[ \t]*\n", r"\n", r"\s"):
+    for separator in (r"\n[ \t]*\n", r"\n", r"[.!?]\s|[。！？।]", r"\s"):  # noqa: RUF001
         ends = [start + found.end() for found in re.finditer(separator, text[start:stop])]
         if ends:
             return min(ends, key=lambda end: abs(end - target))

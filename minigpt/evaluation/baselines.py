@@ -34,6 +34,11 @@ class Splits:
     val: Sequence[Document]
     test: Sequence[Document]
 
+    @property
+    def works(self) -> set[str]:
+        """Of the test documents."""
+        return {document.work for document in self.test}
+
 
 @dataclass(frozen=True)
 class Baselines:

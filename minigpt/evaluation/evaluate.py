@@ -16,14 +16,17 @@ from minigpt.package import Package, load_package
 from minigpt.roles import PRETRAIN
 from minigpt.run import Run
 
+MOST_WORKS = 50
+"""Works of a source that have a figure of their own; of more, their number is kept."""
+
 
 def evaluate(
     base: Path, finetuned: Path, documents: Path, out: Path, params: EvaluateParams, run: Run
 ) -> dict[str, Any]:
     """Write passages.parquet and samples.json to `out`; return the figures, all sums over passages.
 
-    {base,finetuned}.SOURCE: bits_per_byte, perplexity_per_token, works; baselines.NAME.SOURCE:
-    bits_per_byte (and the n-gram's order); test.SOURCE: role and bytes.
+    {base,finetuned}.SOURCE: bits_per_byte, perplexity_per_token, works (where they are
+    few); baselines.NAME.SOURCE: bits_per_byte (and the n-gram's order); test.SOURCE: role, bytes.
 
     Raises:
         DataError: no document is in the test split.
@@ -81,11 +84,13 @@ def summarize(
             place["bits_per_byte"] = figure.bits_per_byte
             place["perplexity_per_token"] = figure.perplexity_per_token
             metrics["test"][source] = {"bytes": figure.bytes}
-        else:
+        elif len(sources[source].works) <= MOST_WORKS:
             place["works"][work] = figure.bits_per_byte
     for source, splits in sources.items():
         metrics["baselines"]["ngram"][source]["order"] = baselines[source].order
         metrics["test"][source]["role"] = splits.test[0].role
+        if len(splits.works) > MOST_WORKS:
+            metrics["test"][source]["works"] = len(splits.works)
     return metrics
 
 

@@ -7,6 +7,7 @@ The token itself is counted where its first byte lies. So passages add up to the
 A compressor has no bits for a passage: it has one row a source, with no work, document or passage.
 """
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,12 +37,17 @@ SCHEMA = pa.schema(
     ]
 )
 Row = dict[str, Any]
+LONG = 8
+"""Times the wanted length, from which on a line is cut."""
+SENTENCE = re.compile("[.!?](?= )|。|！|？|।".encode())  # noqa: RUF001
+BLANK = re.compile(rb"\s")
 
 
 def cut(text: bytes, wanted: int) -> NDArray[np.int64]:
     """(passages + 1,) borders 0 … len(text): each passage ends at the line end nearest to `wanted`.
 
-    A rest shorter than half of `wanted` belongs to the passage before it. A longer line is not cut.
+    A rest shorter than half of `wanted` belongs to the passage before it. Only a line longer
+    than LONG times `wanted` is cut: behind a sentence, else a blank, else a character.
     """
     data = np.frombuffer(text, np.uint8)
     ends = np.append(np.flatnonzero(data == ord("\n")) + 1, len(text))
@@ -50,8 +56,22 @@ def cut(text: bytes, wanted: int) -> NDArray[np.int64]:
         i = int(np.searchsorted(ends, start + wanted))
         near = [int(end) for end in ends[max(i - 1, 0) : i + 1] if end > start]
         end = min(near or [len(text)], key=lambda end: abs(end - start - wanted))
+        here = int(np.searchsorted(ends, start, side="right"))  # the line that start lies in
+        line = int(ends[here]) - (int(ends[here - 1]) if here else 0)
+        if line > LONG * wanted and end - start > 1.5 * wanted:
+            end = start + _end_in_line(text[start : start + wanted])
         borders.append(end if len(text) - end >= wanted / 2 else len(text))
     return np.array(borders, np.int64)
+
+
+def _end_in_line(piece: bytes) -> int:
+    """Where a piece of a line can end: as far back as half of it for a sentence or a blank."""
+    for separator in (SENTENCE, BLANK):
+        ends = [found.end() for found in separator.finditer(piece, len(piece) // 2)]
+        if ends:
+            return ends[-1]
+    whole = piece.decode("utf-8", errors="ignore").encode()  # without the half of a character
+    return len(whole) or len(piece)
 
 
 def share(borders: NDArray[np.int64], unit_bytes: NDArray[np.int64], bits: Any) -> Any:

@@ -13,7 +13,7 @@ from minigpt.digest import text_digest
 from minigpt.errors import RegistryError
 from minigpt.registry.registry import Registry
 from minigpt.tracking.owner import has_died, this_process
-from minigpt.tracking.store import clear_errors, refuse_unwritable
+from minigpt.tracking.store import clear_errors, mlflow_errors, refuse_unwritable
 
 PREFIX = "lock."  # of the registered models that are locks
 WAIT_SECONDS = 30.0
@@ -50,11 +50,9 @@ def only_changer(registry: Registry, name: str) -> Iterator[None]:
 
 def _taken(registry: Registry, lock: str) -> bool:
     with clear_errors(registry.store.uri):
-        from mlflow.exceptions import MlflowException
-
         try:
             registry.store.client.create_registered_model(lock, tags=this_process())
-        except MlflowException as error:
+        except mlflow_errors() as error:
             # It does not exist either where its holder lets go while MLflow looks for its name.
             if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
                 raise
@@ -65,11 +63,9 @@ def _taken(registry: Registry, lock: str) -> bool:
 def _holder(registry: Registry, lock: str) -> Mapping[str, str]:
     """What the holder wrote; nothing if it has just let go."""
     with clear_errors(registry.store.uri):
-        from mlflow.exceptions import MlflowException
-
         try:
             return dict(registry.store.client.get_registered_model(lock).tags)
-        except MlflowException as error:
+        except mlflow_errors() as error:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return {}

@@ -45,7 +45,7 @@ from minigpt.release.manifest import Manifest, load_manifest, manifest_digest
 from minigpt.tracking import Status, numbers
 from minigpt.tracking.delivery import deliver_all
 from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
-from minigpt.tracking.store import clear_errors
+from minigpt.tracking.store import clear_errors, mlflow_errors
 
 MANIFEST, FILES = Path("release/manifest.json"), Path("release/files.json")
 ABOUT = (VALIDATION, "params.yaml", "dvc.yaml", "dvc.lock")
@@ -152,11 +152,9 @@ def _keep_files(
 def _create_version(
     registry: Registry, name: str, model_id: str, run_id: str, tags: dict[str, str], card: str
 ) -> str:
-    from mlflow.exceptions import MlflowException
-
     try:
         registry.store.client.create_registered_model(name)
-    except MlflowException as error:
+    except mlflow_errors() as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
     # Not `models:/ID`: MLflow would look that up in the process's global store.

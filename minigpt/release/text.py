@@ -33,12 +33,33 @@ def held_out_texts(documents: Path, max_bytes: int) -> Texts:
     }
 
 
+LEAST_BYTES, LEAST_DOCUMENTS = 500, 20
+"""A shorter beginning says little of a document; fewer documents say little of a source."""
+
+
 def shortened(documents: list[Document], max_bytes: int) -> list[Document]:
-    """Each document cut to its share of `max_bytes`, between characters."""
+    """Each document cut to its share of `max_bytes`, between characters.
+
+    Where the shares would be too small to tell anything, some documents have larger ones until the
+    bytes are used up, and the others none. Which ones, their digests say.
+    """
+    least = min(LEAST_BYTES, max_bytes // LEAST_DOCUMENTS)
     share = max(1, max_bytes // len(documents))
-    return [
-        replace(each, text=each.text.encode()[:share].decode(errors="ignore")) for each in documents
-    ]
+    if share >= least:
+        return [beginning(document, share) for document in documents]
+    chosen: dict[str, Document] = {}
+    left = max_bytes
+    for document in sorted(documents, key=lambda document: document.sha256):
+        chosen[document.doc_id] = beginning(document, min(least, left))
+        left -= chosen[document.doc_id].n_bytes
+        if left <= 0:
+            break
+    return [chosen[document.doc_id] for document in documents if document.doc_id in chosen]
+
+
+def beginning(document: Document, n_bytes: int) -> Document:
+    """A document without what lies behind its first bytes."""
+    return replace(document, text=document.text.encode()[:n_bytes].decode(errors="ignore"))
 
 
 def first_ids(tokenizer: Tokenizer, texts: Texts, wanted: int) -> "Tensor":

@@ -1,6 +1,7 @@
 """The stage tokenize."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from minigpt.run import Run
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tokenizer.config import TokenizeParams
 
+FEW_BYTES = 1.3
+"""Bytes a token; below, the tokenizer spells a text almost byte by byte."""
 AT_ONCE = 256
 """Documents encoded between two lines of progress; bounds the memory for their ids."""
 
@@ -24,14 +27,17 @@ def tokenize(
     finetune_out: Path,
     params: TokenizeParams,
     run: Run,
+    windows: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Encode every document into the shards of its role and split.
+
+    `windows`: role → tokens that one window of its training takes.
 
     Returns:
         role → split → tokens, bytes, docs and the same by source.
 
     Raises:
-        DataError: a role has no training document.
+        DataError: a role has no training document, or too few tokens for one window.
     """
     encoder = Tokenizer.load(tokenizer)
     outs = dict(zip(ROLES, (pretrain_out, finetune_out), strict=True))
@@ -39,13 +45,55 @@ def tokenize(
         role: write_role(documents, role, encoder, params.tokenize.shard_tokens, run)
         for role in outs
     }
+    for role, window in (windows or {}).items():
+        refuse_too_few(role, manifests[role], window)
     for role, out in outs.items():
         publish(run.workdir / role, manifests[role], out)
     metrics = {role: counts(manifest) for role, manifest in manifests.items()}
     totals = {s: sum(metrics[role][s]["tokens"] for role in outs) for s in SPLITS}
     parts = ", ".join(f"{split} {short(totals[split])}" for split in SPLITS)
-    run.say(f"{short(sum(totals.values()))} tokens · {parts}")
+    lengths = bytes_a_token(metrics)
+    for source, length in lengths.items():
+        if length < FEW_BYTES:
+            run.say(
+                f"{source}: the tokenizer does not know this text, {length:.2f} bytes a token: the "
+                "model sees little of it at once. Take text of its language or script to pretrain "
+                "on (params.yaml: sources.NAME.role)"
+            )
+    each = ", ".join(f"{source} {length:.2f}" for source, length in lengths.items())
+    run.say(f"{short(sum(totals.values()))} tokens · {parts} · bytes a token: {each}")
     return metrics
+
+
+def bytes_a_token(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """By source, over all roles and splits."""
+    sums: dict[str, list[int]] = {}
+    for splits in metrics.values():
+        for split in splits.values():
+            for source, found in split["sources"].items():
+                total = sums.setdefault(source, [0, 0])
+                total[0] += found["bytes"]
+                total[1] += found["tokens"] - found["docs"]  # <|endoftext|> stands for no byte
+    return {source: n / max(1, tokens) for source, (n, tokens) in sorted(sums.items())}
+
+
+def refuse_too_few(role: str, manifest: Mapping[str, Any], window: int) -> None:
+    """Refuse what training would refuse after most of its steps: its longest windows come last.
+
+    Raises:
+        DataError: names the sources, their tokens and the keys.
+    """
+    for split, needed in (("train", window), ("val", 2)):
+        found = manifest["splits"][split]
+        if found["tokens"] < needed:
+            sources = ", ".join(
+                f"{name} {part['tokens']:,}" for name, part in sorted(found["sources"].items())
+            )
+            raise DataError(
+                f"the sources of role {role} have {found['tokens']:,} tokens in {split} "
+                f"({sources or 'none'}), and one window of its training takes {needed:,}. Add text "
+                f"(params.yaml: sources), or lower model.context_length or {role}.phases"
+            )
 
 
 def write_role(

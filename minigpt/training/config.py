@@ -141,6 +141,10 @@ class TrainConfig(Config):
             raise ValueError(f"the shares of phases add up to {total:g}, not to 1")
         return self
 
+    def longest(self, context_length: int) -> int:
+        """Tokens of the longest sequence; a split must hold one more, its last target."""
+        return max(context_length // phase.divisor for phase in self.phases)
+
     def length(self, step: int, context_length: int) -> int:
         """Tokens of a sequence at `step`."""
         end = 0.0

@@ -55,12 +55,14 @@ def finetune(
         "new_domain": open_tokens(tokens, "val", package.tokenizer.digest),
         "old_domain": open_tokens(old_tokens, "val", package.tokenizer.digest),
     }
-    stream: Batches = TokenStream(
-        open_tokens(tokens, "train", package.tokenizer.digest), params.seed
-    )
+    longest = config.longest(model.config.context_length)
+    new = TokenStream(open_tokens(tokens, "train", package.tokenizer.digest), params.seed)
+    new.refuse_longer(longest, "finetune")
+    stream: Batches = new
     if config.replay:
-        old = open_tokens(old_tokens, "train", package.tokenizer.digest)
-        stream = ReplayStream(stream, TokenStream(old, params.seed), config.replay)
+        old = TokenStream(open_tokens(old_tokens, "train", package.tokenizer.digest), params.seed)
+        old.refuse_longer(longest, "pretrain")
+        stream = ReplayStream(new, old, config.replay)
     run.dataset("finetune", tokens, digest(tokens), "training")
     measure = partial(figures, model, dtype=config.dtype, machine=run.machine)
     before = {name: measure(split) for name, split in splits.items()}

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from minigpt import __version__
 from minigpt.cli.main import app
 from minigpt.process import take_lock
+from minigpt.tracking import open_journal
 
 RUNNER = CliRunner()
 COMMANDS = [
@@ -57,6 +58,17 @@ def test_clean_removes_nothing_while_something_is_at_work(tmp_path, monkeypatch)
     os.close(lock)
     assert RUNNER.invoke(app, ["clean", "--yes"]).exit_code == 0
     assert not state.exists()
+
+
+def test_clean_keeps_what_mlflow_has_yet_to_get(tmp_path, monkeypatch):
+    (tmp_path / "dvc.yaml").touch()
+    (tmp_path / ".work" / "pretrain").mkdir(parents=True)
+    journal = open_journal(tmp_path, "pretrain", "pretrain")
+    journal.close()
+    monkeypatch.chdir(tmp_path)
+    assert RUNNER.invoke(app, ["clean", "--yes"]).exit_code == 0
+    assert not (tmp_path / ".work" / "pretrain").exists()
+    assert journal.path.is_file()
 
 
 def test_doctor_imports_no_torch_unless_a_device_is_asked_for():

@@ -178,7 +178,7 @@ def server() -> Iterator[Server]:
             end = state.cut.pop(self.path, None)
             if held := state.hold.pop(self.path, 0):
                 self.wfile.write(body[start:held])
-                state.go_on.wait(60)
+                state.go_on.wait()
                 self.close_connection = True
                 return
             self.wfile.write(body[start:end])

@@ -237,6 +237,17 @@ def test_a_folder_that_dvc_does_not_watch_is_refused(go, path):
         go(letters=source)
 
 
+def test_an_experiment_in_a_folder_of_its_own_is_told_how_to_have_own_text(
+    go, tmp_path, monkeypatch
+):
+    place = tmp_path / ".dvc" / "tmp" / "exps" / "standalone" / "tmp1"
+    place.mkdir(parents=True)
+    monkeypatch.chdir(place)
+    source = LocalSource(role="finetune", licence="private", path="data/local/mine")
+    with pytest.raises(DataError, match=r"not in git.*--temp --copy-paths data/local/mine "):
+        go(letters=source)
+
+
 def test_a_missing_folder_says_what_to_run(go):
     source = LocalSource(role="finetune", licence="private", path="data/local/none")
     with pytest.raises(DataError, match=r"is not a folder. Run: minigpt preset local --path DIR"):

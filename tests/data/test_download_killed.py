@@ -4,8 +4,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 
@@ -13,6 +11,7 @@ from minigpt.data.corpora import DownloadParams
 from minigpt.data.download import download
 from minigpt.data.source import WorkSplits
 from minigpt.digest import digest
+from tests.patience import until
 
 STAGE = """
 import os, signal, sys
@@ -73,12 +72,9 @@ def test_killed_while_bytes_arrive_it_asks_only_for_the_rest(params, whole, serv
     server.hold[PATH] = 200_000
     stage = start(params)
     pattern = f".{params.sources['plays'].pin.sha256}.*.part"
-    deadline, parts = time.monotonic() + 60, list[Path]()
-    while not (parts and parts[0].stat().st_size >= 2 * 64 * 1024):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-        parts = list((workspace / ".cache" / "archives").glob(pattern))
-    (part,) = parts
+    archives = workspace / ".cache" / "archives"
+    enough = 2 * 64 * 1024
+    part = until(lambda: next((p for p in archives.glob(pattern) if p.stat().st_size >= enough), 0))
     stage.kill()
     assert stage.wait() == -signal.SIGKILL
     server.go_on.set()

@@ -1,12 +1,14 @@
 """What holds of every kind of source and of every reader, whoever adds one."""
 
+import contextlib
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Annotated
 
 import pytest
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from minigpt.data import sources
 from minigpt.data.corpora import DownloadParams
@@ -21,11 +23,18 @@ PIN = {"filename": "a.tar.gz", "sha256": "0" * 64, "bytes": 1}
 def stated(kind):
     """Values of a source with every field that it asks for."""
     values = {"kind": kind, "role": "pretrain", "licence": "CC0"}
-    samples = {"pin": PIN, "revision": "a" * 40, "url": "https://example.org/a.tar.gz"}
+    samples = ("data/local/x", "https://example.org/a.tar.gz", "a" * 40, 1, PIN)
     for name, field in SOURCES[kind].model_fields.items():
         if field.is_required() and name not in values:
-            values[name] = samples.get(name, "data/local/x")
+            values[name] = next(sample for sample in samples if fits(sample, field))
     return values
+
+
+def fits(sample, field):
+    with contextlib.suppress(ValidationError):
+        TypeAdapter(Annotated[field.annotation, field]).validate_python(sample)
+        return True
+    return False
 
 
 @pytest.mark.parametrize("kind", SOURCES)

@@ -114,3 +114,15 @@ def test_the_parts_of_a_cut_hold_the_same_words_in_the_same_order(text):
     parts = cut_tail(tidy(text))
     if parts is not None:
         assert "".join("".join(parts).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize(
+    ("text", "end"),
+    [("A sentence of some words. " * 30_000, ". "), ("今天天气很好。" * 30_000, "。"),
+     ("words " * 100_000, "s "), ("x" * 900_000, "x")],
+)  # fmt: skip
+def test_a_line_without_end_is_cut_behind_a_sentence_else_a_blank(text, end):
+    train, val, test = cut_tail(text)
+    assert abs(len(train) - 0.8 * len(text)) < 0.05 * len(text)
+    assert train.endswith(f"{end.rstrip()}\n")
+    assert "".join((train, val, test)).replace("\n", "").replace(" ", "") == text.replace(" ", "")

@@ -13,7 +13,8 @@ from minigpt.digest import digest
 from minigpt.errors import DataError
 from minigpt.evaluation.baselines import NAMES
 from minigpt.evaluation.config import EvaluateConfig, EvaluateParams, SamplesConfig
-from minigpt.evaluation.evaluate import evaluate
+from minigpt.evaluation.evaluate import evaluate, read_sources, summarize
+from minigpt.evaluation.passages import figures
 from minigpt.machine import Machine
 
 PARAMS = EvaluateParams(
@@ -64,6 +65,23 @@ def test_every_figure_is_a_sum_over_the_passages(judged) -> None:
             found = judged.metrics["baselines"][name][source]
             assert found["bits_per_byte"] == pytest.approx(per_byte(source=source, measure=name))
     assert set(judged.metrics["baselines"]) == set(NAMES)
+
+
+def test_of_many_works_the_number_is_kept_and_no_figure_of_each(judged, monkeypatch) -> None:
+    monkeypatch.setattr("minigpt.evaluation.evaluate.MOST_WORKS", 1)
+    *_, documents, out = judged.paths
+    table = pq.read_table(out / "passages.parquet")
+    sources = read_sources(documents)
+    baselines = {source: SimpleNamespace(order=2) for source in sources}
+    metrics = summarize(figures(table), sources, baselines)
+    for source in sources:
+        assert metrics["test"][source]["works"] == 2
+        assert metrics["base"][source]["works"] == {}
+        assert (
+            metrics["base"][source]["bits_per_byte"]
+            == (judged.metrics["base"][source]["bits_per_byte"])
+        )
+        assert "works" not in judged.metrics["test"][source]
 
 
 def test_the_last_line_said_sets_each_domain_beside_its_mark(judged) -> None:

@@ -19,13 +19,13 @@ from minigpt.process import stage_lock
 name, wanted = sys.argv[1], Path("params.yaml").read_text()
 fails, waits = (Path(f"{name}.{word}").exists() for word in ("fails", "waits"))
 try:
-    with stage_lock(name, wait_s=10):
+    with stage_lock(name, wait_s=300):
         with open("work.log", "a") as log:
             log.write(f"{name} {os.getpid()} starts\\n")
         sys.stderr.write(f"{name}: step 1/2\\n")
         sys.stderr.flush()
         if waits:
-            time.sleep(600)
+            time.sleep(3600)
         if fails:
             sys.stderr.write(f"{name}: 2 documents fail\\n  a.txt  bad\\n")
             raise SystemExit(1)

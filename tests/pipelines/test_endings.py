@@ -4,13 +4,13 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import psutil
 import pytest
 
 from minigpt.process import is_alive, run_dvc, workspace_lock
+from tests.patience import until
 
 FLOW = """
 import sys
@@ -19,14 +19,6 @@ from minigpt.process import run_dvc, workspace_lock
 with workspace_lock(Path.cwd()):
     sys.exit(run_dvc(["repro", "--single-item", "zeta"], Path.cwd(), print))
 """
-
-
-def until(condition, seconds=60.0):
-    """A busy machine is slow, not wrong; what was to be ended would work on for ten minutes."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture(params=["/bin/sh", "/bin/bash"])
@@ -65,7 +57,7 @@ def test_whoever_is_killed_no_stage_is_left_and_the_next_run_works(project, targ
     flow, pids = start_flow(project)
     os.kill(pids[target], number)
     until(lambda: not is_alive(pids["stage"]))
-    flow.wait(60)
+    flow.wait()
     until(lambda: not is_alive(pids["dvc"]) and not is_alive(pids["lifeline"]))
 
     (project / "zeta.waits").unlink()

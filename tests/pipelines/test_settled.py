@@ -10,6 +10,7 @@ from minigpt.digest import file_digest
 from minigpt.graph import read_graph
 from minigpt.registry.config import RegistryParams
 from minigpt.registry.versions import Version
+from minigpt.tracking import open_journal
 from pipelines import settled as module
 from pipelines.settled import Settled, settled
 
@@ -47,6 +48,13 @@ def test_what_is_not_there_has_to_be_made(built, file):
     assert settled(project, RegistryParams()) is None
 
 
+def test_a_run_that_waits_has_to_be_delivered(built, monkeypatch):
+    project, _ = built
+    monkeypatch.delenv("MINIGPT_PARENT_RUN", raising=False)
+    open_journal(project, "pretrain", "pretrain").close()
+    assert settled(project, RegistryParams()) is None
+
+
 def test_a_version_that_is_refused_again_is_settled_and_says_why(built, monkeypatch):
     project, versions = built
     versions[1] = version("2", versions[1].digest, "challenger")
@@ -62,6 +70,12 @@ def test_a_version_that_is_refused_again_is_settled_and_says_why(built, monkeypa
 def test_a_version_that_a_run_would_change_is_left_to_it(built, aliases):
     project, versions = built
     versions[1] = version("2", versions[1].digest, *aliases)
+    assert settled(project, RegistryParams()) is None
+
+
+def test_what_no_store_has_yet_is_delivered(built):
+    project, _ = built
+    open_journal(project, "pretrain").close()
     assert settled(project, RegistryParams()) is None
 
 

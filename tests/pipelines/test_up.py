@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import psutil
@@ -28,6 +27,7 @@ from pipelines.services import (
     supervisor_pid,
 )
 from pipelines.supervisor import LOG_BYTES, Service, Supervisor, services
+from tests.patience import patience, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 FAKE = """
@@ -35,7 +35,7 @@ import os, sys
 from pipelines import supervisor
 from pipelines.supervisor import Service
 
-WAIT = "import subprocess, sys, time; subprocess.Popen(['sleep', '300']); time.sleep(300)"
+WAIT = "import subprocess, sys, time; subprocess.Popen(['sleep', '3600']); time.sleep(3600)"
 SERVE = "import http.server, sys; http.server.HTTPServer(('127.0.0.1', int(sys.argv[1])), "
 SERVE += "http.server.SimpleHTTPRequestHandler).serve_forever()"
 
@@ -52,15 +52,6 @@ sys.exit(supervisor.main(["--cron", "* * * * *"]))
 """
 
 
-def until(condition, seconds=90):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("waited in vain")
-
-
 def is_ready(root):
     found = read_up(root)
     return found if found and found["ready"] else None
@@ -75,7 +66,7 @@ def running(tmp_path, monkeypatch):
     """A supervisor of two fakes, the first of which wants a port that somebody else has."""
     taken = socket.create_server((LOCAL, 0))
     wanted = str(taken.getsockname()[1])
-    monkeypatch.setattr(up, "STOP_SECONDS", 20.0)
+    monkeypatch.setattr(up, "STOP_SECONDS", patience(20))
     process = subprocess.Popen(
         [sys.executable, "-c", FAKE],
         cwd=tmp_path,
@@ -85,7 +76,7 @@ def running(tmp_path, monkeypatch):
     yield tmp_path, process, int(wanted)
     taken.close()
     up.down(tmp_path, force=True)
-    process.wait(timeout=60)
+    process.wait()
     assert list(marked(tmp_path)) == []
 
 
@@ -143,7 +134,7 @@ def test_the_server_is_not_taken_from_under_a_run_by_hand(running, monkeypatch):
             up.down(root)
         assert process.poll() is None
     up.down(root)
-    assert process.wait(timeout=60) == 0
+    assert process.wait() == 0
 
 
 def test_a_service_that_cannot_start_is_named(tmp_path, monkeypatch):
@@ -189,7 +180,7 @@ def test_a_schedule_that_is_none_is_refused(capsys):
 
 
 def test_a_process_of_another_checkout_is_not_ours(tmp_path):
-    other = subprocess.Popen(["sleep", "60"], env=os.environ | {MARK: str(tmp_path / "other")})
+    other = subprocess.Popen(["sleep", "3600"], env=os.environ | {MARK: str(tmp_path / "other")})
     try:
         assert list(marked(tmp_path)) == []
         assert psutil.Process(other.pid).is_running()
@@ -225,7 +216,7 @@ def test_a_log_that_has_grown_is_set_aside_at_the_next_start(tmp_path):
     )
     for lines in (["new"], ["new", "new"]):
         clock.start(tmp_path)
-        clock.process.wait(timeout=60)
+        clock.process.wait()
         clock.stop()
         assert (logs / "clock.log").read_text().split() == lines
     assert (logs / "clock.log.1").stat().st_size == LOG_BYTES + 1

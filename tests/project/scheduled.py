@@ -17,9 +17,10 @@ from pathlib import Path
 import psutil
 
 from pipelines.services import marked, read_up
+from tests.patience import patience
 
 ROOT = Path.cwd()
-LONG = 900.0
+LONG = patience(200.0)
 FLOW = [sys.executable, "-m", "pipelines.run"]
 
 
@@ -46,7 +47,7 @@ def ask(path, query):
     url = f"{read_up(ROOT)['services']['prefect']['url']}/api/{path}/filter"
     headers = {"Content-Type": "application/json"}
     request = urllib.request.Request(url, json.dumps(query).encode(), headers)
-    with urllib.request.urlopen(request, timeout=20) as answer:
+    with urllib.request.urlopen(request, timeout=patience(20)) as answer:
         return json.load(answer)
 
 

@@ -57,7 +57,7 @@ def test_an_unreachable_index_is_said_quickly_and_leaves_nothing(fresh):
         "MINIGPT_CACHE": str(fresh.root.parent / "empty"),
         "PIP_CONFIG_FILE": "/dev/null",
     }
-    said = refusal(fresh.repro("download", check=False, env=closed, timeout=120))
+    said = refusal(fresh.repro("download", check=False, env=closed))
     assert "127.0.0.1:9" in said
     assert not (fresh.root / "data" / "raw").exists()
     assert not (fresh.root / "data" / "archives").exists()

@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-pytestmark = [pytest.mark.prove, pytest.mark.timeout(1500)]
+pytestmark = pytest.mark.prove
 
 
 def rebuild(project, change):
     """Change params.yaml, build, register; the new version's number and its manifest's digest."""
     project.set_params(change)
-    project.repro(timeout=600)
+    project.repro()
     return json.loads(project.minigpt("registry", "sync", "--json").stdout)["version"]
 
 

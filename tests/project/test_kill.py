@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.patience import until
+
 QUICK = {"MINIGPT_CHECKPOINT_SECONDS": "0.2", "MINIGPT_TRACKER": "none"}
 RAN = re.compile(r"^(\w+) +ran +(\d+):(\d\d) ", re.MULTILINE)
 """The stage's row in what the flow prints."""
@@ -65,15 +67,6 @@ def start(project, *command):
 def hear_ctrl_c():
     """A job in the background of a script ignores SIGINT, and so would what it starts."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
-def wait_for(condition, seconds=250):
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := condition():
-            return found
-        time.sleep(0.05)
-    raise AssertionError("waited in vain")
 
 
 def say(line):
@@ -129,7 +122,7 @@ class Killer:
                 reached = found is not None and order.index(found) >= order.index(stage)
                 return found if reached else flow.poll() is not None
 
-            found = wait_for(there)
+            found = until(there)
             assert isinstance(found, str), f"{stage} was not reached:\n{flow.communicate()[0]}"
             # Early the first time, so that no stage is over before it was hit once.
             share = 0.7 if found in self.hit else 0.3
@@ -142,7 +135,7 @@ class Killer:
                     with contextlib.suppress(psutil.NoSuchProcess):
                         victim.send_signal(getattr(signal, f"SIG{name}"))
                 time.sleep(0.1)
-            wait_for(lambda: not any(map(is_living, alive)), seconds=60)
+            until(lambda: not any(map(is_living, alive)), seconds=60)
             with contextlib.suppress(subprocess.TimeoutExpired):  # it may try a stage again
                 flow.wait(10)
             code = flow.poll()
@@ -154,7 +147,7 @@ class Killer:
             f"{found}: SIG{signals} to {whom}; the flow's exit code: {code}"
         )
         say(self.log[-1])
-        wait_for(lambda: not self.project.processes(""), seconds=60)
+        until(lambda: not self.project.processes(""), seconds=60)
 
     def strikes(self, stages):
         """A strike in each of `stages` (in the graph's order), in every way before any again."""
@@ -209,7 +202,7 @@ def checkpoint(project):
 def begin_training(project, *command):
     project.set_params(lambda p: p.update(seed=7))
     process = start(project, *command)
-    wait_for(lambda: checkpoint(project) or process.poll() is not None)
+    until(lambda: checkpoint(project) or process.poll() is not None)
     assert process.poll() is None, process.communicate()[0]
     return process
 
@@ -222,10 +215,10 @@ def end(process):
 
 def test_a_torn_checkpoint_is_named_and_the_one_before_it_used(project, undisturbed):
     process = begin_training(project, "dvc", "repro", "pretrain")
-    wait_for(lambda: len(checkpoint(project)) > 1)
+    until(lambda: len(checkpoint(project)) > 1)
     [stage] = project.processes("-m stages.pretrain")
     stage.kill()
-    process.wait(timeout=30)
+    process.wait()
     newest = checkpoint(project)[-1].parent
     weights = max(newest.glob("*.safetensors"), key=lambda p: p.stat().st_size)
     weights.write_bytes(weights.read_bytes()[:-100])
@@ -241,7 +234,7 @@ def test_a_changed_line_of_code_never_resumes_the_old_checkpoint(project, make_c
     process = begin_training(project, "dvc", "repro", "pretrain")
     [stage] = project.processes("-m stages.pretrain")
     stage.kill()
-    process.wait(timeout=30)
+    process.wait()
     clean.set_params(lambda p: p.update(seed=7))
     for each in (project, clean):
         code = each.root / "minigpt" / "training" / "optim.py"
@@ -261,7 +254,7 @@ from pathlib import Path
 from minigpt.process import workspace_lock
 with workspace_lock(Path()):
     print("held", flush=True)
-    time.sleep(600)
+    time.sleep(3600)
 """
 
 

@@ -40,7 +40,6 @@ def test_a_document_is_taken_out_proven_and_its_model_does_not_come_back(registe
         "--yes",
         "--json",
         check=False,
-        timeout=1500,
     )
     assert done.returncode in (0, 3), done.stderr  # 3: the gate refused the new version
     stated = json.loads(done.stdout)
@@ -74,8 +73,6 @@ def test_a_document_is_taken_out_proven_and_its_model_does_not_come_back(registe
     assert "taken down" in registered.minigpt("registry", "log").stdout
     assert "her family asked" in registered.minigpt("lineage", "1").stdout
 
-    again = registered.minigpt(
-        "takedown", SPEECH, "--reason", "once more", "--yes", "--json", timeout=1500
-    )
+    again = registered.minigpt("takedown", SPEECH, "--reason", "once more", "--yes", "--json")
     assert json.loads(again.stdout)["now"]["version"] == "2"
     assert registered.lock() == now

@@ -7,9 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
+
+from tests.patience import until
 
 NAME = "minigpt-tiny"
 MODEL = "models/finetuned/model.safetensors"
@@ -17,7 +18,7 @@ pytestmark = pytest.mark.prove
 
 
 def verify(project, *arguments, **options):
-    done = project.minigpt("verify", *arguments, "--json", check=False, timeout=1200, **options)
+    done = project.minigpt("verify", *arguments, "--json", check=False, **options)
     return done, json.loads(done.stdout) if done.stdout else {}
 
 
@@ -135,16 +136,13 @@ def test_a_verification_that_is_stopped_leaves_nothing_for_long(registered, numb
             break
     os.kill(started.pid, number)
     rest = started.stderr.read()
-    code = started.wait(timeout=30)
+    code = started.wait()
     started.stderr.close()
     if number != signal.SIGKILL:
         assert rest.splitlines()[-1].endswith("nothing was proven, and nothing is left behind")
         assert "Traceback" not in rest
     assert code == {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}[number]
-    deadline = time.monotonic() + 10
-    while registered_processes(registered) and time.monotonic() < deadline:
-        time.sleep(0.2)
-    assert registered_processes(registered) == []
+    until(lambda: registered_processes(registered) == [], seconds=10)
     if number == signal.SIGKILL:
         code = (
             "from pathlib import Path\n"
@@ -173,7 +171,7 @@ def test_on_another_kind_of_machine_figures_are_compared_and_the_tolerance_print
     machine = registered.metrics("pretrain")["machine"]
     threads = 1 if machine["threads"] > 1 else 2
     env = {"MINIGPT_THREADS": str(threads)}
-    done = registered.minigpt("verify", "1", env=env, check=False, timeout=1200)
+    done = registered.minigpt("verify", "1", env=env, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "within tolerance:" in done.stdout
     assert "tolerated: 0.02" in done.stdout

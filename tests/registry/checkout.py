@@ -138,7 +138,7 @@ def make(root: Path) -> Checkout:
     write_json(root / "data" / "validation.json", {"success": True})
     (root / "stages").mkdir()
     (root / "stages" / "pretrain.py").write_text("# code\n")
-    ignored = ("models", "exports", "data", "release", "mlruns", "mlflow.db*")
+    ignored = (".work", "models", "exports", "data", "release", "mlruns", "mlflow.db*")
     (root / ".gitignore").write_text("\n".join(f"/{name}" for name in ignored))
     checkout = Checkout(root)
     checkout.git("init", "-q")

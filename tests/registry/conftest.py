@@ -137,7 +137,7 @@ def toy(toy_made, tmp_path, monkeypatch):
     if "rebuil" not in os.environ["PYTEST_CURRENT_TEST"]:  # DVC is asked there; it takes a second
         monkeypatch.setattr(proof, "cache_folder", lambda root: root / ".dvc" / "cache")
     root = tmp_path / "toy"
-    shutil.copytree(toy_made.root, root)
+    shutil.copytree(toy_made.root, root, ignore=shutil.ignore_patterns(".work"))
     relocate(root)
     return type(toy_made)(root)
 

@@ -10,7 +10,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -23,6 +22,7 @@ from minigpt.registry.register import register
 from minigpt.registry.registry import Registry
 from minigpt.tracking import owner
 from minigpt.tracking import store as stores
+from tests.patience import until
 from tests.registry.logs import whole_log
 from tests.registry.promotions import GATE, NAME, champion, history
 
@@ -126,7 +126,7 @@ def race(checkout):
     ]
     for process in started:
         process.start()
-    found = [answers.get(timeout=60) for _ in started]
+    found = [answers.get() for _ in started]
     for process in started:
         process.join()
     return found
@@ -145,6 +145,11 @@ def check_race(checkout):
 def test_of_two_promotions_at_once_exactly_one_wins(changed, add_version):
     add_version(1.8)  # as good as version 1: neither may replace the other
     check_race(changed)
+
+
+def answers(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
 
 
 @pytest.fixture
@@ -167,12 +172,7 @@ def served(checkout, tmp_path, monkeypatch):
         stderr=subprocess.DEVNULL,
     )
     try:
-        deadline = time.monotonic() + 120
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
-                break
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
+        until(lambda: answers(port))
         monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
         copy = type(checkout)(tmp_path / "client")
         shutil.copytree(checkout.root, copy.root)

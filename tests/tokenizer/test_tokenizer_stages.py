@@ -1,4 +1,6 @@
+import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,11 +58,11 @@ def built(documents, run, tmp_path):
     return build(documents, tmp_path, run)
 
 
-def build(documents, folder, run, threads=2):
+def build(documents, folder, run, threads=2, windows=None):
     run.machine.threads = threads
     params = TokenizeParams(tokenize=TokenizeConfig(shard_tokens=700))
     outs = (folder / "pretrain", folder / "finetune")
-    return tokenize(documents, folder / "tokenizer", *outs, params, run)
+    return tokenize(documents, folder / "tokenizer", *outs, params, run, windows)
 
 
 def test_shards_hold_every_document_behind_an_end_of_text(documents, built, tmp_path):
@@ -145,7 +147,37 @@ def test_files_that_a_kill_spoilt_are_written_anew(documents, built, tmp_path, r
 def test_the_stage_ends_by_counting_its_tokens(built, run):
     n = {split: sum(built[role][split]["tokens"] for role in built) for split in built["pretrain"]}
     parts = ", ".join(f"{split} {short(n[split])}" for split in ("train", "val", "test"))
-    assert run.said[-1] == f"{short(sum(n.values()))} tokens · {parts}"
+    said = f"{short(sum(n.values()))} tokens · {parts} · bytes a token: plays 2."
+    assert run.said[-1].startswith(said)
+    assert re.search(r"plays 2\.\d\d, speeches 2\.\d\d$", run.said[-1])
+
+
+def test_text_that_the_tokenizer_does_not_know_is_said_with_its_source(documents, run, tmp_path):
+    train_tokenizer(documents, tmp_path / "tokenizer", SMALL, run)
+    thai = [
+        replace(d, text="สวัสดีครับผมชื่ออาร์ม " * 20) if d.source == "speeches" else d
+        for d in read_documents(documents)
+    ]
+    write_documents(tmp_path / "own" / DOCUMENTS, thai)
+    build(tmp_path / "own", tmp_path, run)
+    [warning] = [line for line in run.said if "does not know" in line]
+    assert re.match(r"speeches: the tokenizer does not know this text, 1\.\d\d bytes", warning)
+    assert re.search(r"plays 2\.\d\d, speeches 1\.\d\d$", run.said[-1])
+
+
+@pytest.mark.parametrize(("role", "source"), [("pretrain", "plays"), ("finetune", "speeches")])
+def test_less_text_than_one_window_takes_is_refused_before_anything_trains(
+    documents, run, tmp_path, role, source
+):
+    train_tokenizer(documents, tmp_path / "tokenizer", SMALL, run)
+    message = (
+        rf"the sources of role {role} have ([\d,]+) tokens in train \({source} \1\), and one "
+        rf"window of its training takes 100,001\. .* model\.context_length or {role}\.phases"
+    )
+    with pytest.raises(DataError, match=message):
+        build(documents, tmp_path, run, windows={role: 100_001})
+    assert not (tmp_path / role).exists()
+    build(documents, tmp_path, run, windows={role: 100})
 
 
 def test_a_role_without_training_text_is_refused_and_leaves_nothing(documents, run, tmp_path):

@@ -5,7 +5,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from minigpt.tracking.courier import Courier, trouble_of
 from minigpt.tracking.delivery import deliver_all, waiting
 from minigpt.tracking.journal import RUNS, journals
 from minigpt.tracking.store import open_store
+from tests.patience import patience, until
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def silent(monkeypatch):
 def test_a_flow_ends_beside_a_server_that_never_answers_and_says_what_waits(
     silent, tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(courier, "END_SECONDS", 0.5)
+    monkeypatch.setattr(courier, "END_SECONDS", patience(0.2))
     journal = open_journal(tmp_path, "pipeline")
     with Courier(journal.path.parent).at_work():
         journal.metrics({"loss": 1.0}, 0)
@@ -78,10 +78,11 @@ def stage(tmp_path):
 
 
 def courier_has_ended(root):
-    """Wait for the lock that the process holds for its whole life."""
-    while (lock := take_lock(root / RUNS / courier.LOCK)) is None:
-        threading.Event().wait(0.1)
+    """Whether the lock is free that the process holds for its whole life."""
+    if (lock := take_lock(root / RUNS / courier.LOCK)) is None:
+        return False
     os.close(lock)
+    return True
 
 
 def test_a_stage_asks_no_server_and_imports_nothing_that_could(stage, silent, tmp_path):
@@ -94,9 +95,8 @@ def test_a_stage_under_plain_dvc_leaves_its_run_to_a_process_that_ends(stage, ro
     address = f"sqlite:///{root.as_posix()}/mlflow.db"
     done = stage(MLFLOW_TRACKING_URI=address)
     assert done.stderr == ""
-    while journals(tmp_path / RUNS):
-        threading.Event().wait(0.1)
-    courier_has_ended(tmp_path)
+    until(lambda: not journals(tmp_path / RUNS))
+    until(lambda: courier_has_ended(tmp_path))
     assert trouble_of(tmp_path / RUNS) is None
     assert (tmp_path / ".work/logs/courier.log").read_text() == ""
 
@@ -162,6 +162,7 @@ def test_a_server_that_is_killed_and_comes_back_misses_no_metric_and_has_none_tw
     root, store, run_of, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(mlflow_sink, "ANSWER_SECONDS", patience(30))
     server = Server(root, tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.port}")
     journal = open_journal(tmp_path, "pretrain", "pretrain")
@@ -197,8 +198,7 @@ def test_curves_are_there_while_the_stage_works(tmp_path, root, run_of, monkeypa
     journal = open_journal(tmp_path, "pretrain", "pretrain")
     with Courier(journal.path.parent).at_work():
         journal.metrics({"loss": 1.0}, 0)
-        while waiting(journal.path.parent) != (0, 0):
-            threading.Event().wait(0.05)
+        until(lambda: waiting(journal.path.parent) == (0, 0))
         run = run_of(journal)
         assert (run.info.status, run.data.metrics) == ("RUNNING", {"loss": 1.0})
         journal.close()

@@ -131,6 +131,21 @@ def test_phases_that_do_not_fit_the_base_are_refused(built):
         run_finetune(root, root / "refused", FINETUNE.replace(finetune=wrong))
 
 
+def test_too_little_text_for_the_last_phase_is_refused_before_the_first(built, tmp_path):
+    root, _ = built
+    tokenizer = Tokenizer.load(root / "tokenizer")
+    for name in ("tokenizer", "base", "verse", "speech"):
+        (tmp_path / name).symlink_to(root / name)
+    (tmp_path / "speech").unlink()
+    write_shards(tmp_path / "speech", tokenizer, SPEECH[:40])
+    phases = (Phase(share=0.9, divisor=8), Phase(share=0.1))
+    params = FinetuneParams(finetune=FINETUNE.finetune.replace(phases=phases, freeze_blocks=0))
+    message = r"role finetune have \d+ tokens to train on, one window takes 33\. .*finetune\.phases"
+    with pytest.raises(DataError, match=message):
+        run_finetune(tmp_path, tmp_path / "out", params)
+    assert not (tmp_path / "out").exists()
+
+
 def test_shards_of_another_tokenizer_are_refused(built, tmp_path):
     root, _ = built
     other = Tokenizer.train([SPEECH], TokenizerConfig(vocab_size=MIN_VOCAB_SIZE + 5))

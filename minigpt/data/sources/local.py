@@ -48,6 +48,13 @@ class LocalSource(BaseSource):
                 f"sources.{name}.path: {place} is outside {local}; only changes in there are "
                 f"noticed. Run: minigpt preset local --path {place}"
             )
+        if not place.is_dir() and "exps" in Path.cwd().parts:
+            raise DataError(
+                f"sources.{name}.path: an experiment in a folder of its own (--temp, --queue) has "
+                f"what git holds, and {place} is not in git. Give it a copy: "
+                f"dvc exp run --temp --copy-paths {place} …; or compare settings with: "
+                "python -m pipelines.sweep KEY=VALUE,VALUE"
+            )
         if not place.is_dir():
             raise DataError(
                 f"sources.{name}.path: {place} is not a folder. "

@@ -147,15 +147,13 @@ def _runs(registry: Registry, name: str) -> Iterator[Any]:
 
 def _experiment(registry: Registry) -> str:
     """The id of the log's experiment; the first event of any name makes it."""
-    from mlflow.exceptions import MlflowException
-
     experiment = registry.store.client.get_experiment_by_name(LOG)
     if experiment is None:
         database = database_of(registry.store.uri)
         place = artifacts_of(database).with_name(LOG).as_uri() if database else None
         try:
             return str(registry.store.client.create_experiment(LOG, place))
-        except MlflowException as error:  # the first event of another name was quicker
+        except mlflow_errors() as error:  # the first event of another name was quicker
             experiment = registry.store.client.get_experiment_by_name(LOG)
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
                 raise
