@@ -41,6 +41,18 @@ class RegistryError(MiniGPTError):
     """The model registry does not hold, or will not do, what was asked."""
 
 
+class UnknownVersionError(RegistryError):
+    """What was typed for a version names none."""
+
+    exit_code = 2
+
+
+class UntrustedError(RegistryError):
+    """Nothing vouches for code out of a store, and nobody said that it is to run."""
+
+    exit_code = 2
+
+
 class GateRefusedError(MiniGPTError):
     """A version did not meet the conditions of promotion."""
 

@@ -66,6 +66,12 @@ def run_git(
     return done
 
 
+def quoted(path: Path) -> str:
+    """A folder as git reads it from a list of object stores: not cut at a `:` or a line's end."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
 def reason(done: "subprocess.CompletedProcess[bytes]") -> str:
     """Why git failed, in its own words, and what mends it where that is known."""
     said = done.stderr.decode(errors="replace").strip()

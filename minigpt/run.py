@@ -19,6 +19,7 @@ from minigpt.machine import Machine
 from minigpt.process import WORK, stage_lock
 from minigpt.tracking import NullTracker, Status, Tracker, numbers, open_journal
 from minigpt.tracking.courier import start_courier, trouble_of
+from minigpt.tracking.environment import TAG, environment
 from minigpt.tracking.journal import RUNS
 
 
@@ -110,6 +111,7 @@ def open_run(stage: str, params: Config) -> Iterator[Run]:
         tracker.tag("minigpt.input_digest", key)
         for name, value in machine.fingerprint().items():
             tracker.tag(f"minigpt.machine.{name}", str(value))
+        tracker.tag(TAG, environment(root).model_dump_json())
         tracker.params(params.model_dump(mode="json"))
         yield run
         tracker.tag("minigpt.output_digest", spec.output_digest(root))

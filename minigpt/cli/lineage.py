@@ -80,7 +80,10 @@ def show_patch(reference: str) -> None:
     """source.patch of a version, byte for byte."""
     from minigpt.registry.overview import patch_of
 
-    typer.echo(patch_of(project_registry(), reference), nl=False)
+    patch = patch_of(project_registry(), reference)
+    if not patch:
+        talk(f"{reference} has no source.patch: its tree was as its commit has it")
+    typer.echo(patch, nl=False)
 
 
 def show_text(what: str, as_json: bool) -> None:

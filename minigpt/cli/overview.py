@@ -30,6 +30,7 @@ def lines(overview: "Overview") -> Iterator[str]:
     params = f"params.yaml {record.params_sha256[:12]}…" if record.params_sha256 else "no params"
     yield from block("code", [f"commit {record.commit[:12]} ({tree})", params])
     yield from block("machine", machine(record.machine))
+    yield from block("packages", packages(overview))
     yield from columns("sources", map(source_row, record.sources))
     yield from filled("stages", stages_text(record))
     yield from block("judged", judged(overview))
@@ -89,6 +90,24 @@ def machine(fingerprint: Mapping[str, Any]) -> list[str]:
         "compiled" if fingerprint.get("compile") else "eager",
     ]
     return [part for part in parts if part]
+
+
+def packages(overview: "Overview") -> Iterator[str]:
+    """Whether the stages ran with the same packages, and with those that are installed here."""
+    environments = dict(overview.record.environments)
+    unrecorded = environments.pop("", [])
+    if not environments:
+        return
+    if len(environments) > 1:
+        yield "not the same for every stage"
+    for digest, stages in environments.items():
+        names = f" ({', '.join(stage.name for stage in stages)})"
+        where = (
+            "as installed here" if digest == overview.packages_here else "not those installed here"
+        )
+        yield f"sha256 {digest[:12]}…{names if len(environments) > 1 else ''}, {where}"
+    if unrecorded:
+        yield f"not recorded for {', '.join(stage.name for stage in unrecorded)}"
 
 
 def stages_text(record: "Record") -> Iterator[str]:

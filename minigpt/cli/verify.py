@@ -1,14 +1,17 @@
 """`minigpt verify`: rebuilt and compared, or only hashed again."""
 
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from minigpt.cli.shared import Json, project_registry, show_json, show_table, talk
-from minigpt.errors import ParamsError
+from minigpt.errors import ParamsError, UntrustedError
 from minigpt.registry.verification.verdict import Report, lines, summary
+
+STOPPED = {128 + signal.SIGINT: "stopped (Ctrl-C)", 128 + signal.SIGTERM: "stopped (SIGTERM)"}
 
 if TYPE_CHECKING:
     from minigpt.registry.registry import Registry
@@ -30,8 +33,12 @@ def verify(
         bool, typer.Option("--signature", help="Only check its signed statement (seconds).")
     ] = False,
     key: Annotated[
-        Path | None, typer.Option(help="--signature: the public key; else your own.")
+        Path | None, typer.Option(help="The public key of who signed it; else your own.")
     ] = None,
+    trust_store: Annotated[
+        bool,
+        typer.Option("--trust-store", help="Build its code, though nothing vouches for it."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Prove a version: build it again from its sources in a clean folder and compare every file.
@@ -42,28 +49,49 @@ def verify(
     """
     from minigpt.registry.verification import verify as proof
 
-    if key is not None and not signature:
-        raise ParamsError("--key belongs to --signature")
+    if trust_store and (from_cache or signature):
+        raise ParamsError("--trust-store is about building: --from-cache and --signature do not")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: exit_with(128 + number))
     registry = project_registry()
     answer: dict[str, Any] = {}
-    if signature:
-        answer = check_signature(registry, reference, key, as_json)
-    if from_cache or not signature:
-        report = (
-            proof.verify_from_cache(registry, reference)
-            if from_cache
-            else proof.verify(registry, reference, talk)
-        )
-        answer |= facts(report)
-        if not as_json:
-            show(report)
+    try:
+        if signature:
+            answer = check_signature(registry, reference, key, as_json)
+        if from_cache or not signature:
+            report = (
+                proof.verify_from_cache(registry, reference, key)
+                if from_cache
+                else proof.verify(
+                    registry, reference, talk, key, (lambda _: True) if trust_store else trusted
+                )
+            )
+            answer |= facts(report)
+            if not as_json:
+                show(report)
+    except SystemExit as stop:
+        if stop.code in STOPPED:
+            talk(f"{STOPPED[stop.code]}: nothing was proven, and nothing is left behind")
+        raise
     answer["holds"] = answer["holds"] and not answer.get("problems")
     if as_json:
         show_json(answer)
     if not answer["holds"]:
         raise typer.Exit(1)
+
+
+def trusted(why: str) -> bool:
+    """Ask a person at a terminal whether code that nothing vouches for is to run.
+
+    Raises:
+        UntrustedError: it is not.
+    """
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    talk(why)
+    if not typer.confirm("Build it now?", default=False, err=True):
+        raise UntrustedError("nothing was built")
+    return True
 
 
 def exit_with(code: int) -> None:
@@ -75,6 +103,9 @@ def show(report: Report) -> None:
     """The verdicts, then what follows."""
     show_table(("output", "files", "verdict"), lines(report.verdicts))
     typer.echo(summary(report))
+    typer.echo(
+        f"vouched for: {report.vouched}" if report.vouched_by != "nobody" else report.vouched
+    )
     if report.holds:
         talk(f"Next: minigpt lineage {report.ref}")
     elif report.mode == "from-cache":
@@ -100,6 +131,7 @@ def facts(report: Report) -> dict[str, Any]:
         "sources": report.sources,
         "notes": list(report.notes),
         "machine": report.machine,
+        "vouched": {"by": report.vouched_by, "what": report.vouched},
         "files": [
             {"path": v.path, "output": v.out, "outcome": str(v.outcome), "detail": v.detail}
             for v in report.verdicts

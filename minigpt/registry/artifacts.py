@@ -8,18 +8,21 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from minigpt.digest import digest, file_digest
 from minigpt.dvc_lock import LOCK, outputs_of, stages_of
 from minigpt.errors import RegistryError
 from minigpt.files import new_folder, write_bytes
+from minigpt.log import say
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import MODEL, Version
-from minigpt.release.manifest import FileEntry, load_files
+from minigpt.release.manifest import FileEntry, load_files, load_manifest
 from minigpt.tracking.store import clear_errors, local_path, mlflow_errors
 
 STORED = ("models/", "exports/", "metrics/")
 """How the outputs begin that a version holds."""
 VALIDATION = "data/validation.json"
 """What it holds of the data, beside its index."""
+FROM_COPY = "Put the store's files back from a copy"
 FILES, MANIFEST, PATCH = "release/files.json", "release/manifest.json", "source.patch"
 
 
@@ -111,7 +114,7 @@ class VersionFiles:
     @cached_property
     def listed(self) -> dict[str, FileEntry]:
         """Every file of every output by path, as the version was registered."""
-        return {entry.path: entry for entry in load_files(self.need(FILES)).files}
+        return {entry.path: entry for entry in load_files(self.need(FILES), FROM_COPY).files}
 
     @cached_property
     def lock(self) -> dict[str, Any]:
@@ -154,10 +157,11 @@ def version_files(registry: Registry, version: Version) -> Iterator[VersionFiles
 def package_of(registry: Registry, version: Version, copied_to: Path | None = None) -> Path:
     """The package folder of a version; a copy of it where a server keeps the files.
 
-    The copy is kept in the checkout for the next time; with `copied_to` it is made anew there.
+    The copy is kept in the checkout for the next time, and is hashed whenever it is used; with
+    `copied_to` it is made anew there, whatever it is.
 
     Raises:
-        RegistryError: its files are gone.
+        RegistryError: its files are gone, or a server's are not those that its manifest names.
     """
     with clear_errors(registry.store.uri):
         location = registry.store.client.get_model_version_download_uri(
@@ -165,8 +169,11 @@ def package_of(registry: Registry, version: Version, copied_to: Path | None = No
         )
         folder = local_path(location)
         if folder is None:
-            copied_to = copied_to or registry.root / ".cache" / "registry" / version.digest
-            folder = _fetched(registry, location, copied_to)
+            folder = (
+                _fetch(registry, location, copied_to)
+                if copied_to
+                else _checked_copy(registry, version, location)
+            )
     package = folder / "artifacts" / Path(MODEL).name
     if not (package / "model.json").is_file():
         raise RegistryError(
@@ -176,15 +183,40 @@ def package_of(registry: Registry, version: Version, copied_to: Path | None = No
     return package
 
 
-def _fetched(registry: Registry, location: str, folder: Path) -> Path:
-    """A copy of files that a server keeps, fetched once."""
+def _checked_copy(registry: Registry, version: Version, location: str) -> Path:
+    """A copy of what a server keeps, in .cache; fetched once, and again where it was changed."""
+    copy = registry.root / ".cache" / "registry" / version.digest
+    kept = copy / location.rstrip("/").rpartition("/")[2]
+    if copy.is_dir():
+        if _is_as_named(version, copy, kept):
+            return kept
+        say(f"{copy} was changed since it was fetched; fetching it again")
+    with new_folder(copy) as new:
+        fetched = _fetch(registry, location, new)
+        write_bytes(new / MANIFEST, read_artifact(registry, version, MANIFEST) or b"")
+        if not _is_as_named(version, new, fetched):
+            raise RegistryError(
+                f"{version.name} {version.version}: what the server holds as its {MODEL} is not "
+                f"what its {MANIFEST} names. {FROM_COPY}; which file: minigpt verify "
+                f"models:/{version.name}/{version.version} --from-cache"
+            )
+    return kept
+
+
+def _is_as_named(version: Version, copy: Path, model: Path) -> bool:
+    """Whether a copy's manifest is the one that names the version, and its package that one's."""
+    manifest, package = copy / MANIFEST, model / "artifacts" / Path(MODEL).name
+    if not (manifest.is_file() and package.is_dir()) or file_digest(manifest) != version.digest:
+        return False
+    return load_manifest(manifest, FROM_COPY).digests.get(MODEL) == digest(package)
+
+
+def _fetch(registry: Registry, location: str, folder: Path) -> Path:
+    """Copy what a server keeps into `folder`."""
     from mlflow.artifacts import download_artifacts
 
-    if not folder.is_dir():
-        with new_folder(folder) as new:
-            download_artifacts(
-                artifact_uri=location, dst_path=str(new), tracking_uri=registry.store.uri
-            )
+    folder.mkdir(parents=True, exist_ok=True)
+    download_artifacts(artifact_uri=location, dst_path=str(folder), tracking_uri=registry.store.uri)
     return folder / location.rstrip("/").rpartition("/")[2]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from minigpt.dvc_lock import LOCK, stages_of
 from minigpt.errors import RegistryError
-from minigpt.git import reason, run_git
+from minigpt.git import quoted, reason, run_git
 from minigpt.graph import read_graph
 from minigpt.process import run_dvc
 
@@ -43,7 +43,7 @@ def checkout_state(root: Path) -> CheckoutState:
         aside = {
             "GIT_INDEX_FILE": f"{folder}/index",
             "GIT_OBJECT_DIRECTORY": f"{folder}/objects",
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": str(objects.resolve()),
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": quoted(objects.resolve()),
         }
         Path(folder, "objects").mkdir()
         _git(root, "read-tree", "HEAD", env=aside)

@@ -7,8 +7,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from minigpt.digest import text_digest
 from minigpt.errors import RegistryError
-from minigpt.registry.artifacts import PATCH, find_artifact, json_object, read_artifact
+from minigpt.registry.artifacts import FROM_COPY, PATCH, find_artifact, json_object, read_artifact
 from minigpt.registry.lineage.index import index_of
 from minigpt.registry.lineage.record import Record, read_record
 from minigpt.registry.promotion.audit_log import Event, read_all
@@ -20,6 +21,7 @@ from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import CHAMPION, Version, version_of
 from minigpt.roles import MAIN, main_first
+from minigpt.tracking.environment import distributions
 from minigpt.tracking.store import shown
 
 
@@ -61,6 +63,8 @@ class Overview:
     """documents, reason, at: what it learned from and should not have."""
     runs_at: str | None
     """What a run's id is put behind to see it in a browser; None where the store is no server."""
+    packages_here: str
+    """sha256 of the packages installed here, as a stage's run records its own."""
     patch: str | None
     """Where source.patch lies; None where the tree was as the commit has it, or it is gone."""
 
@@ -88,26 +92,24 @@ def overview(registry: Registry, ref: str) -> Overview:
         signed_by=signer(registry, version),
         taken_down=_told(version.taken_down),
         runs_at=runs_at(registry),
+        packages_here=text_digest(distributions()),
         patch=_patch_place(registry, version),
     )
 
 
 def patch_of(registry: Registry, ref: str) -> bytes:
-    """By what the tree differed from the commit of the version that `ref` names.
+    """By what the tree differed from the commit of the version that `ref` names; b"": by nothing.
 
     Raises:
-        RegistryError: it did not differ, the patch is gone, or there is no such version.
+        RegistryError: the patch is gone, or there is no such version.
     """
     version = find_version(registry, ref)
     patch = read_artifact(registry, version, PATCH)
-    if patch is None:
-        why = (
-            "it is gone. Put the store's files back from a copy"
-            if version.dirty
-            else f"its tree was as commit {version.commit[:12]} has it"
+    if patch is None and version.dirty:
+        raise RegistryError(
+            f"{version.name} {version.version} has no {PATCH}: it is gone. {FROM_COPY}"
         )
-        raise RegistryError(f"{version.name} {version.version} has no {PATCH}: {why}")
-    return patch
+    return patch or b""
 
 
 def runs_at(registry: Registry) -> str | None:

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from minigpt.digest import digest
-from minigpt.errors import PackageError, RegistryError
+from minigpt.errors import PackageError, UnknownVersionError
 from minigpt.registry.artifacts import json_object, package_of, read_artifact
 from minigpt.registry.pruned import pruned_in
 from minigpt.registry.registry import Registry
@@ -22,21 +22,22 @@ def find_version(registry: Registry, ref: str) -> Version:
     that package.
 
     Raises:
-        RegistryError: there is no such version, or the store cannot be read.
+        UnknownVersionError: there is no such version.
+        RegistryError: the store cannot be read.
     """
     folder = Path(os.path.expanduser(ref))  # noqa: PTH111 (Path's raises where there is no home)
     if not ref.isdecimal() and (folder / "model.json").is_file():  # ./3 is the folder, 3 is not
         return _holder_of(registry, folder, ref)
     own, match = registry.name, REF.fullmatch(ref)
     if match is None or _is_path(ref, match["what"]):
-        raise RegistryError(
+        raise UnknownVersionError(
             f"{ref!r} names no version; write 3, champion, {own}@champion, models:/{own}/3 or "
             "the folder of a package (model.json is in it)"
         )
     name, what = match["name"] or own, match["what"]
     versions = list_versions(registry, name)
     if not versions:
-        raise RegistryError(
+        raise UnknownVersionError(
             f"no version of {name} is registered in {shown(tracking_uri(registry.root))} yet. "
             "Run: make run"
         )
@@ -45,17 +46,17 @@ def find_version(registry: Registry, ref: str) -> Version:
             return version
     if what.isdecimal():
         if pruned := pruned_in(registry, name).get(what):
-            raise RegistryError(
+            raise UnknownVersionError(
                 f"{name} {what} was pruned on {pruned.at[:10]} by {pruned.by}: it and its files "
                 "were removed. See: minigpt registry log"
             )
         known = " to ".join(dict.fromkeys((versions[0].version, versions[-1].version)))
-        raise RegistryError(
+        raise UnknownVersionError(
             f"{name} has no version {what} (it has {known}). See: minigpt registry list"
         )
     newest = shortest_ref(name, versions[-1].version, own)
     todo = f"; to make one champion: minigpt registry promote {newest}" if what == CHAMPION else ""
-    raise RegistryError(
+    raise UnknownVersionError(
         f"no version of {name} is called {what} yet. See: minigpt registry list{todo}"
     )
 
@@ -81,7 +82,7 @@ def _holder_of(registry: Registry, folder: Path, ref: str) -> Version:
         manifest = json_object(read_artifact(registry, version, "release/manifest.json"))
         if package in manifest.get("digests", {}).values():
             return version
-    raise RegistryError(
+    raise UnknownVersionError(
         f"{ref}: no version of {registry.name} holds this package (digest {package[:12]}). "
         "To register what was built here: minigpt registry sync"
     )
@@ -92,7 +93,8 @@ def resolve(registry: Registry, ref: str) -> Path:
 
     Raises:
         PackageError: `ref` is a path, and no package is there.
-        RegistryError: there is no such version, or its files are gone.
+        UnknownVersionError: there is no such version.
+        RegistryError: its files are gone, or the store cannot be read.
     """
     path = Path(ref).expanduser()
     if (path / "model.json").is_file():

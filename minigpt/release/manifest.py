@@ -1,9 +1,9 @@
 """What a version is made of: a digest of every output, and beside it every file by name."""
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
-from pydantic import ValidationError
+from pydantic import AfterValidator, StringConstraints, ValidationError
 
 from minigpt.config import Config
 from minigpt.digest import digest, file_digest, files_of
@@ -16,22 +16,33 @@ MADE_OF = ("data/documents", "exports/", "metrics/", "models/")
 """What a version is made of; outputs on the way there are listed, but are no part of its name."""
 
 
+def _inside(path: str) -> str:
+    if Path(path).is_absolute() or ".." in Path(path).parts:
+        raise ValueError(f"{path!r} is outside of the project")
+    return path
+
+
+BUILD_AGAIN = "Run: dvc repro manifest"
+Inside = Annotated[str, AfterValidator(_inside)]
+"""Relative to the project's root, POSIX style; whoever wrote the list, it leads nowhere else."""
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+
+
 class Manifest(Config):
     """release/manifest.json. Its file's digest names a version."""
 
     format: Literal[1] = 1
-    digests: dict[str, str]
-    """Path of an output, relative to the project's root -> its digest."""
+    digests: dict[Inside, Sha256]
+    """Path of an output -> its digest."""
 
 
 class FileEntry(Config):
     """One file of an output."""
 
-    path: str
-    """Relative to the project's root, POSIX style."""
+    path: Inside
     size: int
     """Bytes."""
-    sha256: str
+    sha256: Sha256
 
 
 class FileList(Config):
@@ -85,18 +96,18 @@ def parts(root: Path, path: Path) -> list[Path]:
     return [path / name for name in folders] if inside and min(map(len, inside)) > 1 else [path]
 
 
-def load_manifest(path: Path) -> Manifest:
-    """Read release/manifest.json.
+def load_manifest(path: Path, mend: str = BUILD_AGAIN) -> Manifest:
+    """Read release/manifest.json; `mend` is what helps where it cannot be read.
 
     Raises:
-        RegistryError: it is missing, or of a format that this code does not know.
+        RegistryError: it is missing or damaged, or of a format that this code does not know.
     """
-    return _read(path, Manifest)
+    return _read(path, Manifest, mend)
 
 
-def load_files(path: Path) -> FileList:
-    """Read release/files.json; raises as `load_manifest`."""
-    return _read(path, FileList)
+def load_files(path: Path, mend: str = BUILD_AGAIN) -> FileList:
+    """Read release/files.json; as `load_manifest`."""
+    return _read(path, FileList, mend)
 
 
 def manifest_digest(path: Path) -> str:
@@ -112,11 +123,18 @@ def relative(root: Path, path: Path) -> str:
         raise DataError(f"{path} lies outside of {root}; a manifest names what is in it") from error
 
 
-def _read(path: Path, kind: type[Read]) -> Read:
+def _read(path: Path, kind: type[Read], mend: str) -> Read:
     try:
         return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise RegistryError(f"{path} is not there. Run: dvc repro manifest") from error
+        raise RegistryError(f"{path} is not there. {mend}") from error
     except ValidationError as error:
-        where = ".".join(str(part) for part in error.errors()[0]["loc"])
-        raise RegistryError(f"{path}: {where}: {error.errors()[0]['msg']}") from error
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = "a format that this minigpt does not know" if where == "format" else first["msg"]
+        problem = (
+            "is cut off or damaged: it holds no JSON"
+            if first["type"] == "json_invalid"
+            else f"is not as minigpt writes it: {where}: {what}"
+        )
+        raise RegistryError(f"{path} {problem}. {mend}") from error

@@ -19,7 +19,7 @@ def outcomes(project, version):
 
 
 def without_runs(record):
-    of_a_store = ("run", "outcome", "version")
+    of_a_store = ("run", "outcome", "version", "environment")
     stages = [{k: v for k, v in s.items() if k not in of_a_store} for s in record["stages"]]
     return record | {"stages": stages}
 
@@ -41,6 +41,8 @@ def test_pushed_and_pulled_nothing_runs_and_an_empty_store_gets_the_same_version
     clone.minigpt("registry", "sync")
     before, after = lineage(built, "1"), lineage(clone, "1")
     assert after["digest"] == before["digest"]
+    packages = {stage["environment"]["packages"] for stage in before["record"]["stages"]}
+    assert len(packages) == 1  # the whole build ran with what is installed here
     expected = without_runs(before["record"]) | {"commit": after["commit"]}
     assert without_runs(after["record"]) == expected
     assert {(s["outcome"], s["run"]) for s in after["record"]["stages"]} == {("restored", None)}

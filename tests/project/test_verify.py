@@ -53,6 +53,7 @@ def test_a_version_is_rebuilt_after_params_and_code_moved_on(registered):
     done, report = verify(registered, "champion")
     assert done.returncode == 0, done.stderr
     assert (report["verdict"], bad(report)) == ("identical", [])
+    assert report["vouched"]["by"] == "git"
     assert {MODEL, "data/raw/documents.parquet", "plots/pretrain.csv"} <= {
         f["path"] for f in report["files"]
     }
@@ -83,14 +84,19 @@ def test_a_dirty_version_of_local_text_is_rebuilt_from_patch_and_archives(regist
     shutil.rmtree(root / ".dvc" / "cache")
     registered.commit("moved on")
     before, said = files_of(registered), status(registered)
-    done, report = verify(registered, "2")
+    done, _ = verify(registered, "2")
+    assert done.returncode == 2  # the patch is code, and nothing vouches for it
+    assert "minigpt verify 2 --trust-store" in done.stderr
+    nothing_left(registered)
+    done, report = verify(registered, "2", "--trust-store")
     assert done.returncode == 0, done.stderr
     assert (report["verdict"], bad(report)) == ("identical", [])
+    assert report["vouched"]["by"] == "you"
     assert report["sources"] == {"speeches": "the DVC remote"}
     assert (files_of(registered), status(registered)) == (before, said)
     assert not (root / ".dvc" / "cache").exists()
     shutil.rmtree(tmp_path / "store")
-    done, _ = verify(registered, "2")
+    done, _ = verify(registered, "2", "--trust-store")
     assert done.returncode == 1
     assert "sources.speeches: the files that minigpt-tiny 2 was made from are no longer" in (
         done.stderr
@@ -129,8 +135,12 @@ def test_a_verification_that_is_stopped_leaves_nothing_for_long(registered, numb
         if "validate" in line:
             break
     os.kill(started.pid, number)
+    rest = started.stderr.read()
     code = started.wait()
     started.stderr.close()
+    if number != signal.SIGKILL:
+        assert rest.splitlines()[-1].endswith("nothing was proven, and nothing is left behind")
+        assert "Traceback" not in rest
     assert code == {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}[number]
     until(lambda: registered_processes(registered) == [], seconds=10)
     if number == signal.SIGKILL:

@@ -1,16 +1,23 @@
 """Checkouts with a store: built, registered, and one with three versions."""
 
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 
 from minigpt.digest import text_digest
+from minigpt.registry.provenance import keys
+from minigpt.registry.refs import find_version
 from minigpt.registry.register import register
 from minigpt.registry.registry import Registry
+from minigpt.registry.verification import verify as proof
 from minigpt.tracking.relocate import relocate
 from tests.registry.checkout import NAME, Checkout, make
 from tests.registry.story import Story, ran, tell
+from tests.registry.toy import make_toy
+
+PASSPHRASE = "a horse that is correct"
 
 
 @pytest.fixture(autouse=True)
@@ -113,3 +120,52 @@ def own_story(story, tmp_path):
     shutil.copytree(story.root, root)
     relocate(root)
     return Story(Checkout(root), story.runs)
+
+
+@pytest.fixture(scope="session")
+def toy_made(checkout, tmp_path_factory):
+    """A project that DVC builds in a second, with version 1. Read only."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        patch.setenv("MINIGPT_KEY", "none")
+        return make_toy(checkout, tmp_path_factory.mktemp("toy") / "a toy")
+
+
+@pytest.fixture
+def toy(toy_made, tmp_path, monkeypatch):
+    """A copy of it."""
+    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
+    if "rebuil" not in os.environ["PYTEST_CURRENT_TEST"]:  # DVC is asked there; it takes a second
+        monkeypatch.setattr(proof, "cache_folder", lambda root: root / ".dvc" / "cache")
+    root = tmp_path / "toy"
+    shutil.copytree(toy_made.root, root, ignore=shutil.ignore_patterns(".work"))
+    relocate(root)
+    return type(toy_made)(root)
+
+
+@pytest.fixture(scope="session")
+def signed(checkout, tmp_path_factory):
+    """A checkout whose store holds a signed version, and the public key. Read only."""
+    folder = tmp_path_factory.mktemp("signed")
+    root = folder / "a checkout"
+    shutil.copytree(checkout.root, root)
+    (root / "requirements").mkdir()
+    (root / "requirements" / "base.txt").write_text("torch==2\n")
+    (root / "stages" / "new.py").write_text("# new\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(keys.KEY, str(folder / "key.pem"))
+        patch.setenv(keys.PASSPHRASE, PASSPHRASE)
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        keys.new_key(folder / "key.pem")
+        register(Registry(root, NAME))
+    return root, folder / "key.pub"
+
+
+@pytest.fixture
+def own(signed, tmp_path):
+    """A copy of it with a store of its own: root, store, version, public key."""
+    root, public = tmp_path / "copy", signed[1]
+    shutil.copytree(signed[0], root)
+    relocate(root)
+    registry = Registry(root, NAME)
+    return root, registry, find_version(registry, "1"), public

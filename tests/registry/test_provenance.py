@@ -35,36 +35,6 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture(scope="module")
-def signed(checkout, tmp_path_factory):
-    """A checkout whose store holds a signed version, and the public key. Read only."""
-    folder = tmp_path_factory.mktemp("signed")
-    root = folder / "a checkout"
-    shutil.copytree(checkout.root, root)
-    (root / "requirements").mkdir()
-    (root / "requirements" / "base.txt").write_text("torch==2\n")
-    (root / "stages" / "new.py").write_text("# new\n")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(keys.KEY, str(folder / "key.pem"))
-        patch.setenv(keys.PASSPHRASE, PASSPHRASE)
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        keys.new_key(folder / "key.pem")
-        register(Registry(root, NAME))
-    return root, folder / "key.pub"
-
-
-@pytest.fixture
-def own(signed, tmp_path):
-    """A copy of it with a store of its own: root, store, version, public key."""
-    from minigpt.tracking.relocate import relocate
-
-    root, public = tmp_path / "copy", signed[1]
-    shutil.copytree(signed[0], root)
-    relocate(root)
-    registry = Registry(root, NAME)
-    return root, registry, find_version(registry, "1"), public
-
-
 def kept(root, path):
     """A file of the version in the store of `root`."""
     [found] = (p for p in root.glob(f"mlruns/**/{path}") if p.is_file())

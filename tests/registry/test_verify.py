@@ -5,8 +5,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import yaml
@@ -15,94 +13,18 @@ from typer.testing import CliRunner
 from minigpt.cli.main import app
 from minigpt.errors import RegistryError
 from minigpt.registry.refs import find_version
-from minigpt.registry.register import register
 from minigpt.registry.registry import Registry
 from minigpt.registry.verification import rebuild
-from minigpt.registry.verification import verify as proof
 from minigpt.registry.verification.verdict import Outcome, lines, summary
 from minigpt.registry.verification.verify import verify, verify_from_cache
-from minigpt.tracking.relocate import relocate
 
 NAME = "minigpt-test"
 RUNNER = CliRunner()
 MODEL = "models/finetuned/model.safetensors"
 
 
-BUILD = """
-import os, pathlib, shutil, sys
-for name in sys.argv[1:]:
-    source, target = pathlib.Path("inputs", name), pathlib.Path(name)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
-if os.environ.get("TWIST"):
-    path = pathlib.Path("models/finetuned/model.safetensors")
-    data = bytearray(path.read_bytes())
-    data[-1] ^= 1
-    path.write_bytes(data)
-print("build: copied", file=sys.stderr, flush=True)
-"""
-
-
-def make_toy(checkout, root: Path):
-    """A copy of the built `checkout` at `root`, its outputs made by `dvc repro`, registered."""
-    listed = json.loads((checkout.root / "release" / "files.json").read_text())["files"]
-    made = {"/".join(entry["path"].split("/")[:2]) for entry in listed} | {"models/tokenizer"}
-    metrics = sorted(name for name in made if name.startswith("metrics/"))
-    outs = [*sorted(made - {*metrics}), "release/manifest.json", "release/files.json"]
-    shutil.copytree(checkout.root, root, ignore=shutil.ignore_patterns(".git", "mlruns"))
-    for name in [*outs, *metrics]:
-        source, target = root / name, root / "inputs" / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, target)
-    (root / "stages" / "build.py").write_text(BUILD)
-    stage = {
-        "cmd": f"python -m stages.build {' '.join([*outs, *metrics])}",
-        "deps": ["inputs", "stages"],
-        "outs": outs,
-        "metrics": [{name: {"cache": False}} for name in metrics],
-    }
-    (root / "dvc.yaml").write_text(yaml.safe_dump({"stages": {"build": stage}}))
-    (root / ".dvc").mkdir()
-    (root / ".dvc" / "config").write_text("[core]\n    analytics = false\n")
-    (root / ".dvc" / ".gitignore").write_text("/config.local\n/tmp\n/cache\n")
-    ignored = ("/mlruns", "/mlflow.db*", "/.work", "__pycache__", *(f"/{out}" for out in outs))
-    (root / ".gitignore").write_text("\n".join(ignored) + "\n")
-    (root / "dvc.lock").unlink()
-    toy = type(checkout)(root)
-    toy.git("init", "-q")
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    site = {"DVC_SITE_CACHE_DIR": str(root.parent / "site"), "PATH": path}
-    subprocess.run(
-        [sys.executable, "-m", "dvc", "repro", "-q"],
-        cwd=root, env=os.environ | site, check=True, capture_output=True,
-    )  # fmt: skip
-    toy.git("add", "-A")
-    toy.git("commit", "-q", "-m", "built")
-    register(toy.registry)
-    return toy
-
-
 def quiet(_line):
     pass
-
-
-@pytest.fixture(scope="module")
-def toy_made(checkout, tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
-        patch.setenv("MINIGPT_KEY", "none")
-        return make_toy(checkout, tmp_path_factory.mktemp("toy") / "a toy")
-
-
-@pytest.fixture
-def toy(toy_made, tmp_path, monkeypatch):
-    monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
-    if "rebuil" not in os.environ["PYTEST_CURRENT_TEST"]:  # DVC is asked there; it takes a second
-        monkeypatch.setattr(proof, "cache_folder", lambda root: root / ".dvc" / "cache")
-    root = tmp_path / "toy"
-    shutil.copytree(toy_made.root, root, ignore=shutil.ignore_patterns(".work"))
-    relocate(root)
-    return type(toy_made)(root)
 
 
 def tree_of(root):

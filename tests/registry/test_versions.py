@@ -2,7 +2,7 @@ import shutil
 
 import pytest
 
-from minigpt.errors import PackageError, RegistryError
+from minigpt.errors import PackageError, RegistryError, UnknownVersionError
 from minigpt.package import load_package
 from minigpt.registry import artifacts
 from minigpt.registry.artifacts import package_of
@@ -104,6 +104,24 @@ def test_a_servers_model_is_fetched_anew_to_be_proven(changed, monkeypatch):
     assert (copy / "model.safetensors").read_bytes() != b"spoilt"
 
 
+def test_a_copy_of_a_servers_model_that_was_changed_is_not_used(changed, monkeypatch, capsys):
+    [version], registry = list_versions(changed.registry), changed.registry
+    stored = package_of(registry, version) / "model.safetensors"
+    whole = stored.read_bytes()
+    monkeypatch.setattr(artifacts, "local_path", lambda uri: None)  # as that of a server
+    for damage in (whole[:-1] + bytes([whole[-1] ^ 1]), b""):
+        copy = package_of(registry, version) / "model.safetensors"
+        assert package_of(registry, version) == copy.parent
+        assert capsys.readouterr().err == ""  # once fetched, and used as it is
+        copy.write_bytes(damage)
+        assert (package_of(registry, version) / "model.safetensors").read_bytes() == whole
+        assert "was changed since it was fetched" in capsys.readouterr().err
+    (copy.parent / "model.json").unlink()
+    stored.write_bytes(whole[:-1])
+    with pytest.raises(RegistryError, match=r"what the server holds .* --from-cache"):
+        package_of(registry, version)
+
+
 def test_files_that_are_gone_are_named(changed):
     resolve(changed.registry, "1").joinpath("model.json").unlink()
     with pytest.raises(RegistryError, match="no longer at"):
@@ -115,3 +133,10 @@ def test_only_who_asks_for_the_champion_is_told_how_to_make_one(changed):
         find_version(changed.registry, "nosuch")
     with pytest.raises(RegistryError, match=r"to make one champion: minigpt registry promote 1$"):
         find_version(changed.registry, "champion")
+
+
+@pytest.mark.parametrize("ref", ["99", "nosuch", "champion", "a//b", "models:/other/1", "a b"])
+def test_what_names_no_version_is_bad_input(changed, ref):
+    with pytest.raises(UnknownVersionError) as refusal:
+        find_version(changed.registry, ref)
+    assert refusal.value.exit_code == 2

@@ -106,3 +106,16 @@ def test_another_format_is_refused(tmp_path):
     path.write_text(json.dumps({"format": 2, "digests": {}}))
     with pytest.raises(RegistryError, match="format"):
         load_manifest(path)
+
+
+@pytest.mark.parametrize("load", [load_manifest, load_files])
+def test_one_that_was_cut_off_is_said_in_our_words_with_what_mends_it(root, run, load):
+    path = write(root, run)[load is load_files]
+    path.write_bytes(path.read_bytes()[:40])
+    with pytest.raises(RegistryError) as refusal:
+        load(path)
+    assert str(refusal.value) == (
+        f"{path} is cut off or damaged: it holds no JSON. Run: dvc repro manifest"
+    )
+    with pytest.raises(RegistryError, match=r"\. Put it back$"):
+        load(path, "Put it back")

@@ -10,6 +10,7 @@ from minigpt.dvc_lock import LOCK, hashes, stages_of
 from minigpt.registry.artifacts import read_artifact
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version, list_everything
+from minigpt.tracking.environment import TAG, Environment, from_tag
 from minigpt.tracking.mlflow_tracker import newest_run
 
 PARENT = "mlflow.parentRunId"
@@ -22,6 +23,8 @@ class ProducingRun:
     run: str
     version: str | None
     """The earlier version that it was run for, `minigpt 1`; None: for the one asked about."""
+    environment: Environment | None
+    """The packages that it ran with; None where that was not recorded."""
 
 
 class ProducingRuns:
@@ -49,12 +52,14 @@ class ProducingRuns:
         run = newest_run(self._registry.store, stage, output_digest, self._until)
         if run is None:
             return None
+        packages = from_tag(run.data.tags.get(TAG))
         if self._parent is None or run.data.tags.get(PARENT) != self._parent:
             began = datetime.fromtimestamp(run.info.start_time / 1000, UTC)
             for version in self._earlier(began):
                 if hashes(self._lock(version).get(stage, {}).get("outs", [])) == outs:
-                    return ProducingRun(run.info.run_id, f"{version.name} {version.version}")
-        return ProducingRun(run.info.run_id, None)
+                    name = f"{version.name} {version.version}"
+                    return ProducingRun(run.info.run_id, name, packages)
+        return ProducingRun(run.info.run_id, None, packages)
 
     def _earlier(self, since: datetime) -> Iterator[Version]:
         """Versions of any name that were registered after a run began, oldest first."""

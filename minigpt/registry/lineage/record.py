@@ -24,6 +24,7 @@ from minigpt.registry.lineage.index import index_of
 from minigpt.registry.lineage.producing_runs import ProducingRuns
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
+from minigpt.tracking.environment import Environment
 from minigpt.tracking.store import shown
 
 RECORD = "lineage.json"
@@ -68,6 +69,8 @@ class StageRecord(Config):
     """restored: out of DVC's cache, or made for an earlier version."""
     version: str | None = None
     """The earlier version that it was made for: `minigpt 1`."""
+    environment: Environment | None = None
+    """The packages that its run had; None where that was not recorded."""
 
 
 class Record(Config):
@@ -85,6 +88,15 @@ class Record(Config):
     """The platform fingerprint it was trained with; empty where it was not recorded."""
     sources: tuple[SourceRecord, ...]
     stages: tuple[StageRecord, ...]
+
+    @property
+    def environments(self) -> dict[str, list[StageRecord]]:
+        """The stages by the sha256 of the packages that they ran with; "": not recorded."""
+        groups: dict[str, list[StageRecord]] = {}
+        for stage in self.stages:
+            key = stage.environment.packages if stage.environment else ""
+            groups.setdefault(key, []).append(stage)
+        return groups
 
 
 def make_record(
@@ -245,6 +257,7 @@ def _stage(
         run=maker and maker.run,
         outcome="ran" if maker and maker.version is None else "restored",
         version=maker and maker.version,
+        environment=maker and maker.environment,
     )
 
 

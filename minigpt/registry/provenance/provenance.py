@@ -5,12 +5,13 @@ by hand, as JSON, because protobuf turns 1 into 1.0; the tests hold it against i
 """
 
 import platform
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from minigpt import __version__
 from minigpt.digest import file_digest
@@ -38,6 +39,7 @@ from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
 from minigpt.release.manifest import Manifest, load_files
+from minigpt.tracking.environment import environment
 from minigpt.tracking.store import shown
 
 ENVELOPE = "release/provenance.dsse.json"
@@ -73,12 +75,19 @@ def statement(folder: Path, record: Record, manifest: Manifest, root: Path) -> d
             "buildDefinition": {
                 "buildType": BUILD_TYPE,
                 "externalParameters": {"command": "dvc repro", "params": params},
-                "internalParameters": {"machine": dict(record.machine)},
+                "internalParameters": {
+                    "machine": dict(record.machine),
+                    "packages": {
+                        stage.name: stage.environment.packages
+                        for stage in record.stages
+                        if stage.environment
+                    },
+                },
                 "resolvedDependencies": [
                     _code(record, root),
                     *([_file("source.patch", patch)] if patch else []),
                     *(_file(name, root / name) for name in RECIPE),
-                    *(_file(f"requirements/{p.name}", p) for p in _locks(root)),
+                    *lock_files(record, root),
                     *archives(record),
                 ],
             },
@@ -104,6 +113,27 @@ def products(manifest: Manifest, root: Path) -> list[dict[str, Any]]:
         for entry in load_files(root / "release/files.json").files
         if any(entry.path == out or entry.path.startswith(f"{out}/") for out in outputs)
     ]
+
+
+def lock_files(record: Record, root: Path) -> Iterator[dict[str, Any]]:
+    """The lock files that the stages ran with, each with its stages; named twice where they differ.
+
+    Of a stage whose run recorded none, those that lie here as the version is registered.
+    """
+    here = environment(root).locks
+    stages: dict[tuple[str, str, str], list[str]] = {}
+    for stage in record.stages:
+        recorded = "with the run" if stage.environment else "at registration"
+        for name, sha256 in (stage.environment.locks if stage.environment else here).items():
+            stages.setdefault((name, sha256, recorded), []).append(stage.name)
+    if not record.stages:
+        stages = {(name, sha256, "at registration"): [] for name, sha256 in here.items()}
+    for (name, sha256, recorded), names in sorted(stages.items()):
+        yield {
+            "name": name,
+            "digest": {"sha256": sha256},
+            "annotations": {"recorded": recorded, "stages": names},
+        }
 
 
 def archives(record: Record) -> list[dict[str, Any]]:
@@ -147,28 +177,35 @@ def check(registry: Registry, version: Version, key: Path | None = None) -> list
         envelope, said = read_envelope(registry, version)
     except RegistryError as error:
         return [str(error)]
-    problems = []
+    problem = signature_problem(envelope, version, expected)
+    return ([problem] if problem else []) + differences(registry, version, said)
+
+
+def signature_problem(
+    envelope: dict[str, Any], version: Version, expected: Ed25519PublicKey | None
+) -> str | None:
+    """Why the statement in an envelope is not vouched for by the key `expected`; None: it is."""
     made_by = sorted(str(signature.get("keyid", "?"))[:12] for signature in envelope["signatures"])
     if not made_by:
-        problems.append(
+        return (
             f"{ENVELOPE}: not signed: there was no key when {version.name} {version.version} was "
             "registered. To sign it now: minigpt registry sign "
             f"models:/{version.name}/{version.version}"
         )
-    elif expected is None:
-        problems.append(
+    if expected is None:
+        return (
             f"{ENVELOPE}: signed by key {', '.join(made_by)}, and there is no public key to check "
             f"it with ({public_path(key_path())}). Name one: --key FILE.pub"
         )
-    elif not dsse.signed_by(envelope, expected):
-        ours = key_id(expected)[:12]
-        problems.append(
-            f"{ENVELOPE}: the signature does not hold: the statement was changed after signing"
-            if ours in made_by
-            else f"{ENVELOPE}: signed by key {', '.join(made_by)}, expected was {ours}; the "
-            "signer's public key goes into --key FILE.pub"
-        )
-    return problems + differences(registry, version, said)
+    if dsse.signed_by(envelope, expected):
+        return None
+    ours = key_id(expected)[:12]
+    return (
+        f"{ENVELOPE}: the signature does not hold: the statement was changed after signing"
+        if ours in made_by
+        else f"{ENVELOPE}: signed by key {', '.join(made_by)}, expected was {ours}; the "
+        "signer's public key goes into --key FILE.pub"
+    )
 
 
 def differences(registry: Registry, version: Version, said: dict[str, Any]) -> list[str]:
@@ -202,14 +239,26 @@ def stated_files(said: dict[str, Any]) -> dict[str, str]:
     return {str(entry["name"]): str(entry["digest"]["sha256"]) for entry in entries} | recipe
 
 
-def materials(said: dict[str, Any]) -> dict[str, str]:
-    """Path -> sha256 of every file that a version was made from."""
+def commit_of(said: dict[str, Any]) -> str | None:
+    """The commit that a statement says the code is of."""
     named = said["predicate"]["buildDefinition"]["resolvedDependencies"]
-    return {
-        str(entry["name"]): str(entry["digest"]["sha256"])
+    commits = (entry["digest"].get("gitCommit") for entry in named if entry["name"] == "code")
+    return next(commits, None)
+
+
+def materials(said: dict[str, Any]) -> dict[str, str]:
+    """Path -> sha256 of every file that a version was made from; one of the lock files a name."""
+    return dict(materials_listed(said))
+
+
+def materials_listed(said: dict[str, Any]) -> list[tuple[str, str]]:
+    """As `materials`; a lock file stands there once for each content that a stage ran with."""
+    named = said["predicate"]["buildDefinition"]["resolvedDependencies"]
+    return [
+        (str(entry["name"]), str(entry["digest"]["sha256"]))
         for entry in named
         if "sha256" in entry["digest"]
-    }
+    ]
 
 
 def signer(registry: Registry, version: Version) -> str | None:
@@ -273,10 +322,6 @@ def _code(record: Record, root: Path) -> dict[str, Any]:
     public = address.scheme in ("https", "http", "ssh", "git")
     uri = {"uri": f"git+{address._replace(query='', fragment='').geturl()}"} if public else {}
     return {"name": "code", "digest": {"gitCommit": record.commit}, **uri}
-
-
-def _locks(root: Path) -> list[Path]:
-    return sorted((root / "requirements").glob("*.txt"))
 
 
 def _file(name: str, path: Path) -> dict[str, Any]:

@@ -5,16 +5,18 @@ import subprocess
 import sys
 from typing import Any
 
-from minigpt.digest import file_digest
+from minigpt.digest import file_digest, text_digest
 from minigpt.errors import RegistryError
 from minigpt.extras import require
 from minigpt.files import to_json
+from minigpt.log import say
 from minigpt.registry.artifacts import version_files, write_artifact
 from minigpt.registry.lineage.record import Record, read_record
-from minigpt.registry.provenance.provenance import materials, read_envelope
+from minigpt.registry.provenance.provenance import materials_listed, read_envelope
 from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import MODEL, Version
+from minigpt.tracking.environment import distributions
 
 BOM = "release/bom.cdx.json"
 WEIGHTS = f"{MODEL}/model.safetensors"
@@ -34,7 +36,18 @@ def write_bom(registry: Registry, ref: str) -> dict[str, Any]:
     _refuse_other_locks(registry, version)
     with version_files(registry, version) as files:
         weights = file_digest(files.need(WEIGHTS))
-    bom = with_model(environment(), read_record(registry, version), version, weights)
+    record, listed = read_record(registry, version), text_digest(distributions())
+    others = [
+        stage.name
+        for stage in record.stages
+        if stage.environment and stage.environment.packages != listed
+    ]
+    if others:
+        say(
+            f"the bill lists the packages installed here; {', '.join(others)} ran with others "
+            "(its properties minigpt:packages:STAGE have the digests)"
+        )
+    bom = with_model(environment(), record, version, weights, listed)
     write_artifact(registry, version, BOM, to_json(bom).encode())
     return bom
 
@@ -60,9 +73,12 @@ def environment() -> dict[str, Any]:
 
 
 def with_model(
-    bom: dict[str, Any], record: Record, version: Version, weights: str
+    bom: dict[str, Any], record: Record, version: Version, weights: str, listed: str
 ) -> dict[str, Any]:
-    """The bill with the model as its subject and every archive of text as a component."""
+    """The bill with the model as its subject and every archive of text as a component.
+
+    `listed` is the digest of the packages in `bom`; those that each stage ran with are beside it.
+    """
     data = [
         {
             "type": "data",
@@ -85,6 +101,12 @@ def with_model(
         "properties": [
             {"name": "minigpt:manifest", "value": version.digest},
             {"name": "minigpt:commit", "value": version.commit},
+            {"name": "minigpt:packages:listed", "value": listed},
+            *(
+                {"name": f"minigpt:packages:{stage.name}", "value": stage.environment.packages}
+                for stage in record.stages
+                if stage.environment
+            ),
         ],
         "modelCard": {
             "modelParameters": {
@@ -102,7 +124,7 @@ def with_model(
 
 def _refuse_other_locks(registry: Registry, version: Version) -> None:
     _, said = read_envelope(registry, version)
-    for name, sha256 in materials(said).items():
+    for name, sha256 in materials_listed(said):
         if name.startswith("requirements/"):
             here = registry.root / name
             if not here.is_file() or file_digest(here) != sha256:

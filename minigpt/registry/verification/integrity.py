@@ -11,7 +11,14 @@ from pathlib import Path
 from minigpt.digest import file_digest, text_digest
 from minigpt.dvc_lock import outputs_of
 from minigpt.errors import RegistryError
-from minigpt.registry.artifacts import FILES, MANIFEST, STORED, VALIDATION, VersionFiles
+from minigpt.registry.artifacts import (
+    FILES,
+    FROM_COPY,
+    MANIFEST,
+    STORED,
+    VALIDATION,
+    VersionFiles,
+)
 from minigpt.registry.verification.difference import describe, tensor_digests
 from minigpt.registry.verification.reference_files import (
     ReferenceFiles,
@@ -79,7 +86,7 @@ def refuse_other_list(files: VersionFiles) -> None:
             f"{manifest_digest(manifest)[:12]}…, not {files.version.digest[:12]}…). Put the "
             "store's files back from a copy, or register what is built here: minigpt registry sync"
         )
-    for out, expected in load_manifest(manifest).digests.items():
+    for out, expected in load_manifest(manifest, FROM_COPY).digests.items():
         inside = {
             path.removeprefix(f"{out}/"): entry.sha256
             for path, entry in files.listed.items()

@@ -4,21 +4,24 @@ An index may have forgotten a package: then the archive comes from the cache of 
 data/archives, from DVC's cache or from a remote, and it is said from where.
 """
 
-import configparser
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from minigpt.data.archives import members
 from minigpt.data.sources import source_of
 from minigpt.digest import file_digest
-from minigpt.dvc_lock import outputs_of
+from minigpt.dvc_lock import LOCK, outputs_of
 from minigpt.errors import DataError, RegistryError
-from minigpt.files import write_bytes
+from minigpt.files import write_bytes, write_text
+from minigpt.graph import read_graph
 from minigpt.process import run_dvc
 from minigpt.registry.artifacts import VersionFiles
+from minigpt.registry.verification import dvc_settings
 from minigpt.registry.verification.reference_files import folder_list, object_path
 
 ARCHIVES = "data/archives"
@@ -54,7 +57,7 @@ def source_archives(files: VersionFiles, params: Mapping[str, Any]) -> list[Sour
         folder = Path(source.place) if source.local else None
         if folder is None and source.sha256_of_archive is None:
             continue
-        if folder is not None and not folder.is_relative_to(LOCAL):
+        if folder is not None and (not folder.is_relative_to(LOCAL) or ".." in folder.parts):
             continue
         file = source.archive_name(name)
         entry = files.listed.get(f"{ARCHIVES}/{file}")
@@ -165,39 +168,30 @@ def unpack(archive: Path, folder: Path) -> None:
         write_bytes(folder / member.path, member.data)
 
 
-def fetch_archives(root: Path, tree: Path, cache: Path, env: Mapping[str, str]) -> Path | None:
-    """Ask the DVC remote of `root` for data/archives, as the dvc.lock in `tree` names it.
+def fetch_archives(
+    root: Path, tree: Path, cache: Path, md5: str | None, env: Mapping[str, str]
+) -> Path | None:
+    """Ask the DVC remote of `root` for data/archives, whose md5 in DVC is `md5`.
 
     Returns the cache it went to; None where there is no remote or it does not have them.
+
+    Raises:
+        RegistryError: `md5` is none.
     """
-    settings = remotes_of(root)
-    local = tree / ".dvc" / "config.local"
-    settings["cache"] = {"dir": str(cache)}
-    local.touch(mode=0o600)
+    stage = next((spec for spec in read_graph(tree).values() if ARCHIVES in spec.outs), None)
+    if md5 is None or stage is None:
+        return None
+    object_path(cache, md5)
+    out = {"path": ARCHIVES, "hash": "md5", "md5": md5}
+    lock = {"schema": "2.0", "stages": {stage.name: {"cmd": stage.cmd, "outs": [out]}}}
+    own = tree / dvc_settings.FOLDER
+    settings = dvc_settings.remotes_of(root, tree)
+    settings["cache"] = {"dir": dvc_settings.relative(cache, own)}
     try:
-        with local.open("w", encoding="utf-8") as file:
-            settings.write(file)
+        dvc_settings.write_settings(own / dvc_settings.LOCAL, settings)
+        write_text(tree / LOCK, yaml.safe_dump(lock))
         code = run_dvc(["fetch", "-q", ARCHIVES], tree, lambda _: None, env)
     finally:
-        local.unlink()  # it may hold passwords
+        (own / dvc_settings.LOCAL).unlink(missing_ok=True)  # it may hold passwords
+        (tree / LOCK).unlink(missing_ok=True)
     return None if code else cache
-
-
-def remotes_of(root: Path) -> configparser.RawConfigParser:
-    """The remotes of a checkout, relative places made absolute, its own settings over the shared.
-
-    Those in the user's and the system's configuration are found by DVC itself.
-    """
-    remotes = configparser.RawConfigParser(strict=False)
-    for name in ("config", "config.local"):
-        parser = configparser.RawConfigParser(strict=False)
-        parser.read(root / ".dvc" / name, encoding="utf-8")
-        for section in parser.sections():
-            if section.startswith("'remote ") or section == "core":
-                values = dict(parser[section])
-                url = values.get("url", "")
-                if url and "://" not in url:
-                    values["url"] = str((root / ".dvc" / url).resolve())
-                remotes.setdefault(section, {})
-                remotes[section].update(values)
-    return remotes

@@ -18,14 +18,21 @@ from typing import Any
 from minigpt import log
 from minigpt.dvc_lock import LOCK
 from minigpt.errors import BusyError, RegistryError
-from minigpt.git import git, run_git
+from minigpt.git import git, quoted, run_git
 from minigpt.graph import read_graph
 from minigpt.machine import PREFIX
-from minigpt.process import WORK, holder_of, named, run_dvc, take_lock, use_dvc_cache
-from minigpt.registry.artifacts import PATCH, VersionFiles
+from minigpt.process import WORK, holder_of, named, run_dvc, take_lock
+from minigpt.registry.artifacts import PATCH
+from minigpt.registry.verification.dvc_settings import own_settings
+from minigpt.registry.verification.trust import Code
+from minigpt.registry.versions import Version
 
 FOLDER = WORK / "verify"
 SETTINGS = ("threads", "micro_batch", "compile")
+STRICT = ("-c", "core.protectHFS=true", "-c", "core.protectNTFS=true")
+"""Names that another system would take for .git are refused on this one too."""
+SETTINGS_FILES = (".dvc/*", ".gitattributes", ".gitmodules", ".lfsconfig")
+"""No part of a build; they could have git start a filter, or DVC write elsewhere."""
 REMOVE_SECONDS = 10.0  # a killed verification's stage may still be ending
 STARTED = re.compile(r"^Running stage '(.+)':")
 WHERE = """
@@ -104,46 +111,86 @@ def tidy(base: Path) -> None:
         base.parent.rmdir()
 
 
-def check_out(root: Path, files: VersionFiles, folder: Path) -> Path:
-    """The tree that a version was made from, without results; the project's root in it.
+def refuse_lost_commit(root: Path, version: Version, commit: str) -> None:
+    """Refuse a version whose commit git no longer has.
 
     Raises:
-        RegistryError: git no longer has the commit, or the stored patch does not apply.
+        RegistryError: so it is.
     """
-    version = files.version
-    known = f"{version.commit}^{{commit}}"
-    if not version.commit or run_git(root, "cat-file", "-e", known).returncode:
+    if run_git(root, "cat-file", "-e", f"{commit}^{{commit}}").returncode:
         raise RegistryError(
-            f"{version.name} {version.version} was made from commit {version.commit[:12] or '?'}, "
-            f"which git no longer has in {root} (was history rewritten, or is the clone shallow?). "
-            "Fetch a branch or tag that holds it; its files alone: minigpt verify "
+            f"{version.name} {version.version} was made from commit {commit[:12]}, which git no "
+            f"longer has in {root} (was history rewritten, or is the clone shallow?). Fetch a "
+            "branch or tag that holds it; its files alone: minigpt verify "
             f"{version.version} --from-cache"
         )
+
+
+def check_out(root: Path, code: Code, folder: Path) -> Path:
+    """The tree that a version was made from, without results; the project's root in it.
+
+    Whoever wrote the patch, it changes nothing outside of the tree, and neither git's nor DVC's
+    settings in it.
+
+    Raises:
+        RegistryError: the patch does not apply, or makes a link.
+    """
     objects = (root / git_line(root, "rev-parse", "--git-path", "objects")).resolve()
     kind = git_line(root, "rev-parse", "--show-object-format")
     top = folder / "tree"
     git(folder, "init", "-q", "--template=", f"--object-format={kind}", str(top))
     info = top / ".git" / "objects" / "info"
     info.mkdir(parents=True, exist_ok=True)
-    (info / "alternates").write_text(f"{objects}\n", encoding="utf-8")
-    git(top, "-c", "advice.detachedHead=false", "checkout", "-q", "--detach", version.commit)
-    if version.dirty:
+    (info / "alternates").write_bytes(os.fsencode(f"{quoted(objects)}\n"))
+    git(top, "update-ref", "--no-deref", "HEAD", code.commit)
+    git(top, *STRICT, "read-tree", "HEAD")
+    if code.patch:  # into the index: what it does is looked at before a file is written
+        left_out = [f"--exclude={place}{name}" for name in SETTINGS_FILES for place in ("", "*/")]
         # A user's apply.whitespace=fix would change what was edited.
-        git(top, "apply", "--whitespace=nowarn", str(files.need(PATCH).resolve()))
+        command = ["apply", "--cached", "--whitespace=nowarn", *left_out, "-"]
+        git(top, *STRICT, *command, stdin=code.patch)
+        refuse_links(top)
+    git(top, *STRICT, "checkout-index", "-q", "--all")
     tree = top / git_line(root, "rev-parse", "--show-prefix", allow_empty=True)
     if not (tree / "dvc.yaml").is_file():
-        raise RegistryError(f"commit {version.commit[:12]} has no dvc.yaml; nothing can be rebuilt")
+        raise RegistryError(f"commit {code.commit[:12]} has no dvc.yaml; nothing can be rebuilt")
+    own_settings(tree)
     remove_results(tree)
     return tree
 
 
+def refuse_links(top: Path) -> None:
+    """Refuse a patch in the index that makes a symbolic link or a submodule: they lead elsewhere.
+
+    Raises:
+        RegistryError: it does.
+    """
+    entries = git(top, "diff-index", "--cached", "--raw", "-z", "HEAD").split(b"\0")
+    for about, name in zip(entries[::2], entries[1::2], strict=False):
+        if about.split(b" ")[1] in (b"120000", b"160000"):
+            raise RegistryError(
+                f"{PATCH} makes {os.fsdecode(name)} a link or a submodule, which may lead out of "
+                "the clean folder. Commit it, then build and register that"
+            )
+
+
 def remove_results(tree: Path) -> None:
-    """Remove dvc.lock and every output that git holds: the rebuild starts from sources alone."""
-    (tree / LOCK).unlink(missing_ok=True)
-    for stage in read_graph(tree).values():
-        for out in stage.outs:
-            path = tree / out
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    """Remove dvc.lock and every output that git holds: the rebuild starts from sources alone.
+
+    Raises:
+        RegistryError: dvc.yaml names an output outside of the project.
+    """
+    outs = [out for stage in read_graph(tree).values() for out in stage.outs]
+    for out in outs:
+        place = Path(os.path.normpath(tree / out))
+        if place == tree or not place.parent.resolve().is_relative_to(tree.resolve()):
+            raise RegistryError(f"dvc.yaml: the output {out} is outside of the project")
+    for name in (LOCK, *outs):
+        path = tree / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def git_line(folder: Path, *arguments: str, allow_empty: bool = False) -> str:
@@ -169,7 +216,8 @@ def own_environment(
         if name.startswith(("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "DVC_"))
         or name == "MINIGPT_PARENT_RUN"
     }
-    recorded = {PREFIX + name.upper(): made_on.get(name) for name in SETTINGS}
+    numbers = {name: value for name, value in made_on.items() if isinstance(value, int)}
+    recorded: dict[str, Any] = {PREFIX + name.upper(): numbers.get(name) for name in SETTINGS}
     recorded[PREFIX + "DEVICE"] = made_on.get("device") if made_on.get("device") == "cpu" else None
     taken = {k: str(v) for k, v in recorded.items() if v is not None and not os.environ.get(k)}
     path = [p for p in os.environ.get("PYTHONPATH", "").split(os.pathsep) if p]
@@ -261,9 +309,3 @@ def rebuild(tree: Path, env: Mapping[str, str], tell: Callable[[str], None]) -> 
         where = f"{progress.stage}: " if progress.stage else ""
         raise RegistryError(f"the rebuild failed at {where}{progress.failure()}")
     progress.end()
-
-
-def use_own_cache(tree: Path, cache: Path) -> None:
-    """Point the tree's DVC at a cache of its own, whatever the user's configuration says."""
-    (tree / ".dvc").mkdir(exist_ok=True)
-    use_dvc_cache(tree, cache)

@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 from minigpt.digest import file_digest
 from minigpt.dvc_lock import outputs_of
 from minigpt.errors import RegistryError
 from minigpt.process import run_dvc
-from minigpt.registry.artifacts import VersionFiles
+from minigpt.registry.artifacts import FROM_COPY, VersionFiles
+
+MD5 = re.compile(r"[0-9a-f]{32}(\.dir)?")
 
 
 def cache_folder(root: Path) -> Path:
@@ -20,7 +23,13 @@ def cache_folder(root: Path) -> Path:
 
 
 def object_path(cache: Path, md5: str) -> Path:
-    """Where an object lies in a cache."""
+    """Where an object lies in a cache.
+
+    Raises:
+        RegistryError: that is no md5: a dvc.lock out of a store may hold anything.
+    """
+    if not MD5.fullmatch(md5):
+        raise RegistryError(f"a dvc.lock names {md5[:40]!r}, which is no md5. {FROM_COPY}")
     return cache / "files" / "md5" / md5[:2] / md5[2:]
 
 

@@ -55,6 +55,10 @@ class Report:
     """What else a reader must know: another environment, another machine."""
     machine: dict[str, str] = field(default_factory=dict)
     """What differs between the machine that made it and this one."""
+    vouched_by: str = ""
+    """signature, git, you or nobody."""
+    vouched: str = ""
+    """What was vouched for and by what, in words."""
 
     @property
     def bad(self) -> list[Verdict]:

@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from minigpt.dvc_lock import LOCK, outputs_of, stages_of
-from minigpt.errors import RegistryError
+from minigpt.errors import RegistryError, UntrustedError
 from minigpt.graph import read_graph
 from minigpt.machine import Machine
 from minigpt.registry.artifacts import VersionFiles, version_files
@@ -25,6 +25,7 @@ from minigpt.registry.lineage.record import read_record
 from minigpt.registry.refs import find_version, shortest_ref
 from minigpt.registry.registry import Registry
 from minigpt.registry.verification.compare_files import compare, trained_on
+from minigpt.registry.verification.dvc_settings import use_own_cache
 from minigpt.registry.verification.integrity import (
     check_cache,
     check_stored,
@@ -37,10 +38,11 @@ from minigpt.registry.verification.rebuild import (
     clean_folder,
     own_environment,
     rebuild,
+    refuse_lost_commit,
     refuse_other_code,
-    use_own_cache,
 )
 from minigpt.registry.verification.reference_files import ReferenceFiles, cache_folder
+from minigpt.registry.verification.trust import Voucher, code_of, vouch, vouch_for_list
 from minigpt.registry.verification.verdict import Report
 from minigpt.registry.versions import VERIFIED, Version
 from minigpt.tracking.store import clear_errors
@@ -50,15 +52,17 @@ PIN = re.compile(r"(?m)^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([^\s;\\]+)")
 Tell = Callable[[str], None]
 
 
-def verify_from_cache(registry: Registry, ref: str) -> Report:
+def verify_from_cache(registry: Registry, ref: str, key: Path | None = None) -> Report:
     """Hash again what the registry and DVC's cache hold of a version.
 
     Raises:
         RegistryError: there is no such version, or its list of files is gone or was changed.
+        ParamsError: `key` is no public key.
     """
     started = time.monotonic()
     version, root = find_version(registry, ref), registry.root
     with version_files(registry, version) as files:
+        voucher = vouch_for_list(files, key)
         refuse_other_list(files)
         cache = cache_folder(root)
         originals = ReferenceFiles(files, root, cache)
@@ -73,31 +77,61 @@ def verify_from_cache(registry: Registry, ref: str) -> Report:
         mode="from-cache",
         verdicts=verdicts,
         seconds=time.monotonic() - started,
+        vouched_by=voucher.by,
+        vouched=voucher.words,
     )
 
 
-def verify(registry: Registry, ref: str, tell: Tell) -> Report:
+def verify(
+    registry: Registry,
+    ref: str,
+    tell: Tell,
+    key: Path | None = None,
+    trust: Callable[[str], bool] = lambda _: False,
+) -> Report:
     """Build a version again from its sources and compare every file; `tell` gets lines for people.
 
+    Nothing out of the store is applied or run before somebody vouches for it: a signature made with
+    `key` (else the user's own), the user's git, or `trust`, which is asked with the reasons.
+
     Raises:
+        UntrustedError: nobody vouches for its code.
         RegistryError: there is no such version; its commit, its sources or its list of files are
             gone; or a stage failed.
+        ParamsError: `key` is no public key.
     """
     started = time.monotonic()
     version, root = find_version(registry, ref), registry.root
+    ref = shortest_ref(version.name, version.version, registry.name)
     with version_files(registry, version) as files, clean_folder(root) as folder:
+        code = code_of(files)
+        refuse_lost_commit(root, version, code.commit)
+        try:
+            voucher = vouch(root, files, code, ref, key)
+        except UntrustedError as error:
+            if not trust(str(error)):
+                raise
+            voucher = Voucher("you", f"{code.words}: you trust them, nothing else vouches")
+        tell(f"vouched for: {voucher.words}")
         refuse_other_list(files)
-        tree = check_out(root, files, folder)
+        tree = check_out(root, code, folder)
         tell(
-            f"checking out {version.commit[:7]}{' with its patch' if version.dirty else ''} · "
+            f"checking out {version.commit[:7]}{' with its patch' if code.patch else ''} · "
             f"rebuilding {len(read_graph(tree))} stages from their sources in a clean folder"
             f"{expected_time(registry, version)}"
         )
         cache, machines = cache_folder(root), machines_of(files)
         with own_environment(root, folder, tree, machines[-1] if machines else {}) as env:
-            ref = shortest_ref(version.name, version.version, registry.name)
             report = _rebuilt(root, files, ref, folder, tree, cache, machines, env, tell)
-    report = _noted(registry, version, replace(report, seconds=time.monotonic() - started))
+    warning = [f"its own statement does not vouch for it: {voucher.problem}"]
+    report = replace(
+        report,
+        seconds=time.monotonic() - started,
+        notes=[*report.notes, *(warning if voucher.problem else [])],
+        vouched_by=voucher.by,
+        vouched=voucher.words,
+    )
+    report = _noted(registry, version, report)
     for line in report.notes:
         tell(f"note: {line}")
     return report
@@ -153,14 +187,9 @@ def _bring(
     """Put the sources where the tree's download looks; see `materials.bring`."""
     places = Places(root, Machine.load().cache, cache, files)
     params = yaml.safe_load((tree / "params.yaml").read_text(encoding="utf-8")) or {}
-    lock = tree / LOCK
 
     def fetch() -> Path | None:
-        lock.write_bytes(files.need(LOCK).read_bytes())
-        try:
-            return fetch_archives(root, tree, folder / "fetched", env)
-        finally:
-            lock.unlink()
+        return fetch_archives(root, tree, folder / "fetched", places.md5, env)
 
     return bring(files, params, places, tree, folder / "downloads", fetch)
 
