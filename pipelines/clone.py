@@ -25,7 +25,7 @@ class Clone:
 
     root: Path
     workspace: Path
-    kept: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
     """params.yaml and dvc.lock as every experiment finds them."""
 
     def experiment(
@@ -37,7 +37,7 @@ class Clone:
         say: Callable[[str], None],
     ) -> str | None:
         """`dvc exp run` with those params; hands it to the workspace. Why it failed, or None."""
-        for path, content in self.kept.items():
+        for path, content in self.files.items():
             (self.root / path).write_bytes(content)
         pairs = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
         command = ["exp", "run", "-n", name, *(f"-S={pair}" for pair in pairs), until]

@@ -157,8 +157,8 @@ class PinnedSource(BaseSource):
         del local
         from minigpt.data.obtain import cached, copy
 
-        copy(cached(self.pin, run, lambda kept: self.bring(name, kept, run)), target)
+        copy(cached(self.pin, run, lambda archive: self.bring(name, archive, run)), target)
 
-    def bring(self, name: str, kept: Path, run: "Run") -> None:
-        """Fetch the pinned file to `kept`, checked."""
+    def bring(self, name: str, archive: Path, run: "Run") -> None:
+        """Fetch the pinned file to `archive`, checked."""
         raise NotImplementedError

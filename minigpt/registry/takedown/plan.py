@@ -222,15 +222,16 @@ def _refuse_impossible(
 ) -> None:
     """What would stop the build at its second stage is said before anything was changed."""
     from minigpt.data.expectations import evaluate
-    from minigpt.data.validation import found
+    from minigpt.data.validation import observation
 
     without = validation.replace(exclude=(*validation.exclude, *missing))
     columns = list(Document.__dataclass_fields__)
     for result in evaluate(columns, drop(raw, without)[0], without):
         if not result.success and not result.failing:
             raise ParamsError(
-                f'without it the documents fail "{result.name}": {found(result)}. Nothing was '
-                "changed. Allow that (params.yaml: validate, sources), then run the same command"
+                f'without it the documents fail "{result.name}": {observation(result)}. Nothing '
+                "was changed. Allow that (params.yaml: validate, sources), then run the same "
+                "command"
             )
 
 
