@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def cached_dataset(name: str, source: "HubSource", run: "Run") -> Path:
-    """What was streamed from the hub, kept under its digest; says the digest to pin."""
+    """The file streamed from the hub, stored under its digest; says which digest to pin."""
     folder = run.machine.cache / "archives"
     if source.sha256 and (archive := folder / source.sha256).is_file():
         return archive

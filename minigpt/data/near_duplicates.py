@@ -50,9 +50,9 @@ class Copy:
 
 
 def copies(texts: Sequence[str]) -> dict[int, Copy]:
-    """Place of each text that repeats an earlier one, which is itself no copy.
+    """Place of each text that repeats an earlier text, which is not a copy itself.
 
-    Empty texts are nobody's copy.
+    An empty text is never a copy.
     """
     repeats: dict[int, Copy] = {}
     first: dict[bytes, int] = {}

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def cached(pin: Pin, run: "Run", bring: Callable[[Path], None]) -> Path:
-    """The pinned file in the cache, brought there if it is not; a spoilt one is brought again."""
+    """The pinned file in the cache; a missing or spoilt one is brought there first."""
     archive = run.machine.cache / "archives" / pin.sha256
     if archive.is_file() and file_digest(archive) != pin.sha256:
         run.say(f"the cached {pin.filename} is damaged; fetching it again")

@@ -147,7 +147,7 @@ class Tokens:
         return np.cumsum([len(shard) for shard in self.shards])
 
     def rows(self, starts: Ids, length: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """(len(starts), length) int64: the tokens from each start on, across files where need be.
+        """(len(starts), length) int64: the tokens from each start on, across files where needed.
 
         Raises:
             IndexError: a row would begin before the first token or end behind the last.

@@ -153,7 +153,7 @@ class PinnedSource(BaseSource):
         return self.pin.filename
 
     def fetch(self, name: str, target: Path, local: Path, run: "Run") -> None:
-        """Copy the file out of the cache, brought there first where it is missing."""
+        """Copy the file out of the cache; a missing one is brought there first."""
         del local
         from minigpt.data.obtain import cached, copy
 

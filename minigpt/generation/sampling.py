@@ -20,7 +20,7 @@ def choose(logits: Floats, sampling: SamplingConfig, chance: float) -> int:
 
 
 def probabilities(logits: Floats, sampling: SamplingConfig) -> Floats:
-    """(V,) probabilities at a temperature above 0; of equal tokens the lower ids come first."""
+    """(V,) probabilities at a temperature above 0; among equal tokens the lower ids come first."""
     chances = softmax(logits / sampling.temperature)
     if sampling.top_k is None and sampling.top_p is None:
         return chances

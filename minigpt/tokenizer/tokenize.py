@@ -66,7 +66,7 @@ def tokenize(
 
 
 def bytes_a_token(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """By source, over all roles and splits."""
+    """The mean of each source, over all roles and splits."""
     sums: dict[str, list[int]] = {}
     for splits in metrics.values():
         for split in splits.values():
