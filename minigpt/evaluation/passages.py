@@ -65,7 +65,7 @@ def cut(text: bytes, wanted: int) -> NDArray[np.int64]:
 
 
 def _end_in_line(piece: bytes) -> int:
-    """Where a piece of a line can end: behind a sentence or a blank of its second half, or whole."""
+    """Where a piece of a line can end: after a sentence or a blank in its second half, or whole."""
     for separator in (SENTENCE, BLANK):
         ends = [match.end() for match in separator.finditer(piece, len(piece) // 2)]
         if ends:
