@@ -38,9 +38,9 @@ def main(arguments: list[str]) -> int:
         if hasattr(stream, "reconfigure"):  # a pipe on Windows has few letters
             stream.reconfigure(errors="replace")
     if sys.version_info < (3, 11):
-        found = sys.version.split()[0]
+        version = sys.version.split()[0]
         return fail(
-            f"minigpt needs Python 3.11 or newer; this is {found}. Try: make PYTHON=python3.11"
+            f"minigpt needs Python 3.11 or newer; this is {version}. Try: make PYTHON=python3.11"
         )
     if os.environ.get("MINIGPT_TORCH", "auto") not in TORCH_CHOICES:
         return fail(f"MINIGPT_TORCH={os.environ['MINIGPT_TORCH']}: expected one of {TORCH_CHOICES}")
@@ -193,8 +193,8 @@ class Installer:
         tried = subprocess.run(
             [*pip, *lock], capture_output=True, encoding="utf-8", errors="replace"
         )
-        found = BIN / ("uv.exe" if os.name == "nt" else "uv")
-        return str(found) if tried.returncode == 0 and found.exists() else None
+        uv = BIN / ("uv.exe" if os.name == "nt" else "uv")
+        return str(uv) if tried.returncode == 0 and uv.exists() else None
 
     def install(self, arguments: list[object], *, check: bool = True) -> bool:
         """Install; with uv failing (a proxy it cannot use, say), pip tries the same lock."""

@@ -93,7 +93,7 @@ def main() -> None:
                         step(ids, lanes)
                         if i > 1:
                             times[name].append(time.perf_counter() - start)
-        speed = {name: TOKENS / statistics.median(found) for name, found in times.items()}
+        speed = {name: TOKENS / statistics.median(seconds) for name, seconds in times.items()}
         ratio = speed["ours"] / speed["transformers"]
         print(f"{length:6} {speed['ours']:12,.0f} {speed['transformers']:20,.0f} {ratio:7.2f}")
 

@@ -21,8 +21,8 @@ def files_of(path: Path) -> list[Path]:
     """The files at or under `path`, sorted by relative POSIX path; caches left out."""
     if path.is_file():
         return [path]
-    found = [p for p in path.rglob("*") if p.is_file() and not IGNORED.intersection(p.parts)]
-    return sorted(found, key=lambda p: p.relative_to(path).as_posix())
+    files = [p for p in path.rglob("*") if p.is_file() and not IGNORED.intersection(p.parts)]
+    return sorted(files, key=lambda p: p.relative_to(path).as_posix())
 
 
 def digest(path: Path, of_file: Callable[[Path], str] = file_digest) -> str:

@@ -18,20 +18,20 @@ def names(package: str) -> tuple[str, ...]:
 def entries(package: str, name_of: Callable[[Any], str] | None = None) -> dict[str, Any]:
     """`ENTRY` of every module of `package`, by the module's name, sorted.
 
-    `name_of` gives the name that an entry states itself, which must be its module's.
+    `name_of` gives the name that an entry states itself, which must be its module's name.
 
     Raises:
         TypeError: a module states no ENTRY, or one of another name.
     """
-    found = {}
+    by_name = {}
     for name in names(package):
         module = importlib.import_module(f"{package}.{name}")
         if not hasattr(module, "ENTRY"):
             raise TypeError(f"{module.__file__}: no ENTRY; every module of {package} states one")
         if name_of and (own := name_of(module.ENTRY)) != name:
             raise TypeError(f"{module.__file__}: its ENTRY is called {own!r}; call the file so too")
-        found[name] = module.ENTRY
-    return found
+        by_name[name] = module.ENTRY
+    return by_name
 
 
 def kind_of(config: Any) -> str:

@@ -39,18 +39,21 @@ def run_git(
 ) -> "subprocess.CompletedProcess[bytes]":
     """Run git in `folder`, without the user's hooks; `env` comes on top of the environment.
 
-    It is the repository of `folder` that git works on, whatever the environment names; what it
-    says is English.
+    Git works on the repository of `folder`, whatever the environment names, and speaks English.
 
     Raises:
         MiniGPTError: git is not installed, or will not open a repository of another user's.
     """
     command = ["git", "-c", "core.hooksPath=/dev/null", *arguments]
-    kept = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
-    kept |= {"LC_ALL": "C", "LANGUAGE": "C"}
+    environment = {name: value for name, value in os.environ.items() if name not in ELSEWHERE}
+    environment |= {"LC_ALL": "C", "LANGUAGE": "C"}
     try:
         done = subprocess.run(
-            command, cwd=folder, input=stdin, capture_output=True, env={**kept, **(env or {})}
+            command,
+            cwd=folder,
+            input=stdin,
+            capture_output=True,
+            env={**environment, **(env or {})},
         )
     except OSError as error:
         if not isinstance(error, FileNotFoundError) or error.filename != "git":

@@ -204,9 +204,9 @@ def gpus() -> list[Gpu]:
     files = sorted(Path("/proc/driver/nvidia/gpus").glob("*/information"))
     listed = [dict(re.findall(r"(?m)^([\w ]+):\s*(.*?)\s*$", file.read_text())) for file in files]
     if listed or not (tool := shutil.which("nvidia-smi")):
-        return [Gpu(each.get("Model", "GPU"), each.get("GPU UUID", "")) for each in listed]
+        return [Gpu(gpu.get("Model", "GPU"), gpu.get("GPU UUID", "")) for gpu in listed]
     query = [tool, "--query-gpu=name,uuid", "--format=csv,noheader"]
-    try:  # WSL and Windows have no /proc of it
+    try:  # WSL and Windows list none in /proc
         answer = subprocess.run(
             query, capture_output=True, encoding="utf-8", errors="replace", timeout=20, check=True
         )

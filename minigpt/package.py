@@ -134,10 +134,10 @@ def read_description(path: Path) -> dict[str, Any]:
     file = path / DESCRIPTION
     try:
         description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        found = description["format"]
-        if found != FORMAT:
+        written_format = description["format"]
+        if written_format != FORMAT:
             raise PackageError(
-                f"{file}: format {found}, but this program reads format {FORMAT}. "
+                f"{file}: format {written_format}, but this program reads format {FORMAT}. "
                 "Use the version of MiniGPT that wrote it, or build it again with: dvc repro"
             )
         ModelConfig.model_validate(description["model"])
@@ -173,10 +173,10 @@ def verify_tensors(path: Path, tensors: dict[str, Tensor], expected: dict[str, s
         PackageError: one differs, is missing or is not in model.json.
     """
     for name in sorted(tensors.keys() | expected.keys()):
-        found = tensor_digest(tensors[name]) if name in tensors else "no tensor"
-        if found != expected.get(name):
+        sha256 = tensor_digest(tensors[name]) if name in tensors else "no tensor"
+        if sha256 != expected.get(name):
             raise PackageError(
-                f"{path / WEIGHTS}: {name} is not what was written: sha256 {found}, "
+                f"{path / WEIGHTS}: {name} is not what was written: sha256 {sha256}, "
                 f"expected {expected.get(name, 'no tensor')}"
             )
 

@@ -70,8 +70,8 @@ class Params(
         except ValueError as error:
             raise ValueError(f"finetune.{error}") from error
         if self.finetune.freeze_blocks > blocks:
-            found = self.finetune.freeze_blocks
-            raise ValueError(f"finetune.freeze_blocks: {found}, but the model has {blocks} blocks")
+            frozen = self.finetune.freeze_blocks
+            raise ValueError(f"finetune.freeze_blocks: {frozen}, but the model has {blocks} blocks")
         for name in ("evaluate", "quantize", "export"):
             window = getattr(self, name).window
             if window is not None and window > context:
@@ -185,8 +185,8 @@ def explain(error: ValidationError, file: str) -> list[str]:
             lines.append(f"{file}: {'.'.join(location)}: unknown key{hint}")
         else:
             message = problem["msg"].removeprefix("Value error, ")
-            found = problem["input"]
-            shown = f" (found {found!r})" if isinstance(found, str | int | float) else ""
+            value = problem["input"]
+            shown = f" (found {value!r})" if isinstance(value, str | int | float) else ""
             # What several sections must agree on has no place of its own: its message names one.
             lines.append(": ".join(filter(None, (file, ".".join(location), f"{message}{shown}"))))
     return lines
@@ -195,8 +195,8 @@ def explain(error: ValidationError, file: str) -> list[str]:
 def known_keys(kind: Any, location: list[str]) -> list[str]:
     """The keys allowed at `location`; tags of unions and names in mappings are looked through."""
     for part in location:
-        if part in (found := fields_of(kind)):
-            kind = found[part]
+        if part in (fields := fields_of(kind)):
+            kind = fields[part]
         else:  # a tag of a union or a name in a mapping: stay with what may lie behind it
             continue
     return sorted(fields_of(kind))
@@ -206,7 +206,7 @@ def fields_of(kind: Any) -> dict[str, Any]:
     """Field name → type, over every model that the annotation `kind` may stand for."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
-    found: dict[str, Any] = {}
+    fields: dict[str, Any] = {}
     for argument in get_args(kind):
-        found |= fields_of(argument)
-    return found
+        fields |= fields_of(argument)
+    return fields

@@ -71,13 +71,13 @@ def checked(values: dict[str, Any], file: str) -> Params:
 
 
 def with_exclusions(root: Path, params: Params) -> Params:
-    """`params` with what the present params.yaml excludes too: what was taken down stays out."""
+    """`params`, without what params.yaml now excludes either: what was taken down stays out."""
     try:
         values = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
-        kept = [*values["validate"]["exclude"], *params.validation.exclude]
-        return checked(merge(dumped(params), {"validate": {"exclude": kept}}), str(PARAMS))
+        exclusions = [*values["validate"]["exclude"], *params.validation.exclude]
+        return checked(merge(dumped(params), {"validate": {"exclude": exclusions}}), str(PARAMS))
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ParamsError):
-        return params  # there is none, or not one that can be read: it is what gets mended
+        return params  # it is missing or cannot be read: the caller mends it
 
 
 def write_params(

@@ -88,10 +88,10 @@ def bring_up_to_date(
 
 def came_to(state: State[Any]) -> Any:
     """What a task returned, in success or failure; what it raised is raised here."""
-    found: Any = state.result(raise_on_failure=False)
-    if isinstance(found, BaseException):
-        raise found
-    return found
+    result: Any = state.result(raise_on_failure=False)
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
 
 @dataclass(frozen=True)

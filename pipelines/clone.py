@@ -25,7 +25,7 @@ class Clone:
 
     root: Path
     workspace: Path
-    kept: dict[str, bytes] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
     """params.yaml and dvc.lock as every experiment finds them."""
 
     def experiment(
@@ -36,8 +36,8 @@ class Clone:
         environment: Mapping[str, str],
         say: Callable[[str], None],
     ) -> str | None:
-        """`dvc exp run` with those params; hands it to the workspace. Why it failed, or None."""
-        for path, content in self.kept.items():
+        """Run `dvc exp run` with those params, hand it back; return why it failed, or None."""
+        for path, content in self.files.items():
             (self.root / path).write_bytes(content)
         pairs = [f"{key}={json.dumps(value)}" for key, value in overrides.items()]
         command = ["exp", "run", "-n", name, *(f"-S={pair}" for pair in pairs), until]
@@ -91,7 +91,7 @@ def make(root: Path, target: Path) -> Clone:
     commit = require_git(root)
     git(root, "clone", "-q", "--shared", "--no-checkout", str(root), str(target))
     git(target, "checkout", "-q", "--detach", commit)
-    # Not `git diff`: the user's settings may make of it what `git apply` cannot read.
+    # Not `git diff`: the user's settings may turn it into what `git apply` cannot read.
     edits = git(root, "diff-index", "--patch", "--binary", "--no-ext-diff", "HEAD")
     if edits:
         git(target, "apply", "--whitespace=nowarn", "-", stdin=edits)
@@ -108,5 +108,5 @@ def make(root: Path, target: Path) -> Clone:
     with opened(root) as repo:
         cache = repo.cache.local_cache_dir
     use_dvc_cache(target, Path(cache))
-    kept = {name: (target / name) for name in ("params.yaml", "dvc.lock")}
-    return Clone(target, root, {n: p.read_bytes() for n, p in kept.items() if p.is_file()})
+    paths = {name: (target / name) for name in ("params.yaml", "dvc.lock")}
+    return Clone(target, root, {n: p.read_bytes() for n, p in paths.items() if p.is_file()})

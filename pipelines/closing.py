@@ -40,7 +40,7 @@ def closing(root: Path, version: str, report: Path, seconds: float, ref: str) ->
     sample = next((sample for sample in samples if sample["model"] == "finetuned"), None)
     facts: list[tuple[str, str]] = [("version", version)]
     facts += figures(evaluation)
-    facts.append(("sizes", " · ".join(size(name, found) for name, found in in_size(sizes))))
+    facts.append(("sizes", " · ".join(size(name, entry) for name, entry in in_size(sizes))))
     facts.append(("report", report.relative_to(root).as_posix()))
     if sample:
         facts.append(("sample", shortened(f"{sample['prompt']}{sample['text']}")))
@@ -60,8 +60,8 @@ def figures(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
         facts.append(
             ("base", f"{bits(base, source)} bits per byte on {source} ({works} held-out works)")
         )
-        found = [(bits(baselines[key], source), name) for key, name in BASELINES.items()]
-        facts.append(("", " · ".join(f"{name} {figure}" for figure, name in sorted(found))))
+        baseline_bits = [(bits(baselines[key], source), name) for key, name in BASELINES.items()]
+        facts.append(("", " · ".join(f"{name} {figure}" for figure, name in sorted(baseline_bits))))
     for source in of_role(roles, FINETUNE):
         old = [f" · on {s} {bits(tuned, s)}" for s in of_role(roles, PRETRAIN)]
         before = f"before fine-tuning {bits(base, source)}"
@@ -74,12 +74,12 @@ def in_size(sizes: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return sorted(sizes.items(), key=lambda item: -item[1]["bytes"])
 
 
-def size(name: str, found: Mapping[str, Any]) -> str:
+def size(name: str, entry: Mapping[str, Any]) -> str:
     """Megabytes of a package and what its rounding costs on the worst source."""
-    text = f"{name} {found['bytes'] / 1e6:.1f} MB"
-    if "relative_difference" not in found:
+    text = f"{name} {entry['bytes'] / 1e6:.1f} MB"
+    if "relative_difference" not in entry:
         return text
-    worst = round(max(found["relative_difference"].values()), 3) + 0.0  # never -0.0
+    worst = round(max(entry["relative_difference"].values()), 3) + 0.0  # never -0.0
     return f"{text} ({worst:+.1%} bits per byte)"
 
 

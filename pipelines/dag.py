@@ -68,7 +68,7 @@ def anything_stale(root: Path, until: str | None = None) -> bool:
 def _stages_in(repo: Repo, until: str | None) -> list[Stage]:
     """The stages of an opened project, in an order that runs."""
     graph = repo.index.graph  # an edge leads from a stage to one that it needs
-    found = {
+    stages = {
         node.name: Stage(
             name=node.name,
             needs=tuple(sorted(n.name for n in graph.successors(node) if n.cmd)),
@@ -79,9 +79,9 @@ def _stages_in(repo: Repo, until: str | None) -> list[Stage]:
         for node in repo.index.stages
         if node.cmd
     }
-    if until is not None and until not in found:
-        raise ParamsError(f"there is no stage {until} in dvc.yaml; there are: {', '.join(found)}")
-    return in_order(found, until)
+    if until is not None and until not in stages:
+        raise ParamsError(f"there is no stage {until} in dvc.yaml; there are: {', '.join(stages)}")
+    return in_order(stages, until)
 
 
 @contextlib.contextmanager

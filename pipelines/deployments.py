@@ -39,7 +39,7 @@ def deployments(cron: str = NIGHTLY) -> list[RunnerDeployment]:
     """The three, all of them waiting for whoever is at work in this folder."""
     module = EntrypointType.MODULE_PATH
     one = ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.ENQUEUE)
-    found: list[Any] = [  # to_deployment is typed for callers that await as well
+    entries: list[Any] = [  # to_deployment is typed for callers that await as well
         release.to_deployment(
             "nightly",
             schedule=Cron(cron, timezone=local_zone()),
@@ -66,7 +66,7 @@ def deployments(cron: str = NIGHTLY) -> list[RunnerDeployment]:
             tags=TAGS,
         ),
     ]
-    return found
+    return entries
 
 
 def zombies() -> Automation:
@@ -95,19 +95,19 @@ def zombies() -> Automation:
 
 
 def end_zombies() -> None:
-    """Have the server do that; the same automation every time.
+    """Have the server do that; the automation is the same every time.
 
-    An update makes the server forget whom it has heard, and what was killed just before it would
-    stay Running for ever: there is none where nothing has changed.
+    It is updated only where it has changed: an update makes the server forget which runs it has
+    heard from, and a run killed just before would stay Running for ever.
     """
     wanted = zombies()
     try:
-        found: Any = Automation.read(name=ZOMBIES)
+        automation: Any = Automation.read(name=ZOMBIES)
     except ValueError:  # there is none yet
         wanted.create()
         return
-    wanted.id = found.id
-    if found != wanted:
+    wanted.id = automation.id
+    if automation != wanted:
         wanted.update()
 
 

@@ -26,7 +26,7 @@ class Display:
         self.out, self.clock = out, clock
         self.width = max(map(len, ["stage", *stages])) + 2
         self.alive = out.isatty()
-        self.held: list[str] | None = [
+        self.waiting_rows: list[str] | None = [
             title,
             "",
             self.row("stage", "outcome", "time", "what happened"),
@@ -61,17 +61,17 @@ class Display:
         """The stage's last row; a failure's further lines are for `failure`."""
         said = result.said.splitlines()[0] if result.said else ""
         row = self.row(result.stage, result.outcome, minutes(result.seconds), said)
-        if result.outcome is Outcome.UNCHANGED and self.held is not None:
-            self.held.append(row)
+        if result.outcome is Outcome.UNCHANGED and self.waiting_rows is not None:
+            self.waiting_rows.append(row)
             return
         self.release()
         self.line(row)
 
     def release(self) -> None:
         """Write the rows held back."""
-        for row in self.held or ():
+        for row in self.waiting_rows or ():
             self.line(row)
-        self.held = None
+        self.waiting_rows = None
 
     def line(self, text: str) -> None:
         """A line that stays."""

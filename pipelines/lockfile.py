@@ -24,16 +24,16 @@ def keep_lock(root: Path) -> None:
     Call it while the workspace is locked and no DVC is at work. The stage whose entry is missing
     then runs again, or is restored: its outputs are in the cache already.
     """
-    path, kept = root / LOCK, root / KEPT
+    path, copy = root / LOCK, root / KEPT
     if not path.is_file():
         return
-    if is_whole(found := path.read_bytes()):
-        write_bytes(kept, found)
+    if is_whole(content := path.read_bytes()):
+        write_bytes(copy, content)
         return
-    before = kept.read_bytes() if kept.is_file() else committed(root, LOCK) or b""
-    # A merge that git could not finish is the user's to mend: DVC names the file and the line.
-    if b"<<<<<<<" not in found and is_whole(before):
-        write_bytes(root / TORN, found)
+    before = copy.read_bytes() if copy.is_file() else committed(root, LOCK) or b""
+    # The user mends a merge that git could not finish: DVC names the file and the line.
+    if b"<<<<<<<" not in content and is_whole(before):
+        write_bytes(root / TORN, content)
         write_bytes(path, before)
         say(f"put back {LOCK}, which a killed DVC had half written ({TORN.as_posix()})")
 

@@ -96,7 +96,7 @@ def promote(root: Path, params: Params, version: str) -> tuple[str, str | None]:
         return "champion", None
     if done.before is None:
         return "champion (the first of its name; it meets the absolute conditions)", None
-    # The first that is held against the champion before is what a version is for.
+    # The first condition that compares with the champion before says what a version is for.
     compared = (f"{c.about} {c.found}" for c in done.conditions if " against " in c.found)
     figures = next(compared, "the gate allows it")
     return f"champion (in place of version {done.before}; {figures})", None

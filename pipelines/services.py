@@ -53,10 +53,10 @@ def read_up(root: Path) -> dict[str, Any] | None:
     """up.json, where what it speaks of is up; None otherwise."""
     pid = supervisor_pid(root)
     try:
-        found = dict(json.loads((root / UP).read_text(encoding="utf-8")))
+        status = dict(json.loads((root / UP).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None  # it has just begun
-    return found if found["pid"] == pid else None  # else what a killed one left
+    return status if status["pid"] == pid else None  # else a killed one left it
 
 
 def server_url(root: Path) -> str | None:

@@ -172,8 +172,8 @@ def services(root: Path, cron: str) -> list[Service]:
 class Supervisor:
     """Looks after the services until it is told to stop."""
 
-    def __init__(self, root: Path, found: list[Service], cron: str) -> None:
-        self.root, self.services, self.cron = root, found, cron
+    def __init__(self, root: Path, services: list[Service], cron: str) -> None:
+        self.root, self.services, self.cron = root, services, cron
         self.told: Any = None
 
     def look(self) -> None:

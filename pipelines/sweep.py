@@ -39,7 +39,7 @@ from pipelines.services import BEATS
 from pipelines.terminal import ended
 
 FIGURE = "metrics/finetune.json:new_domain.after.bits_per_byte"
-"""Lower is better. Of validation, so that the test documents stay unseen by every choice."""
+"""Lower is better. It comes from validation, so that no choice sees the test documents."""
 EXAMPLE = "finetune.lr=0.002,0.004"
 
 
@@ -48,7 +48,7 @@ class Trial:
     """One combination and what it came to."""
 
     name: str
-    """Of the experiment in DVC."""
+    """The name of the experiment in DVC."""
     overrides: dict[str, Any]
     figure: float | None = None
     said: str = ""
@@ -111,19 +111,19 @@ def run_trial(
         problem = clone.experiment(
             trial.name, trial.overrides, until, environment, get_run_logger().info
         )
-        found = None if problem else figure_of(clone.root, figure)
-        if found is None and not problem:
+        value = None if problem else figure_of(clone.root, figure)
+        if value is None and not problem:
             problem = f"{figure} is not there"
         if run is not None:
-            if found is not None:
-                run.metrics({"figure": found})
+            if value is not None:
+                run.metrics({"figure": value})
             open_runs.pop_all()
             run.close("FAILED" if problem else "FINISHED")
-    done = replace(trial, figure=found, said=problem or "")
-    print(f"{trial}: {problem or found}", flush=True)
+    done = replace(trial, figure=value, said=problem or "")
+    print(f"{trial}: {problem or value}", flush=True)
     if problem:
         return Failed(message=problem, data=done)
-    return Completed(message=f"{figure.rpartition(':')[2]} {found}", data=done)
+    return Completed(message=f"{figure.rpartition(':')[2]} {value}", data=done)
 
 
 def combinations(root: Path, overrides: Sequence[str]) -> list[Trial]:
@@ -136,12 +136,12 @@ def combinations(root: Path, overrides: Sequence[str]) -> list[Trial]:
     for override in overrides:
         key, equals, listed = override.partition("=")
         try:
-            found = yaml.safe_load(f"[{listed}]")
+            choices = yaml.safe_load(f"[{listed}]")
         except yaml.YAMLError:
-            found = None
-        if not (key and equals and found):
+            choices = None
+        if not (key and equals and choices):
             raise ParamsError(f"{override}: expected KEY=VALUE,VALUE…, as in {EXAMPLE}")
-        values[key] = [number(value) for value in found]
+        values[key] = [number(value) for value in choices]
     if not values:
         raise ParamsError(f"nothing to compare; say what, as in {EXAMPLE}")
     load_params(Params, root / PARAMS)
@@ -207,21 +207,21 @@ def recorded(
 
 
 def figure_of(root: Path, figure: str) -> float | None:
-    """FILE:KEY.KEY… of the metrics of a trial; None where it is not there."""
+    """The value at FILE:KEY.KEY… in the metrics of a trial; None where it is missing."""
     path, _, keys = figure.partition(":")
     try:
-        found = json.loads((root / path).read_text(encoding="utf-8"))
+        value = json.loads((root / path).read_text(encoding="utf-8"))
         for key in keys.split("."):
-            found = found[key]
-        return float(found)
+            value = value[key]
+        return float(value)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def row(trial: Trial) -> dict[str, Any]:
     """A row of the table artifact."""
-    found = trial.said if trial.figure is None else trial.figure
-    return {**trial.overrides, "figure": found, "experiment": trial.name}
+    outcome = trial.said if trial.figure is None else trial.figure
+    return {**trial.overrides, "figure": outcome, "experiment": trial.name}
 
 
 def table(trials: Sequence[Trial], figure: str) -> list[str]:
@@ -230,8 +230,8 @@ def table(trials: Sequence[Trial], figure: str) -> list[str]:
     width = max(map(len, words))
     lines = [f"{len(trials)} trials by {figure} (lower is better)"]
     for text, trial in zip(words, trials, strict=True):
-        found = "failed" if trial.figure is None else f"{trial.figure:.4f}"
-        lines.append(f"  {text:<{width}}  {found:>8}  {trial.name}")
+        figure_text = "failed" if trial.figure is None else f"{trial.figure:.4f}"
+        lines.append(f"  {text:<{width}}  {figure_text:>8}  {trial.name}")
     best = trials[0]
     keep = f"dvc exp apply {best.name} && make run"
     return [

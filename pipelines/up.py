@@ -34,31 +34,31 @@ WHAT = {
 
 
 def up(root: Path, cron: str | None = None) -> list[str]:
-    """Start what is not up; where everything is. Without `cron`, as is or every night.
+    """Start what is not up; return where everything is. Without `cron`: as it is, or nightly.
 
     Raises:
-        ParamsError: it is up with another schedule than `cron`.
+        ParamsError: it is up with a schedule other than `cron`.
         MiniGPTError: the store is not in order, or a service does not start.
     """
-    if (found := read_up(root)) and cron not in (None, found["cron"]):
+    if (status := read_up(root)) and cron not in (None, status["cron"]):
         raise ParamsError(
-            f"{root.name} is up already, with the schedule {found['cron']!r}; nothing was changed. "
-            f"For another: make down, then make up ARGS='--cron \"{cron}\"'"
+            f"{root.name} is up already, with the schedule {status['cron']!r}; nothing was "
+            f"changed. For another: make down, then make up ARGS='--cron \"{cron}\"'"
         )
-    if found and found["ready"]:
-        return told(root, found, "is up already")
+    if status and status["ready"]:
+        return told(root, status, "is up already")
     began, supervisor, name = time.monotonic(), None, "up"
     if supervisor_pid(root) is None:
-        open_store(root)  # a store that cannot be opened is told here, in one line
-        end(list(marked(root)))  # what a killed one left
+        open_store(root)  # it raises here, in one line, where it cannot be opened
+        end(list(marked(root)))  # what a killed supervisor left
         log.say("starting Prefect, the schedule and MLflow's UI: about half a minute")
         supervisor = start(root, cron or NIGHTLY)
     while time.monotonic() - began < START_SECONDS:
-        found = read_up(root)
-        if found and found["ready"]:
-            return told(root, found, f"is up ({time.monotonic() - began:.0f} s)")
-        if found and found["failed"]:
-            name = found["failed"][0]
+        status = read_up(root)
+        if status and status["ready"]:
+            return told(root, status, f"is up ({time.monotonic() - began:.0f} s)")
+        if status and status["failed"]:
+            name = status["failed"][0]
             break
         if supervisor and supervisor.poll():
             break
@@ -133,17 +133,17 @@ def end(processes: list[psutil.Process]) -> None:
         _, processes = psutil.wait_procs(processes, timeout=5)
 
 
-def told(root: Path, found: dict[str, Any], how: str) -> list[str]:
+def told(root: Path, status: dict[str, Any], how: str) -> list[str]:
     """Where everything is, and how to end it."""
     lines = [f"{root.name} {how}"]
-    for name in (each for each in WHAT if each in found["services"]):
-        service = found["services"][name]
+    for name in (key for key in WHAT if key in status["services"]):
+        service = status["services"][name]
         place = service["url"] or f"pid {service['pid']}"
-        when = f": {found['cron']}" if name == "schedule" else ""
+        when = f": {status['cron']}" if name == "schedule" else ""
         lines.append(f"  {name:<10}{place:<24}{WHAT[name]}{when}")
-    if "prefect" not in found["services"]:
+    if "prefect" not in status["services"]:
         lines.append(f"  {'prefect':<10}{os.environ.get('PREFECT_API_URL')}  yours")
-    if "mlflow" not in found["services"]:
+    if "mlflow" not in status["services"]:
         lines.append(f"  {'mlflow':<10}{shown(tracking_uri(root))}  yours")
     return [*lines, "To end all of it: make down"]
 

@@ -68,7 +68,7 @@ def doctor(as_json: Json = False) -> None:
     else:
         show_table(
             ("check", "", "found"),
-            ((name, "ok" if ok else "NO", found) for name, ok, found in checks),
+            ((name, "ok" if ok else "NO", detail) for name, ok, detail in checks),
         )
     if not all(ok for _, ok, _ in checks):
         raise typer.Exit(1)

@@ -59,12 +59,12 @@ def members(file: Path, wanted: Callable[[str], bool], *, shared: bool = True) -
     """
     entries = _zip if file.name.endswith((".zip", ".whl")) else _tar
     try:
-        found = list(entries(file, wanted, shared))
+        files = list(entries(file, wanted, shared))
     except BROKEN as error:
         raise DataError(
             f"{file.name}: corrupted archive ({error}). Delete {file}, then run the same command."
         ) from error
-    return sorted(found, key=lambda member: member.path)
+    return sorted(files, key=lambda member: member.path)
 
 
 def pack_folder(folder: Path, files: list[Path]) -> bytes:

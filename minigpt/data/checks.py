@@ -26,17 +26,17 @@ def drop(
     documents: Iterable[Document], validation: Validation
 ) -> tuple[list[Document], list[Dropped]]:
     """The documents that stay and those that go, both in order."""
-    kept: list[Document] = []
+    valid_documents: list[Document] = []
     gone: list[Dropped] = []
     seen: dict[str, str] = {}
     for document in sorted(in_order(documents), key=lambda d: KEEP_FIRST.get(d.split, 3)):
         reason = why_drop(document, validation.exclude, seen)
         if reason is None:
             seen[document.sha256] = document.doc_id
-            kept.append(document)
+            valid_documents.append(document)
         else:
             gone.append(dropped(document, *reason))
-    return in_order(kept), sorted(gone, key=lambda d: (d.source, d.work, d.doc_id))
+    return in_order(valid_documents), sorted(gone, key=lambda d: (d.source, d.work, d.doc_id))
 
 
 def why_drop(

@@ -54,8 +54,8 @@ def expectation_row(entry: dict[str, Any]) -> str:
             for item in failing[:SHOWN]
         )
         more = f"<li>… and {len(failing) - SHOWN:,} more</li>" if len(failing) > SHOWN else ""
-        found = "" if failing else f": found <code>{escape(str(entry['observed']))}</code>"
-        outcome = f'<span class="fails">fails</span>{found}<ul>{items}{more}</ul>'
+        observation = "" if failing else f": found <code>{escape(str(entry['observed']))}</code>"
+        outcome = f'<span class="fails">fails</span>{observation}<ul>{items}{more}</ul>'
     kwargs = ", ".join(f"{key}={value}" for key, value in sorted(entry["kwargs"].items()))
     return (
         f"<tr><td>{escape(entry['name'])}</td><td>{outcome}</td>"

@@ -133,10 +133,10 @@ def work_of(name: str, source: BaseSource, piece: Piece, folder: str) -> str:
     """The work a text belongs to, by the source's rule over its path behind `folder`."""
     path = PurePosixPath(piece.path.removeprefix(folder))
     stem = path.with_suffix("").as_posix()
-    found = re.fullmatch(source.work, stem, re.DOTALL)
-    if found is None:
+    match = re.fullmatch(source.work, stem, re.DOTALL)
+    if match is None:
         raise DataError(f"sources.{name}.work: {source.work!r} does not match {stem!r}")
-    work = found.group(1)
+    work = match.group(1)
     return work if piece.line is None else f"{work}#{piece.line}"
 
 

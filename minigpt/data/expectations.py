@@ -216,12 +216,12 @@ def ask(
 
 
 def result_of(
-    rule: Rule, found: dict[str, Any], facts: list[dict[str, Any]], validation: Validation
+    rule: Rule, answer: dict[str, Any], facts: list[dict[str, Any]], validation: Validation
 ) -> Result:
     """Our record of one answer: without ids, times and texts, the same for the same documents."""
-    config, result = found["expectation_config"], found["result"]
-    if found["exception_info"].get("raised_exception"):
-        raise RuntimeError(f"{rule.name}: {found['exception_info']['exception_message']}")
+    config, result = answer["expectation_config"], answer["result"]
+    if answer["exception_info"].get("raised_exception"):
+        raise RuntimeError(f"{rule.name}: {answer['exception_info']['exception_message']}")
     rows = [facts[place] for place in result.get("unexpected_index_list") or []]
     failing = [(r["doc_id"], r["sha256"], rule.detail(r, validation)) for r in rows]
     missing = result.get("partial_missing_list")
@@ -229,7 +229,7 @@ def result_of(
         name=rule.name,
         type=config["type"],
         kwargs={k: v for k, v in config["kwargs"].items() if k != "batch_id"},
-        success=found["success"],
+        success=answer["success"],
         observed={"missing": sorted(missing)} if missing else result.get("observed_value"),
         failing=tuple(sorted(failing)),
     )

@@ -96,17 +96,17 @@ def _copy_local(what: str, url: str, part: Path) -> None:
 
 def check(what: str, path: Path, pin: Pin) -> None:
     """Refuse, and delete, a file that is not the pinned one."""
-    size, found = path.stat().st_size, file_digest(path)
-    if found == pin.sha256 and size == pin.bytes:
+    size, sha256 = path.stat().st_size, file_digest(path)
+    if sha256 == pin.sha256 and size == pin.bytes:
         return
     path.unlink()
-    if found == pin.sha256:
+    if sha256 == pin.sha256:
         raise DataError(
             f"{what}: {pin.filename} has {size:,} bytes, params.yaml says {pin.bytes:,}; its "
             "sha256 is right, so correct pin.bytes in params.yaml (sources)."
         )
     raise DataError(
-        f"{what}: wrong sha256: {pin.filename} has {found} ({size:,} bytes), params.yaml pins "
+        f"{what}: wrong sha256: {pin.filename} has {sha256} ({size:,} bytes), params.yaml pins "
         f"{pin.sha256} ({pin.bytes:,} bytes). It was not used. If the pin is mistyped, correct it "
         "in params.yaml (sources); else the file was changed at its source: trust another."
     )

@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 def cached_dataset(name: str, source: "HubSource", run: "Run") -> Path:
-    """What was streamed from the hub, kept under its digest; says the digest to pin."""
+    """The file streamed from the hub, stored under its digest; says which digest to pin."""
     folder = run.machine.cache / "archives"
-    if source.sha256 and (kept := folder / source.sha256).is_file():
-        return kept
+    if source.sha256 and (archive := folder / source.sha256).is_file():
+        return archive
     fresh = temporary(folder / name)  # projects that share the cache may share the name
     fetch_dataset(name, source, fresh, run.progress)
     digest = file_digest(fresh)
-    kept = folder / digest
-    fresh.replace(kept)
+    archive = folder / digest
+    fresh.replace(archive)
     if source.sha256 is None:
         run.say(f"{name}: pin it with sources.{name}.sha256: {digest}")
     elif source.sha256 != digest:
@@ -36,7 +36,7 @@ def cached_dataset(name: str, source: "HubSource", run: "Run") -> Path:
             f"sources.{name}: wrong sha256: {source.dataset} gave {digest}, params.yaml pins "
             f"{source.sha256}"
         )
-    return kept
+    return archive
 
 
 def fetch_dataset(

@@ -158,8 +158,8 @@ def look(place: str, source: "PackageSource", web: Web, *, is_index: bool) -> st
             return None
         answer.raise_for_status()
         page = ProjectPage.from_response(answer, source.package)
-    found = next((p.url for p in page.packages if p.filename == wanted), None)
-    return found and with_credentials(found, place)
+    url = next((p.url for p in page.packages if p.filename == wanted), None)
+    return url and with_credentials(url, place)
 
 
 def with_credentials(address: str, index: str) -> str:

@@ -50,11 +50,11 @@ class Copy:
 
 
 def copies(texts: Sequence[str]) -> dict[int, Copy]:
-    """Place of each text that repeats an earlier one, which is itself no copy.
+    """Place of each text that repeats an earlier text, which is not a copy itself.
 
-    Empty texts are nobody's copy.
+    An empty text is never a copy.
     """
-    found: dict[int, Copy] = {}
+    repeats: dict[int, Copy] = {}
     first: dict[bytes, int] = {}
     for place, text in enumerate(texts):
         key = plain(text)
@@ -62,13 +62,13 @@ def copies(texts: Sequence[str]) -> dict[int, Copy]:
             continue
         earlier = first.setdefault(sha256(key.encode(errors="replace")).digest(), place)
         if earlier != place:
-            found[place] = Copy(earlier, 1.0)
-    return found | _near(texts, sorted(first.values()))
+            repeats[place] = Copy(earlier, 1.0)
+    return repeats | _near(texts, sorted(first.values()))
 
 
 def _near(texts: Sequence[str], places: Sequence[int]) -> dict[int, Copy]:
     """Copies among texts that are all different when plain."""
-    found: dict[int, Copy] = {}
+    repeats: dict[int, Copy] = {}
     buckets: dict[tuple[int, int], list[int]] = {}
     runs = cache(lambda place: runs_of(texts[place]))
     for place, bands in _shared_bands(texts, places):
@@ -80,11 +80,11 @@ def _near(texts: Sequence[str], places: Sequence[int]) -> dict[int, Copy]:
             default=None,
         )
         if nearest and nearest.share >= RESEMBLANCE:
-            found[place] = nearest
+            repeats[place] = nearest
             continue
         for band in bands:
             buckets.setdefault(band, []).append(place)
-    return found
+    return repeats
 
 
 def _shared_bands(
@@ -130,8 +130,8 @@ def _batches(texts: Sequence[str], places: Sequence[int]) -> Iterator[list[int]]
 def _runs_end_to_end(texts: Sequence[str]) -> tuple[NDArray[np.int64], Runs]:
     """(texts,) how many runs each has, and (sum,) those runs, in the order of the words."""
     words = [_words(text) for text in texts]
-    counts = np.array([max(0, len(each) - RUN + 1) for each in words], np.int64)
-    return counts, np.concatenate([_hashes(each) for each in words])
+    counts = np.array([max(0, len(text_words) - RUN + 1) for text_words in words], np.int64)
+    return counts, np.concatenate([_hashes(text_words) for text_words in words])
 
 
 def _least(runs: Runs, counts: NDArray[np.int64]) -> Any:

@@ -13,7 +13,7 @@ SECONDS = 300
 QUIET = ("--json", "--loglevel=error", "--fetch-retries=1", "--fetch-retry-mintimeout=500")
 
 
-def npm_pack(what: str, spec: str, pin: Pin, kept: Path) -> None:
+def npm_pack(what: str, spec: str, pin: Pin, archive: Path) -> None:
     """Let npm fetch `spec` as it is configured to; no script of the package runs.
 
     `what` begins the error messages.
@@ -25,10 +25,10 @@ def npm_pack(what: str, spec: str, pin: Pin, kept: Path) -> None:
     if npm is None:
         raise DataError(
             f"{what}: {spec} needs the command npm, which is not on PATH. Install Node.js, or put "
-            f"the file {pin.filename} at {kept}."
+            f"the file {pin.filename} at {archive}."
         )
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=kept.parent) as folder:
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         command = [npm, "pack", spec, "--ignore-scripts", "--pack-destination=.", *QUIET]
         try:
             done = subprocess.run(
@@ -54,4 +54,4 @@ def npm_pack(what: str, spec: str, pin: Pin, kept: Path) -> None:
                 "Check the name, the network and `npm config get registry`, then run it again."
             )
         check(what, archives[0], pin)
-        archives[0].replace(kept)
+        archives[0].replace(archive)

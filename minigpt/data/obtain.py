@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def cached(pin: Pin, run: "Run", bring: Callable[[Path], None]) -> Path:
-    """The pinned file in the cache, brought there if it is not; a spoilt one is brought again."""
-    kept = run.machine.cache / "archives" / pin.sha256
-    if kept.is_file() and file_digest(kept) != pin.sha256:
+    """The pinned file in the cache; a missing or spoilt one is brought there first."""
+    archive = run.machine.cache / "archives" / pin.sha256
+    if archive.is_file() and file_digest(archive) != pin.sha256:
         run.say(f"the cached {pin.filename} is damaged; fetching it again")
-        kept.unlink()
-    if not kept.is_file():
-        bring(kept)
-    return kept
+        archive.unlink()
+    if not archive.is_file():
+        bring(archive)
+    return archive
 
 
 def progress_of(name: str, pin: Pin, run: "Run") -> Progress:
@@ -30,7 +30,7 @@ def progress_of(name: str, pin: Pin, run: "Run") -> Progress:
     return lambda have: run.progress(f"{name} {have / 1e6:.1f} of {pin.bytes / 1e6:.1f} MB")
 
 
-def copy(kept: Path, target: Path) -> None:
+def copy(archive: Path, target: Path) -> None:
     """Copy out of the cache (a link would let an edit of one spoil the other)."""
     with writing(target):
-        shutil.copyfile(kept, target)
+        shutil.copyfile(archive, target)

@@ -79,19 +79,19 @@ class ShardWriter:
         return manifest
 
     def _write(self, split: str) -> None:
-        written, found = self._pending[split], self.splits[split]
-        name = f"{split}-{len(found['shards']):05d}"
+        written, entry = self._pending[split], self.splits[split]
+        name = f"{split}-{len(entry['shards']):05d}"
         documents = [document for document, _, _ in written]
         ends = np.cumsum([0, *map(len, documents)]).astype("<i8")
         write_bytes(self.folder / f"{name}.bin", np.concatenate(documents).tobytes())
         write_bytes(self.folder / f"{name}.idx", ends.tobytes())
         for document, source, n_bytes in written:
-            by_source = found["sources"].setdefault(source, {"tokens": 0, "bytes": 0, "docs": 0})
-            for count in (found, by_source):
+            by_source = entry["sources"].setdefault(source, {"tokens": 0, "bytes": 0, "docs": 0})
+            for count in (entry, by_source):
                 count["tokens"] += len(document)
                 count["bytes"] += n_bytes
                 count["docs"] += 1
-        found["shards"].append(
+        entry["shards"].append(
             {
                 "name": name,
                 "tokens": int(ends[-1]),
@@ -147,15 +147,15 @@ class Tokens:
         return np.cumsum([len(shard) for shard in self.shards])
 
     def rows(self, starts: Ids, length: int) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """(len(starts), length) int64: the tokens from each start on, across files where need be.
+        """(len(starts), length) int64: the tokens from each start on, across files where needed.
 
         Raises:
             IndexError: a row would begin before the first token or end behind the last.
         """
         if len(starts) and not 0 <= starts.min() <= starts.max() <= len(self) - length:
             raise IndexError(f"rows of {length} tokens do not fit into {len(self)} tokens")
-        found = np.empty((len(starts), length), dtype=np.int64)
-        for row, start in zip(found, starts, strict=True):
+        tokens = np.empty((len(starts), length), dtype=np.int64)
+        for row, start in zip(tokens, starts, strict=True):
             at = int(np.searchsorted(self._ends, start, side="right"))
             begin = int(start) - (int(self._ends[at - 1]) if at else 0)
             filled = 0
@@ -163,7 +163,7 @@ class Tokens:
                 piece = self.shards[at][begin : begin + length - filled]
                 row[filled : filled + len(piece)] = piece
                 filled, at, begin = filled + len(piece), at + 1, 0
-        return found
+        return tokens
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -198,29 +198,29 @@ def open_tokens(folder: Path, split: str, tokenizer: str) -> Tokens:
             f"{folder}: tokenizer {tokenizer[:12]} expected, {manifest['tokenizer'][:12]} found; "
             "these shards were written with another tokenizer. Run: dvc repro tokenize"
         )
-    found = manifest["splits"][split]
-    if not found["shards"]:
+    entry = manifest["splits"][split]
+    if not entry["shards"]:
         raise DataError(
             f"{folder}: the {split} split is empty. Give a source with {split} documents in "
             "params.yaml (sources), then run: dvc repro"
         )
     dtype = np.dtype(manifest["dtype"]).newbyteorder("<")
     shards, starts, before = [], [], 0
-    for shard in found["shards"]:
+    for shard in entry["shards"]:
         for suffix, sha256 in shard["sha256"].items():
             check(folder / f"{shard['name']}.{suffix}", sha256)
         shards.append(np.asarray(np.memmap(folder / f"{shard['name']}.bin", dtype, mode="r")))
         starts.append(np.fromfile(folder / f"{shard['name']}.idx", "<i8")[:-1] + before)
         before += shard["tokens"]
     docs = np.concatenate([*starts, [before]]).astype(np.int64)
-    return Tokens(tuple(shards), docs, found["bytes"], manifest["vocab_size"], manifest["eot_id"])
+    return Tokens(tuple(shards), docs, entry["bytes"], manifest["vocab_size"], manifest["eot_id"])
 
 
 def check(path: Path, sha256: str) -> None:
     """Refuse a file whose contents are not those of the manifest."""
-    found = file_digest(path) if path.is_file() else "no file"
-    if found != sha256:
+    actual_sha256 = file_digest(path) if path.is_file() else "no file"
+    if actual_sha256 != sha256:
         raise DataError(
-            f"{path}: sha256 {sha256[:12]} expected, {found[:12]} found; the shard is torn or was "
-            "changed. Run: dvc repro --force --single-item tokenize"
+            f"{path}: sha256 {sha256[:12]} expected, {actual_sha256[:12]} found; the shard is torn "
+            "or was changed. Run: dvc repro --force --single-item tokenize"
         )

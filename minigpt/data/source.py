@@ -153,12 +153,12 @@ class PinnedSource(BaseSource):
         return self.pin.filename
 
     def fetch(self, name: str, target: Path, local: Path, run: "Run") -> None:
-        """Copy the file out of the cache, brought there first where it is missing."""
+        """Copy the file out of the cache; a missing one is brought there first."""
         del local
         from minigpt.data.obtain import cached, copy
 
-        copy(cached(self.pin, run, lambda kept: self.bring(name, kept, run)), target)
+        copy(cached(self.pin, run, lambda archive: self.bring(name, archive, run)), target)
 
-    def bring(self, name: str, kept: Path, run: "Run") -> None:
-        """Fetch the pinned file to `kept`, checked."""
+    def bring(self, name: str, archive: Path, run: "Run") -> None:
+        """Fetch the pinned file to `archive`, checked."""
         raise NotImplementedError

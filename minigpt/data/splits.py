@@ -86,13 +86,13 @@ def by_name(source: str, works: list[str], rule: WorkSplits) -> dict[str, str]:
     split_of = dict.fromkeys(works, "train")
     for split, globs in (("val", rule.val), ("test", rule.test)):
         for glob in globs:
-            found = [work for work in works if fnmatchcase(work, glob)]
-            if not found:
+            matching_works = [work for work in works if fnmatchcase(work, glob)]
+            if not matching_works:
                 raise DataError(
                     f"sources.{source}.splits.{split}: {glob!r} matches none of {len(works)} works "
                     f"({', '.join(works[:5])}, …)"
                 )
-            for work in found:
+            for work in matching_works:
                 if split_of[work] not in ("train", split):
                     raise DataError(f"sources.{source}.splits: {work} is in both val and test")
                 split_of[work] = split
@@ -101,10 +101,10 @@ def by_name(source: str, works: list[str], rule: WorkSplits) -> dict[str, str]:
 
 def by_year(source: str, work: str, rule: YearSplits) -> str:
     """The split of a work by the year in its name."""
-    found = YEAR.search(work)
-    if found is None:
+    match = YEAR.search(work)
+    if match is None:
         raise DataError(f"sources.{source}.splits: no year of four digits in the name {work!r}")
-    year = int(found.group())
+    year = int(match.group())
     return "train" if year < rule.val_from else "val" if year < rule.test_from else "test"
 
 
@@ -124,12 +124,12 @@ def by_share(documents: list[Document]) -> dict[str, str] | None:
     small = [work for work in order if 0 < sizes[work] <= total / 4]
     split_of = dict.fromkeys(sizes, "train")
     for split in ("test", "val"):
-        held = 0
-        while small and held < HELD_OUT * total:
+        split_size = 0
+        while small and split_size < HELD_OUT * total:
             work = small.pop(0)
             split_of[work] = split
-            held += sizes[work]
-        if not held:
+            split_size += sizes[work]
+        if not split_size:
             return None
     return split_of
 

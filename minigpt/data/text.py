@@ -94,7 +94,7 @@ def _cut_near(text: str, target: int) -> int:
     reach = len(text) // 25  # less than half the way to the other cut, so the two stay apart
     start, stop = max(0, target - reach), min(len(text), target + reach)
     for separator in (r"\n[ \t]*\n", r"\n", r"[.!?]\s|[。！？।]", r"\s"):  # noqa: RUF001
-        ends = [start + found.end() for found in re.finditer(separator, text[start:stop])]
+        ends = [start + match.end() for match in re.finditer(separator, text[start:stop])]
         if ends:
             return min(ends, key=lambda end: abs(end - target))
     return target

@@ -41,26 +41,26 @@ def validate(
         DataError: an expectation does not hold; nothing is written but reports/validation.
     """
     columns = stored_columns(raw)
-    found = read_documents(raw) if set(COLUMNS) <= set(columns) else []
-    run.progress(f"asking {len(all_rules())} expectations of {len(found):,} documents")
-    kept, gone = drop(found, params.validation)
-    results = evaluate(columns, kept, params.validation)
-    judgement = judgement_of(results, kept, gone)
+    raw_documents = read_documents(raw) if set(COLUMNS) <= set(columns) else []
+    run.progress(f"asking {len(all_rules())} expectations of {len(raw_documents):,} documents")
+    valid_documents, gone = drop(raw_documents, params.validation)
+    results = evaluate(columns, valid_documents, params.validation)
+    judgement = judgement_of(results, valid_documents, gone)
     if not judgement["success"]:
         write_text(DATA_DOCS, render_data_docs(judgement, gone))
         raise DataError(failure(results))
     with new_folder(documents) as out:
-        write_documents(out / DOCUMENTS, kept)
-        write_json(out / LICENCES, licences_of(raw, kept))
+        write_documents(out / DOCUMENTS, valid_documents)
+        write_json(out / LICENCES, licences_of(raw, valid_documents))
     write_dropped(dropped, gone)
     write_json(report, judgement)
     run.dataset("documents", documents, digest(documents), "validated")
     run.say(summary(judgement))
-    return metrics_of(judgement, kept)
+    return metrics_of(judgement, valid_documents)
 
 
 def judgement_of(
-    results: list[Result], kept: list[Document], gone: list[Dropped]
+    results: list[Result], documents: list[Document], gone: list[Dropped]
 ) -> dict[str, Any]:
     """The value of data/validation.json: the same for the same documents and bounds."""
     holding = sum(result.success for result in results)
@@ -71,8 +71,8 @@ def judgement_of(
             "evaluated": len(results),
             "successful": holding,
         },
-        "documents": len(kept),
-        "bytes": sum(document.n_bytes for document in kept),
+        "documents": len(documents),
+        "bytes": sum(document.n_bytes for document in documents),
         "dropped": dict(Counter(entry.reason for entry in gone)),
         "expectations": [
             {
@@ -100,7 +100,7 @@ def failure(results: list[Result]) -> str:
             continue
         if not result.failing:
             bounds = True
-            lines += [f'the documents fail "{result.name}"', f"  {found(result)}"]
+            lines += [f'the documents fail "{result.name}"', f"  {observation(result)}"]
             continue
         count = len(result.failing)
         lines.append(f'{count:,} document{"s fail" if count > 1 else " fails"} "{result.name}"')
@@ -125,7 +125,7 @@ def failure(results: list[Result]) -> str:
     )
 
 
-def found(result: Result) -> str:
+def observation(result: Result) -> str:
     """What an expectation about all documents found, and what it wanted."""
     if isinstance(result.observed, dict):
         return f"none in: {', '.join(result.observed['missing'])}"
@@ -135,7 +135,7 @@ def found(result: Result) -> str:
     return f"found {result.observed or 0:,.0f}, expected {low:,.0f} to {high:,.0f}"
 
 
-def licences_of(raw: Path, kept: list[Document]) -> dict[str, Any]:
+def licences_of(raw: Path, documents: list[Document]) -> dict[str, Any]:
     """Source → licence, attribution and sha256 of its pinned archive (None for a local folder)."""
     path = raw / LICENCES
     try:
@@ -143,7 +143,7 @@ def licences_of(raw: Path, kept: list[Document]) -> dict[str, Any]:
     except (FileNotFoundError, json.JSONDecodeError) as error:
         raise DataError(f"{path} cannot be read. Run: dvc repro --force download") from error
     origins_of: dict[str, set[str]] = {}
-    for document in kept:
+    for document in documents:
         origins_of.setdefault(document.source, set()).add(document.origin.partition(":")[0])
     return {
         name: {
@@ -164,10 +164,10 @@ def summary(judgement: dict[str, Any]) -> str:
     return f"{line} · dropped: {dropped}" if dropped else line
 
 
-def metrics_of(judgement: dict[str, Any], kept: list[Document]) -> dict[str, Any]:
+def metrics_of(judgement: dict[str, Any], documents: list[Document]) -> dict[str, Any]:
     """What goes into metrics/validate.json."""
     by_source: dict[str, dict[str, int]] = {}
-    for document in kept:
+    for document in documents:
         entry = by_source.setdefault(document.source, {"documents": 0, "bytes": 0})
         entry["documents"] += 1
         entry["bytes"] += document.n_bytes

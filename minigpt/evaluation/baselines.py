@@ -69,15 +69,15 @@ def measure_baselines(
         sizes: dict[tuple[str, str], Future[float]] = {
             (source, name): pool.submit(job) for source, name, job in jobs
         }
-        found = {source: _counted(splits, config) for source, splits in sources.items()}
-    for source, baselines in found.items():
+        by_source = {source: _counted(splits, config) for source, splits in sources.items()}
+    for source, baselines in by_source.items():
         size = {name: future.result() for (of, name), future in sizes.items() if of == source}
         size["xz"] = size.pop("xz+") - size.pop("xz-")
         n_bytes = len(joined(sources[source].test))
         baselines.rows.extend(
             source_row(name, source, n_bytes, 8.0 * size[name]) for name in ("xz", "zstd", "ppmd")
         )
-    return found
+    return by_source
 
 
 def _counted(splits: Splits, config: EvaluateConfig) -> Baselines:

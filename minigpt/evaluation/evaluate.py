@@ -52,11 +52,11 @@ def evaluate(
 
 def read_sources(folder: Path) -> dict[str, Splits]:
     """The documents by source; a source without test text is left out."""
-    found: dict[str, dict[str, list[Document]]] = {}
+    by_source: dict[str, dict[str, list[Document]]] = {}
     for document in read_documents(folder):
-        splits = found.setdefault(document.source, {"train": [], "val": [], "test": []})
+        splits = by_source.setdefault(document.source, {"train": [], "val": [], "test": []})
         splits[document.split].append(document)
-    sources = {name: Splits(**splits) for name, splits in found.items() if splits["test"]}
+    sources = {name: Splits(**splits) for name, splits in by_source.items() if splits["test"]}
     if not sources:
         raise DataError(
             f"{folder}: no document is in the test split, so there is nothing to judge by. "

@@ -65,12 +65,12 @@ def cut(text: bytes, wanted: int) -> NDArray[np.int64]:
 
 
 def _end_in_line(piece: bytes) -> int:
-    """Where a piece of a line can end: as far back as half of it for a sentence or a blank."""
+    """Where a piece of a line can end: after a sentence or a blank in its second half, or whole."""
     for separator in (SENTENCE, BLANK):
-        ends = [found.end() for found in separator.finditer(piece, len(piece) // 2)]
+        ends = [match.end() for match in separator.finditer(piece, len(piece) // 2)]
         if ends:
             return ends[-1]
-    whole = piece.decode("utf-8", errors="ignore").encode()  # without the half of a character
+    whole = piece.decode("utf-8", errors="ignore").encode()  # without a character cut in half
     return len(whole) or len(piece)
 
 
@@ -81,14 +81,14 @@ def share(borders: NDArray[np.int64], unit_bytes: NDArray[np.int64], bits: Any) 
 
 
 def model_rows(measure: str, documents: Sequence["DocumentBits"], wanted: int) -> list[Row]:
-    """One row a passage for what a model needed."""
+    """One row for each passage: the bits that a model needed for it."""
     rows = []
-    for each in documents:
-        borders = cut(each.document.text.encode(), wanted)
-        bits = share(borders, each.token_bytes, each.bits)
-        starts = np.cumsum(each.token_bytes) - each.token_bytes
+    for document_bits in documents:
+        borders = cut(document_bits.document.text.encode(), wanted)
+        bits = share(borders, document_bits.token_bytes, document_bits.bits)
+        starts = np.cumsum(document_bits.token_bytes) - document_bits.token_bytes
         tokens = np.diff(np.searchsorted(starts, borders))
-        rows += _rows(measure, each.document, borders, bits, tokens.tolist())
+        rows += _rows(measure, document_bits.document, borders, bits, tokens.tolist())
     return rows
 
 

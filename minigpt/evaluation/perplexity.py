@@ -75,11 +75,11 @@ def measure(
     score: Score, tokenizer: Tokenizer, documents: Sequence[Document], window: WindowConfig
 ) -> Figures:
     """As `measure_package`, for anything that gives logits."""
-    found = bits_of_documents(score, tokenizer, documents, window)
+    document_bits = bits_of_documents(score, tokenizer, documents, window)
     return Figures(
-        bits=float(sum(each.bits.sum() for each in found)),
-        bytes=sum(int(each.token_bytes.sum()) for each in found),
-        tokens=sum(len(each.bits) for each in found),
+        bits=float(sum(document.bits.sum() for document in document_bits)),
+        bytes=sum(int(document.token_bytes.sum()) for document in document_bits),
+        tokens=sum(len(document.bits) for document in document_bits),
     )
 
 
@@ -135,14 +135,14 @@ def bits_of_documents(
     streams = [np.concatenate([part for ids in work for part in (eot, ids)]) for work in encoded]
     scored = token_bits(score, streams, window, fill=tokenizer.eot_id, progress=progress)
 
-    lengths, found = tokenizer.byte_lengths, []
+    lengths, document_bits = tokenizer.byte_lengths, []
     for work, ids_of_work, bits in zip(works, encoded, scored, strict=True):
         start = 1
         for document, ids in zip(work, ids_of_work, strict=True):
             here = bits[start - 1 : start - 1 + len(ids)]
-            found.append(DocumentBits(document, here, lengths[ids]))
+            document_bits.append(DocumentBits(document, here, lengths[ids]))
             start += len(ids) + 1
-    return found
+    return document_bits
 
 
 def token_bits(

@@ -98,14 +98,14 @@ def sources(root: Path) -> list[dict[str, Any]]:
         {"name": name, "role": roles[name]}
         | licences.get(name, {})
         | counted.get(name, {})
-        | {"works": Counter({split: len(of_split) for split, of_split in found.items()})}
-        for name, found in works.items()
+        | {"works": Counter({split: len(of_split) for split, of_split in splits.items()})}
+        for name, splits in works.items()
     ]
 
 
 def trainings(root: Path) -> list[dict[str, Any]]:
     """Each training stage's loss curve and final figures."""
-    found = []
+    charts = []
     for name in (role.stage for role in ROLES.values()):
         path = root / "plots" / f"{name}.csv"
         if not path.is_file():
@@ -117,8 +117,8 @@ def trainings(root: Path) -> list[dict[str, Any]]:
             for label, column in (("training", "train_loss"), ("validation", "val_loss"))
         }
         chart = line_chart(lines, "step", f"Loss of {name} in nats per token")
-        found.append({"name": name, "chart": chart})
-    return found
+        charts.append({"name": name, "chart": chart})
+    return charts
 
 
 def figure_charts(evaluation: Any) -> dict[str, Any]:
@@ -137,30 +137,30 @@ def figure_charts(evaluation: Any) -> dict[str, Any]:
 
 def highlights(evaluation: Any) -> list[dict[str, Any]]:
     """The main figure of each source beside the one that gives it meaning."""
-    found = []
+    figures = []
     for source, about in (evaluation or {}).get("test", {}).items():
         base, tuned = (evaluation[name][source]["bits_per_byte"] for name in MODELS)
         if about["role"] == PRETRAIN.name:
             ppmd = evaluation["baselines"]["ppmd"][source]["bits_per_byte"]
-            found.append(
+            figures.append(
                 {"value": base, "what": f"base model on {source}", "beside": f"PPMd {ppmd:.2f}"}
             )
         else:
             beside = f"before fine-tuning {base:.2f}"
-            found.append(
+            figures.append(
                 {"value": tuned, "what": f"fine-tuned model on {source}", "beside": beside}
             )
-    return found
+    return figures
 
 
 def sizes(root: Path) -> list[dict[str, Any]]:
     """Packages and exports: size, and how far each is from our fp32 model."""
-    found = []
+    rows = []
     for file, prefix in (("quantize", "package "), ("export", "")):
         for name, figures in (read_json(root / "metrics" / f"{file}.json") or {}).items():
             if isinstance(figures, dict) and "bytes" in figures:
-                found.append({"name": prefix + name} | figures)
-    return found
+                rows.append({"name": prefix + name} | figures)
+    return rows
 
 
 def label(name: str) -> str:

@@ -43,7 +43,7 @@ class OnnxEngine(Engine):
                 f"{folder / file}: not an ONNX export ({type(error).__name__}: {error}). "
                 "Run: dvc repro export"
             ) from error
-        self.inputs = [each.name for each in self.session.get_inputs()][1:]
+        self.inputs = [node.name for node in self.session.get_inputs()][1:]
         self.past: list[np.ndarray] = []
 
     def start(self, ids: Sequence[int]) -> Floats:

@@ -14,13 +14,13 @@ def choose(logits: Floats, sampling: SamplingConfig, chance: float) -> int:
         return int(np.argmax(logits))
     cumulative = np.cumsum(probabilities(logits, sampling))
     total = cumulative[-1]
-    found = np.searchsorted(cumulative, chance * total, side="right")
+    token = np.searchsorted(cumulative, chance * total, side="right")
     last = np.searchsorted(cumulative, total)  # a chance next to 1 may round to all of it
-    return int(min(found, last))
+    return int(min(token, last))
 
 
 def probabilities(logits: Floats, sampling: SamplingConfig) -> Floats:
-    """(V,) probabilities at a temperature above 0; of equal tokens the lower ids come first."""
+    """(V,) probabilities at a temperature above 0; among equal tokens the lower ids come first."""
     chances = softmax(logits / sampling.temperature)
     if sampling.top_k is None and sampling.top_p is None:
         return chances
@@ -28,10 +28,10 @@ def probabilities(logits: Floats, sampling: SamplingConfig) -> Floats:
     if sampling.top_p is not None:
         before = np.cumsum(chances[order]) - chances[order]  # what the likelier ones hold
         order = order[before < sampling.top_p * chances[order].sum()]
-    kept = np.zeros_like(chances)
-    kept[order] = chances[order]
-    kept /= kept.sum()
-    return kept
+    candidates = np.zeros_like(chances)
+    candidates[order] = chances[order]
+    candidates /= candidates.sum()
+    return candidates
 
 
 def softmax(logits: Floats) -> Floats:

@@ -45,28 +45,33 @@ def until(stop: Sequence[str], pieces: Iterable[str]) -> Iterator[str]:
 
     An end of the text that may become a stop string is held back until that is known.
     """
-    held = ""
+    buffer = ""
     for piece in pieces:
-        held += piece
-        if (end := first_of(stop, held)) is not None:
-            if held[:end]:
-                yield held[:end]
+        buffer += piece
+        if (end := first_of(stop, buffer)) is not None:
+            if buffer[:end]:
+                yield buffer[:end]
             return
-        safe = len(held) - longest_beginning(stop, held)
+        safe = len(buffer) - longest_beginning(stop, buffer)
         if safe:
-            yield held[:safe]
-            held = held[safe:]
-    if held:
-        yield held
+            yield buffer[:safe]
+            buffer = buffer[safe:]
+    if buffer:
+        yield buffer
 
 
 def first_of(stop: Sequence[str], text: str) -> int | None:
     """Where the first stop string in `text` begins."""
-    found = [place for each in stop if (place := text.find(each)) >= 0]
-    return min(found, default=None)
+    places = [place for stop_string in stop if (place := text.find(stop_string)) >= 0]
+    return min(places, default=None)
 
 
 def longest_beginning(stop: Sequence[str], text: str) -> int:
     """Length of the longest end of `text` with which a stop string begins."""
-    lengths = (n for each in stop for n in range(1, len(each)) if text.endswith(each[:n]))
+    lengths = (
+        n
+        for stop_string in stop
+        for n in range(1, len(stop_string))
+        if text.endswith(stop_string[:n])
+    )
     return max(lengths, default=0)

@@ -150,7 +150,7 @@ class _Attention(Function):
         k = turned[:, :, H:].transpose(1, 2).reshape(B * K, T, D)
         v = qkv[:, :, H + K :].transpose(1, 2).reshape(B * K, T, D)
         seen = x.new_empty(B, T, H * D)
-        kept = []
+        block_tensors = []
         for start in range(0, T, BLOCK):
             end = min(start + BLOCK, T)
             q = to_groups(turned[:, start:end, :H], K)  # (B·K, G·t, D)
@@ -158,18 +158,18 @@ class _Attention(Function):
             ahead = scores.view(B * K, G, end - start, end)[..., start:]
             ahead.add_(triangle(end - start, x.dtype))
             weights = torch.softmax(scores, -1)
-            kept += [q, weights]
+            block_tensors += [q, weights]
             from_groups(torch.bmm(weights, v[:, :end]), seen[:, start:end].view(B, -1, H, D))
         seen = seen.view(B * T, H * D)
         ctx.save_for_backward(
-            y, scale, head_scale, unit, k, v, seen, w_in, w_out, straight, rolled, *kept
+            y, scale, head_scale, unit, k, v, seen, w_in, w_out, straight, rolled, *block_tensors
         )
         ctx.sizes = (B, T, H, K, D)
         return torch.addmm(x, seen, w_out.t()).view(B, T, C)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        y, scale, head_scale, unit, k, v, seen, w_in, w_out, straight, rolled, *kept = (
+        y, scale, head_scale, unit, k, v, seen, w_in, w_out, straight, rolled, *block_tensors = (
             ctx.saved_tensors
         )
         B, T, H, K, D = ctx.sizes
@@ -181,7 +181,7 @@ class _Attention(Function):
         d_k, d_v = torch.zeros_like(k), torch.zeros_like(v)
         for i, start in enumerate(range(0, T, BLOCK)):
             end = min(start + BLOCK, T)
-            q, weights = kept[2 * i], kept[2 * i + 1]
+            q, weights = block_tensors[2 * i], block_tensors[2 * i + 1]
             d = to_groups(d_seen[:, start:end], K)
             d_scores = aten._softmax_backward_data(
                 torch.bmm(d, v[:, :end].mT), weights, -1, grad.dtype

@@ -186,10 +186,10 @@ def package_of(registry: Registry, version: Version, copied_to: Path | None = No
 def _checked_copy(registry: Registry, version: Version, location: str) -> Path:
     """A copy of what a server keeps, in .cache; fetched once, and again where it was changed."""
     copy = registry.root / ".cache" / "registry" / version.digest
-    kept = copy / location.rstrip("/").rpartition("/")[2]
+    model_folder = copy / location.rstrip("/").rpartition("/")[2]
     if copy.is_dir():
-        if _is_as_named(version, copy, kept):
-            return kept
+        if _is_as_named(version, copy, model_folder):
+            return model_folder
         say(f"{copy} was changed since it was fetched; fetching it again")
     with new_folder(copy) as new:
         fetched = _fetch(registry, location, new)
@@ -200,7 +200,7 @@ def _checked_copy(registry: Registry, version: Version, location: str) -> Path:
                 f"what its {MANIFEST} names. {FROM_COPY}; which file: minigpt verify "
                 f"models:/{version.name}/{version.version} --from-cache"
             )
-    return kept
+    return model_folder
 
 
 def _is_as_named(version: Version, copy: Path, model: Path) -> bool:

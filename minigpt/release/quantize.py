@@ -42,12 +42,12 @@ def quantize(
         run.progress(f"{scheme.kind}: {len(scheme.layers)} layers")
         write(out, original, scheme)
         package = load_package(out)
-        found = figures(package, texts, config.window)
-        change = relative_difference(found["bits_per_byte"], metrics["fp32"]["bits_per_byte"])
-        metrics[scheme.kind] = found | {"relative_difference": change}
+        entry = figures(package, texts, config.window)
+        change = relative_difference(entry["bits_per_byte"], metrics["fp32"]["bits_per_byte"])
+        metrics[scheme.kind] = entry | {"relative_difference": change}
         metrics[scheme.kind] |= difference(original, package, ids)
         worst = max(change.values())
-        said.append(f"{scheme.kind} {megabytes(found)} ({worst:+.1%} bits per byte)")
+        said.append(f"{scheme.kind} {megabytes(entry)} ({worst:+.1%} bits per byte)")
     run.say(" · ".join(said))
     return metrics
 

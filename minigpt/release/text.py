@@ -19,17 +19,17 @@ Texts = Mapping[str, list[Document]]
 
 
 def held_out_texts(documents: Path, max_bytes: int) -> Texts:
-    """The beginnings of all test documents: of each source `max_bytes`, shared out evenly.
+    """The beginnings of all test documents: `max_bytes` of each source, shared out evenly.
 
     Raises:
         DataError: there is no test text.
     """
-    found = read_documents(documents, split="test")
-    if not found:
+    test_documents = read_documents(documents, split="test")
+    if not test_documents:
         raise DataError(f"{documents}: no document has split test. Run: dvc repro validate")
     return {
         source: shortened(list(group), max_bytes)
-        for source, group in groupby(found, key=lambda document: document.source)
+        for source, group in groupby(test_documents, key=lambda document: document.source)
     }
 
 
@@ -80,7 +80,7 @@ def first_ids(tokenizer: Tokenizer, texts: Texts, wanted: int) -> "Tensor":
 
 
 def relative_difference(
-    found: Mapping[str, float], before: Mapping[str, float]
+    after: Mapping[str, float], before: Mapping[str, float]
 ) -> dict[str, float]:
-    """By source, how much more `found` is than `before`: 0.01 is one per cent."""
-    return {source: value / before[source] - 1 for source, value in found.items()}
+    """By source, how much more `after` is than `before`: 0.01 is one per cent."""
+    return {source: value / before[source] - 1 for source, value in after.items()}

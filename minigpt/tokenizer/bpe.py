@@ -161,9 +161,9 @@ class Tokenizer:
 
 def splittable(text: str) -> str:
     """`text`, if the pattern's engines can split it; else DataError."""
-    if len(text) > MAX_SPACES and (found := ENDLESS.search(text)):
+    if len(text) > MAX_SPACES and (match := ENDLESS.search(text)):
         raise DataError(
             f"a text has over {MAX_SPACES:,} white-space characters in a row "
-            f"(from character {found.start():,}); the tokenizer cannot split it. Drop that text."
+            f"(from character {match.start():,}); the tokenizer cannot split it. Drop that text."
         )
     return text

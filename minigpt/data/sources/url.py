@@ -26,13 +26,13 @@ class UrlSource(PinnedSource):
         """The address."""
         return self.url
 
-    def bring(self, name: str, kept: Path, run: "Run") -> None:
+    def bring(self, name: str, archive: Path, run: "Run") -> None:
         """Ask for it, with the environment's proxies and certificates."""
         from minigpt.data.fetch import Web, fetch
         from minigpt.data.obtain import progress_of
 
         progress = progress_of(name, self.pin, run)
-        fetch(f"sources.{name}", self.url, kept, self.pin, Web(), progress)
+        fetch(f"sources.{name}", self.url, archive, self.pin, Web(), progress)
 
 
 ENTRY = UrlSource

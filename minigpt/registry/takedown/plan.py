@@ -83,7 +83,7 @@ def plan(
     in_raw = _in_raw(root, raw, wanted)
     versions = _versions(registry)
     traces = [trace(registry, wanted, named) for named in versions]
-    holdings = [h for found in traces for h in found.holdings]
+    holdings = [h for version_trace in traces for h in version_trace.holdings]
     _refuse_gone(what, wanted, traces)
     _refuse_ambiguous(what, wanted, in_raw, holdings)
 
@@ -93,10 +93,10 @@ def plan(
     searched = [d.text for d in known.values() if d.text] or list(texts.values())
     near = near_duplicates(searched, others)
     if include_near:
-        known |= {each.document.sha256: each.document for each in near}
-        repeated = TextQuery(frozenset(each.document.sha256 for each in near))
+        known |= {duplicate.document.sha256: duplicate.document for duplicate in near}
+        repeated = TextQuery(frozenset(duplicate.document.sha256 for duplicate in near))
         more = [trace(registry, repeated, named) for named in versions] if near else []
-        holdings += [h for found in more for h in found.holdings]
+        holdings += [h for version_trace in more for h in version_trace.holdings]
         wanted = replace(wanted, digests=wanted.digests | repeated.digests)
     missing = _missing(root, known.values(), wanted)
     if missing and raw:
@@ -108,9 +108,9 @@ def plan(
         exclude=missing,
         trained=_by_version(h for h in holdings if h.split not in HELD_OUT),
         held_out=_held_out(holdings),
-        namesakes=tuple(h for found in traces for h in found.namesakes),
+        namesakes=tuple(h for version_trace in traces for h in version_trace.namesakes),
         wanted=wanted,
-        unknown=tuple(v for found in traces for v in found.unknown),
+        unknown=tuple(v for version_trace in traces for v in version_trace.unknown),
         looked=bool(raw),
     )
 
@@ -122,7 +122,7 @@ def plan_again(registry: Registry, takedown: Takedown) -> Takedown:
         RegistryError: the store cannot be read.
     """
     traces = [trace(registry, takedown.wanted, named) for named in _versions(registry)]
-    holdings = [h for found in traces for h in found.holdings]
+    holdings = [h for version_trace in traces for h in version_trace.holdings]
     known = {d.sha256: d for d in [*(_unread(h, {}) for h in holdings), *takedown.documents]}
     return replace(
         takedown,
@@ -130,7 +130,7 @@ def plan_again(registry: Registry, takedown: Takedown) -> Takedown:
         exclude=_missing(registry.root, known.values(), takedown.wanted),
         trained=_by_version(h for h in holdings if h.split not in HELD_OUT),
         held_out=_held_out(holdings),
-        unknown=tuple(v for found in traces for v in found.unknown),
+        unknown=tuple(v for version_trace in traces for v in version_trace.unknown),
     )
 
 
@@ -220,17 +220,18 @@ def _files(documents: Iterable[Document], wanted: TextQuery) -> frozenset[str]:
 def _refuse_impossible(
     raw: Sequence[Document], validation: Validation, missing: Sequence[str]
 ) -> None:
-    """What would stop the build at its second stage is said before anything was changed."""
+    """Refuse, before anything is changed, what would stop the build at its second stage."""
     from minigpt.data.expectations import evaluate
-    from minigpt.data.validation import found
+    from minigpt.data.validation import observation
 
     without = validation.replace(exclude=(*validation.exclude, *missing))
     columns = list(Document.__dataclass_fields__)
     for result in evaluate(columns, drop(raw, without)[0], without):
         if not result.success and not result.failing:
             raise ParamsError(
-                f'without it the documents fail "{result.name}": {found(result)}. Nothing was '
-                "changed. Allow that (params.yaml: validate, sources), then run the same command"
+                f'without it the documents fail "{result.name}": {observation(result)}. Nothing '
+                "was changed. Allow that (params.yaml: validate, sources), then run the same "
+                "command"
             )
 
 
