@@ -57,10 +57,10 @@ class Project:
 
     def environment(self, **more: str) -> dict[str, str]:
         """The user's environment with this checkout first on PYTHONPATH and no settings of ours."""
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
-        path = os.pathsep.join([str(Path(sys.executable).parent), kept.get("PATH", "")])
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+        path = os.pathsep.join([str(Path(sys.executable).parent), inherited.get("PATH", "")])
         ours = {"PATH": path, "PYTHONPATH": str(self.root), "MINIGPT_KEY": "none"}
-        return kept | ours | {"DVC_SITE_CACHE_DIR": str(self.root.parent / "site")} | more
+        return inherited | ours | {"DVC_SITE_CACHE_DIR": str(self.root.parent / "site")} | more
 
     def run(
         self,
@@ -130,7 +130,7 @@ class Project:
 
     def processes(self, word: str) -> list[psutil.Process]:
         """Living processes of this checkout whose command line holds `word`; no shell is one."""
-        found = []
+        processes = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 if process.status() == psutil.STATUS_ZOMBIE:  # pid_exists is true for these
@@ -138,8 +138,8 @@ class Project:
                 if process.name() in SHELLS:  # DVC's, with the stage's command as its argument
                     continue
                 if process.cwd() == str(self.root) and word in " ".join(process.cmdline()):
-                    found.append(process)
-        return found
+                    processes.append(process)
+        return processes
 
     def metrics(self, name: str) -> dict[str, Any]:
         """metrics/NAME.json."""

@@ -103,11 +103,11 @@ ORIGINS = {"pretrain": "a", "finetune": "b"}
 def documents() -> list[Document]:
     """Twelve good English documents: two roles, three splits, each text its own."""
     sentence = "The ship that I saw in the bay is not the one of which you have told me. "
-    found = []
+    corpus = []
     for role in ("pretrain", "finetune"):
         for number, split in enumerate(["train", "train", "train", "train", "val", "test"]):
             text = f"Number {number} of {role}.\n" + sentence * (20 + number) + "\n"
-            found.append(
+            corpus.append(
                 Document(
                     doc_id=f"{role}-source/{number}.txt",
                     text=text,
@@ -121,7 +121,7 @@ def documents() -> list[Document]:
                     origin=f"{ORIGINS[role] * 64}:{number}.txt",
                 )
             )
-    return found
+    return corpus
 
 
 @pytest.fixture
@@ -176,8 +176,8 @@ def server() -> Iterator[Server]:
             self.send_header("Content-Length", str(len(body) - start))
             self.end_headers()
             end = state.cut.pop(self.path, None)
-            if held := state.hold.pop(self.path, 0):
-                self.wfile.write(body[start:held])
+            if sent_first := state.hold.pop(self.path, 0):
+                self.wfile.write(body[start:sent_first])
                 state.go_on.wait()
                 self.close_connection = True
                 return

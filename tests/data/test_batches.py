@@ -47,8 +47,8 @@ def test_a_stream_resumes_exactly_at_any_point(schedule, cut):
 def test_a_pass_uses_every_window_once(length, passes):
     stream, seen = TokenStream(numbers(), seed=1), {}
     while stream.epoch < passes:
-        found = starts(stream.take(1, length))
-        seen.setdefault(stream.epoch, []).extend(found)
+        positions = starts(stream.take(1, length))
+        seen.setdefault(stream.epoch, []).extend(positions)
     for epoch in range(passes):
         offset = min(seen[epoch])
         assert offset < length
@@ -89,9 +89,9 @@ def test_targets_are_the_inputs_moved_on_by_one():
 
 
 def test_a_batch_may_be_larger_than_a_pass():
-    found = starts(TokenStream(numbers(20), seed=0).take(50, 6))
-    assert len(found) == 50
-    assert set(found) <= set(range(14))
+    positions = starts(TokenStream(numbers(20), seed=0).take(50, 6))
+    assert len(positions) == 50
+    assert set(positions) <= set(range(14))
 
 
 def test_another_length_begins_a_new_pass():
@@ -128,13 +128,13 @@ def test_a_state_of_another_seed_is_refused():
 @given(count=st.integers(2, 80), batch=st.integers(1, 5), length=st.integers(1, 30))
 @checked
 def test_validation_meets_every_target_once(count, batch, length):
-    found = []
+    met = []
     for ids, targets in every_target(numbers(count), batch, length):
         assert ids.shape == targets.shape
-        kept = targets != IGNORED
-        assert torch.equal(ids[kept] + 1, targets[kept])
-        found += targets[kept].tolist()
-    assert found == list(range(1, count))
+        is_target = targets != IGNORED
+        assert torch.equal(ids[is_target] + 1, targets[is_target])
+        met += targets[is_target].tolist()
+    assert met == list(range(1, count))
 
 
 def test_validation_on_a_part_spreads_it_over_the_split():

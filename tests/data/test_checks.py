@@ -10,8 +10,8 @@ def test_good_documents_all_stay(documents):
 
 def test_an_empty_document_goes(documents, change):
     documents[0] = change(documents[0], text=" \n")
-    kept, gone = drop(documents, Validation())
-    assert len(kept) == 11
+    remaining, gone = drop(documents, Validation())
+    assert len(remaining) == 11
     assert [(d.doc_id, d.reason) for d in gone] == [(documents[0].doc_id, "empty")]
 
 

@@ -84,5 +84,5 @@ def test_params_import_nothing_heavy():
         "import sys; import minigpt.data.config, minigpt.data.corpora; "
         "print([m for m in ('torch', 'datasets', 'pandas', 'requests') if m in sys.modules])"
     )
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout == "[]\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

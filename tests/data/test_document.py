@@ -16,14 +16,14 @@ def test_documents_come_back_as_written_in_order(tmp_path, documents):
 
 def test_documents_are_filtered_by_what_equals(tmp_path, documents):
     write_documents(tmp_path / DOCUMENTS, documents)
-    found = read_documents(tmp_path, role="pretrain", split="test")
-    assert [d.doc_id for d in found] == ["pretrain-source/5.txt"]
+    selection = read_documents(tmp_path, role="pretrain", split="test")
+    assert [d.doc_id for d in selection] == ["pretrain-source/5.txt"]
 
 
 def test_columns_left_out_are_empty(tmp_path, documents):
     write_documents(tmp_path / DOCUMENTS, documents)
-    (found,) = read_documents(tmp_path, columns=["doc_id"], role="pretrain", split="val")
-    assert (found.doc_id, found.text, found.role) == ("pretrain-source/4.txt", "", "")
+    (document,) = read_documents(tmp_path, columns=["doc_id"], role="pretrain", split="val")
+    assert (document.doc_id, document.text, document.role) == ("pretrain-source/4.txt", "", "")
 
 
 def test_no_documents_is_a_file_with_all_columns(tmp_path):
@@ -56,7 +56,7 @@ assert "torch" not in sys.modules
 
 
 def test_bytes_do_not_depend_on_zone_locale_hash_seed_or_folder(tmp_path):
-    found = set()
+    digests = set()
     for number, (zone, locale, seed) in enumerate(
         [("UTC", "C.UTF-8", "1"), ("Asia/Tokyo", "C", "2")]
     ):
@@ -71,8 +71,8 @@ def test_bytes_do_not_depend_on_zone_locale_hash_seed_or_folder(tmp_path):
             check=True,
             umask=number,
         )
-        found.add(file_digest(folder / DOCUMENTS))
-    assert len(found) == 1
+        digests.add(file_digest(folder / DOCUMENTS))
+    assert len(digests) == 1
 
 
 def test_facts_are_the_json_in_meta():

@@ -75,9 +75,9 @@ def test_a_package_becomes_documents_with_its_origin_and_licence(go, plays, work
     splits = WorkSplits(val=("w0",), test=("w1", "w2"))
     source = plays(five(), splits=splits, attribution="The author")
     assert go(plays=source) == {"plays": {"documents": 5, "bytes": 5 * (len(TEXT) + 7)}}
-    found = read_documents(workspace / RAW)
-    assert [d.split for d in found] == ["val", "test", "test", "train", "train"]
-    first = found[0]
+    documents = read_documents(workspace / RAW)
+    assert [d.split for d in documents] == ["val", "test", "test", "train", "train"]
+    first = documents[0]
     assert (first.doc_id, first.work, first.role) == ("plays/w0.txt", "w0", "pretrain")
     assert first.text == f"Work 0.\n{TEXT}".rstrip() + "\n"
     assert first.sha256 == hashlib.sha256(first.text.encode()).hexdigest()
@@ -92,8 +92,8 @@ def test_the_archive_is_kept_byte_for_byte_and_the_index_is_asked_once(
 ):
     source = plays(five())
     go(plays=source)
-    kept = (workspace / ARCHIVES / "plays-1.0.tar.gz").read_bytes()
-    assert kept == server.files["/files/plays-1.0.tar.gz"]
+    archive = (workspace / ARCHIVES / "plays-1.0.tar.gz").read_bytes()
+    assert archive == server.files["/files/plays-1.0.tar.gz"]
     server.files.clear()
     go(plays=source)
     assert len(server.asked) == 2
@@ -151,9 +151,9 @@ def test_files_of_other_kinds_are_left_out_and_said(go, letters, run, workspace)
 def test_jsonl_records_are_works(go, letters, workspace):
     lines = [json.dumps({"text": letter(n)}) for n in range(8)]
     go(letters=letters({"all.jsonl": "\n".join(lines)}))
-    found = read_documents(workspace / RAW)
-    assert {d.work for d in found} == {f"all#{n}" for n in range(1, 9)}
-    assert {d.split for d in found} == {"train", "val", "test"}
+    documents = read_documents(workspace / RAW)
+    assert {d.work for d in documents} == {f"all#{n}" for n in range(1, 9)}
+    assert {d.split for d in documents} == {"train", "val", "test"}
 
 
 def test_a_record_that_is_no_json_is_named_with_its_source(go, letters):
@@ -170,8 +170,8 @@ def test_few_works_are_cut_and_that_is_said(go, letters, run, workspace):
 def test_invalid_utf8_is_remembered_for_validate(go, letters, workspace):
     files = {f"{n}.txt": f"{n}\n{TEXT}" for n in range(5)}
     go(letters=letters(files | {"0.txt": b"caf\xe9 " + TEXT.encode()}))
-    (found,) = [d for d in read_documents(workspace / RAW) if d.work == "0"]
-    assert found.facts == {"looks_like": "latin-1", "undecodable": 1, "undecodable_at": 3}
+    (document,) = [d for d in read_documents(workspace / RAW) if d.work == "0"]
+    assert document.facts == {"looks_like": "latin-1", "undecodable": 1, "undecodable_at": 3}
 
 
 def test_a_folder_that_no_source_names_is_nobody_s_business(go, plays, letters):

@@ -60,9 +60,9 @@ DETAILS = {
 @pytest.mark.parametrize("name", list(PER_DOCUMENT))
 def test_one_bad_document_fails_one_expectation_and_is_named(documents, change, name):
     bad = PER_DOCUMENT[name](documents, change)
-    found = failures(replaced(documents, 1, bad))
-    assert [failed for failed, _ in found] == [name]
-    ((_, failing),) = found
+    failed_expectations = failures(replaced(documents, 1, bad))
+    assert [failed for failed, _ in failed_expectations] == [name]
+    ((_, failing),) = failed_expectations
     assert bad.doc_id in [doc_id for doc_id, _, _ in failing]
     if name in DETAILS:
         assert DETAILS[name] in [detail for _, _, detail in failing]
@@ -71,15 +71,15 @@ def test_one_bad_document_fails_one_expectation_and_is_named(documents, change, 
 @pytest.mark.parametrize("role", ["pretrain", "finetune"])
 @pytest.mark.parametrize("split", ["train", "val", "test"])
 def test_a_role_without_a_split_fails_one_expectation(documents, role, split):
-    found = failures(without(documents, role, split))
-    assert found == [(f"{role} has documents in train, val and test", ())]
+    failed_expectations = failures(without(documents, role, split))
+    assert failed_expectations == [(f"{role} has documents in train, val and test", ())]
 
 
 @pytest.mark.parametrize("role", ["pretrain", "finetune"])
 @pytest.mark.parametrize("bounds", [Bounds(min=15_000, max=20_000), Bounds(min=1, max=5_000)])
 def test_a_role_of_another_size_fails_one_expectation(documents, role, bounds):
-    found = failures(documents, SMALL.replace(**{f"{role}_bytes": bounds}))
-    assert found == [(f"{role} text is as large as params.yaml says", ())]
+    failed_expectations = failures(documents, SMALL.replace(**{f"{role}_bytes": bounds}))
+    assert failed_expectations == [(f"{role} text is as large as params.yaml says", ())]
 
 
 def test_no_documents_fail_one_expectation():
@@ -93,8 +93,8 @@ def test_too_many_documents_fail_one_expectation(documents):
 
 @pytest.mark.parametrize("columns", [COLUMNS[1:], (*COLUMNS, "more"), COLUMNS[::-1]])
 def test_other_columns_fail_one_expectation(documents, columns):
-    found = failures(documents, columns=columns)
-    assert found == [("the columns are those of a document", ())]
+    failed_expectations = failures(documents, columns=columns)
+    assert failed_expectations == [("the columns are those of a document", ())]
 
 
 def test_every_expectation_is_made_to_fail_above():

@@ -36,9 +36,13 @@ def test_settings_come_from_the_environment_then_from_pip_s_file(workspace, monk
     )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(config))
     monkeypatch.delenv("PIP_CERT", raising=False)
-    found = pip_settings()
-    assert found.indexes == ["http://file/simple", "http://one", "http://two"]
-    assert (found.cert, found.proxy, found.links) == ("/ca.pem", "http://proxy:1", ["/links"])
+    settings = pip_settings()
+    assert settings.indexes == ["http://file/simple", "http://one", "http://two"]
+    assert (settings.cert, settings.proxy, settings.links) == (
+        "/ca.pem",
+        "http://proxy:1",
+        ["/links"],
+    )
     monkeypatch.setenv("PIP_INDEX_URL", "http://environment/simple")
     assert pip_settings().indexes[0] == "http://environment/simple"
     monkeypatch.setenv("PIP_NO_INDEX", "1")

@@ -63,14 +63,14 @@ def test_a_few_other_words_make_no_other_text_and_many_do():
 
 def test_a_copy_of_a_copy_is_named_after_the_first():
     original = text()
-    found = copies([original, edited(original, 1), edited(original, 2)])
-    assert {place: copy.of for place, copy in found.items()} == {1: 0, 2: 0}
+    copy_at = copies([original, edited(original, 1), edited(original, 2)])
+    assert {place: copy.of for place, copy in copy_at.items()} == {1: 0, 2: 0}
 
 
 @given(st.lists(st.text(), max_size=8))
 def test_any_texts_can_be_compared(texts):
-    found = copies(texts)
-    assert all(copy.of < place and copy.of not in found for place, copy in found.items())
+    copy_at = copies(texts)
+    assert all(copy.of < place and copy.of not in copy_at for place, copy in copy_at.items())
 
 
 def test_what_is_said_of_a_pair_is_its_resemblance():

@@ -124,8 +124,8 @@ def reachable(monkeypatch, hub_source):
 
 
 def test_records_of_the_hub_become_works_and_their_digest_is_said(go, hub_source, reachable, run):
-    found = go(hub_source.replace(max_documents=10))
-    assert [d.work for d in found] == [f"{n:07d}" for n in range(1, 11)]
+    documents = go(hub_source.replace(max_documents=10))
+    assert [d.work for d in documents] == [f"{n:07d}" for n in range(1, 11)]
     assert reachable == [(("someone/texts", None), "a" * 40, True)]
     assert run.said[0].startswith("s: pin it with sources.s.sha256: ")
 

@@ -40,8 +40,8 @@ def test_shards_give_back_the_documents_however_they_are_cut(
     folder = tmp_path_factory.mktemp("shards")
     write(folder, documents, shard_tokens=shard_tokens)
     tokens = open_tokens(folder, "train", OWN)
-    found = [tokens.ids[a:b].tolist() for a, b in zip(tokens.docs, tokens.docs[1:], strict=False)]
-    assert found == [[299, *ids] for ids in documents]
+    stored = [tokens.ids[a:b].tolist() for a, b in zip(tokens.docs, tokens.docs[1:], strict=False)]
+    assert stored == [[299, *ids] for ids in documents]
     longest = max(len(ids) + 1 for ids in documents)
     assert all(len(shard) <= max(shard_tokens, longest) for shard in tokens.shards)
 

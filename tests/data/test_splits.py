@@ -25,10 +25,10 @@ def splits_of(documents) -> dict[str, str]:
 
 
 def test_named_works_are_held_out(of_works):
-    found, remark = assign(
+    documents, remark = assign(
         "s", of_works(["a1", "a2", "b", "c"]), WorkSplits(val=("a*",), test=("b",))
     )
-    assert splits_of(found) == {"a1": "val", "a2": "val", "b": "test", "c": "train"}
+    assert splits_of(documents) == {"a1": "val", "a2": "val", "b": "test", "c": "train"}
     assert remark is None
 
 
@@ -45,8 +45,8 @@ def test_a_work_in_both_splits_is_refused(of_works):
 def test_years_split_by_time(of_works):
     rule = YearSplits(val_from=1991, test_from=2006)
     works = ["1790-Washington-1", "1990-Bush-1", "1991-Bush-1", "2005-Bush-1", "2006-Bush-1"]
-    found, _ = assign("s", of_works(works), rule)
-    assert list(splits_of(found).values()) == ["train", "train", "val", "val", "test"]
+    documents, _ = assign("s", of_works(works), rule)
+    assert list(splits_of(documents).values()) == ["train", "train", "val", "val", "test"]
 
 
 def test_a_work_without_a_year_is_refused(of_works):
@@ -56,11 +56,11 @@ def test_a_work_without_a_year_is_refused(of_works):
 
 def test_five_works_or_more_are_held_out_whole(of_works):
     documents = of_works([f"work {n}" for n in range(20)])
-    found, remark = assign("s", documents, AutoSplits())
+    assigned, remark = assign("s", documents, AutoSplits())
     assert remark is None
-    count = list(splits_of(found).values())
+    count = list(splits_of(assigned).values())
     assert (count.count("train"), count.count("val"), count.count("test")) == (16, 2, 2)
-    assert [d.text for d in found] == [d.text for d in documents]
+    assert [d.text for d in assigned] == [d.text for d in documents]
 
 
 def test_a_new_work_leaves_most_others_where_they_were(of_works):
@@ -70,25 +70,25 @@ def test_a_new_work_leaves_most_others_where_they_were(of_works):
 
 
 def test_fewer_than_five_works_give_their_tails(of_works):
-    found, remark = assign("letters", of_works(["a", "b"]), AutoSplits())
-    assert splits_of(found) == {
+    documents, remark = assign("letters", of_works(["a", "b"]), AutoSplits())
+    assert splits_of(documents) == {
         "a": "train", "a (val)": "val", "a (test)": "test",
         "b": "train", "b (val)": "val", "b (test)": "test",
     }  # fmt: skip
-    assert len({d.doc_id for d in found}) == 6
+    assert len({d.doc_id for d in documents}) == 6
     assert remark.startswith("letters: 2 works are too few to hold whole ones out")
 
 
 def test_one_giant_work_among_crumbs_gives_its_tail(of_works):
     giant, crumbs = of_works(["giant"], 10_000), of_works([f"c{n}" for n in range(6)], 1)
-    found, _ = assign("s", giant + crumbs, AutoSplits())
-    train = sum(d.n_bytes for d in found if d.split == "train")
-    assert 0.7 < train / sum(d.n_bytes for d in found) < 0.9
+    documents, _ = assign("s", giant + crumbs, AutoSplits())
+    train = sum(d.n_bytes for d in documents if d.split == "train")
+    assert 0.7 < train / sum(d.n_bytes for d in documents) < 0.9
 
 
 def test_an_empty_work_moves_no_other(of_works, change):
     documents = of_works([f"work {n}" for n in range(4)])
     empty = change(documents[0], work="empty", doc_id="s/empty.txt", text="")
-    found, remark = assign("s", [*documents, empty], AutoSplits())
-    assert [d for d in found if d.text] == assign("s", documents, AutoSplits())[0]
+    assigned, remark = assign("s", [*documents, empty], AutoSplits())
+    assert [d for d in assigned if d.text] == assign("s", documents, AutoSplits())[0]
     assert remark.startswith("s: 4 works")

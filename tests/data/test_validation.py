@@ -46,9 +46,9 @@ def test_good_documents_go_through_unchanged(go, documents, workspace, run):
 
 def test_licences_name_the_archive_but_not_a_folder_s(go, documents, workspace):
     go(documents)
-    found = json.loads((workspace / "data/documents/licences.json").read_text())
-    assert found["pretrain-source"]["archive"] == "a" * 64
-    assert found["finetune-source"]["archive"] is None
+    licences = json.loads((workspace / "data/documents/licences.json").read_text())
+    assert licences["pretrain-source"]["archive"] == "a" * 64
+    assert licences["finetune-source"]["archive"] is None
 
 
 def test_what_is_dropped_is_said_and_changes_no_byte_of_the_rest(

@@ -34,8 +34,10 @@ def splits_of(corpus, source):
 
 def test_every_baseline_has_every_byte_of_every_source(corpus, tmp_path) -> None:
     sources = {name: splits_of(corpus, name) for name in ("plays", "speeches")}
-    found = measure_baselines(sources, SMALL, threads=2)
-    total = figures(write_passages(tmp_path, [row for each in found.values() for row in each.rows]))
+    baselines = measure_baselines(sources, SMALL, threads=2)
+    total = figures(
+        write_passages(tmp_path, [row for baseline in baselines.values() for row in baseline.rows])
+    )
     assert {name for _, name, _ in total} == set(NAMES)
     for source, splits in sources.items():
         per_byte = {

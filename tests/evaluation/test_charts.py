@@ -15,12 +15,12 @@ number = st.integers(-(10**9), 10**9).map(lambda n: n / 1e4)  # as many digits a
 @given(a=number, b=number)
 def test_ticks_reach_over_both_ends(a: float, b: float) -> None:
     low, high = sorted((a, b))
-    found = ticks(low, high)
+    marks = ticks(low, high)
     slack = 1e-6 * max(1e-6, high - low, abs(low), abs(high))
-    assert len(found) >= 2
-    assert found[0] <= low + slack
-    assert found[-1] >= high - slack
-    assert len(found) <= 8
+    assert len(marks) >= 2
+    assert marks[0] <= low + slack
+    assert marks[-1] >= high - slack
+    assert len(marks) <= 8
 
 
 @pytest.mark.parametrize(
@@ -28,8 +28,8 @@ def test_ticks_reach_over_both_ends(a: float, b: float) -> None:
     [(0, 1800, [0, 500, 1000, 1500, 2000]), (3.1, 7.6, [3, 4, 5, 6, 7, 8]), (5, 5, None)],
 )
 def test_ticks_are_round(low: float, high: float, expected: list[float] | None) -> None:
-    found = ticks(low, high)
-    assert found == expected if expected else found[0] < found[-1]
+    marks = ticks(low, high)
+    assert marks == expected if expected else marks[0] < marks[-1]
 
 
 def test_lines_stay_inside_and_are_named() -> None:

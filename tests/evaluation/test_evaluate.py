@@ -54,16 +54,16 @@ def test_every_figure_is_a_sum_over_the_passages(judged) -> None:
 
     for source in ("plays", "speeches"):
         for model in ("base", "finetuned"):
-            found = judged.metrics[model][source]
-            assert found["bits_per_byte"] == pytest.approx(per_byte(source=source, measure=model))
-            assert found["perplexity_per_token"] > 1
-            assert found["works"] == {
+            scores = judged.metrics[model][source]
+            assert scores["bits_per_byte"] == pytest.approx(per_byte(source=source, measure=model))
+            assert scores["perplexity_per_token"] > 1
+            assert scores["works"] == {
                 work: pytest.approx(per_byte(source=source, measure=model, work=work))
                 for work in ("work4", "work5")
             }
         for name in NAMES:
-            found = judged.metrics["baselines"][name][source]
-            assert found["bits_per_byte"] == pytest.approx(per_byte(source=source, measure=name))
+            scores = judged.metrics["baselines"][name][source]
+            assert scores["bits_per_byte"] == pytest.approx(per_byte(source=source, measure=name))
     assert set(judged.metrics["baselines"]) == set(NAMES)
 
 

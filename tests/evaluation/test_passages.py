@@ -65,22 +65,22 @@ def test_a_token_across_a_border_is_shared_by_its_bytes() -> None:
 
 def test_passages_sum_to_their_documents(tiny_package, documents, tmp_path) -> None:
     window = WindowConfig(length=32, stride=16)
-    found = bits_of_documents(
+    measurements = bits_of_documents(
         model_score(tiny_package.model), tiny_package.tokenizer, documents, window
     )
-    total = figures(write_passages(tmp_path, model_rows("base", found, 100)))
+    total = figures(write_passages(tmp_path, model_rows("base", measurements, 100)))
     for source in ("plays", "speeches"):
-        of_source = [each for each in found if each.document.source == source]
+        of_source = [m for m in measurements if m.document.source == source]
         sums = total[source, "base", None]
-        assert sums["bits"] == pytest.approx(sum(each.bits.sum() for each in of_source), rel=1e-12)
-        assert sums["bytes"] == sum(each.document.n_bytes for each in of_source)
-        assert sums["tokens"] == sum(len(each.bits) for each in of_source)
+        assert sums["bits"] == pytest.approx(sum(m.bits.sum() for m in of_source), rel=1e-12)
+        assert sums["bytes"] == sum(m.document.n_bytes for m in of_source)
+        assert sums["tokens"] == sum(len(m.bits) for m in of_source)
         works = [v for (s, _, work), v in total.items() if s == source and work is not None]
         assert sum(v["bytes"] for v in works) == sums["bytes"]
 
 
 def test_bits_of_bytes_sum_by_passage(documents, tmp_path) -> None:
-    n_bytes = sum(each.n_bytes for each in documents)
+    n_bytes = sum(document.n_bytes for document in documents)
     rows = byte_rows("uniform", documents, np.full(n_bytes, 8.0), 100)
     assert all(row["bits"] == pytest.approx(8 * row["bytes"]) for row in rows)
     assert sum(row["bytes"] for row in rows) == n_bytes

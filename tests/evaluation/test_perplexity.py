@@ -77,17 +77,17 @@ def test_windows_change_only_the_context(tiny_package, documents) -> None:
 
 def test_bytes_of_tokens_are_the_documents_bytes(tiny_package, documents) -> None:
     window = WindowConfig(length=32, stride=16)
-    found = bits_of_documents(
+    measurements = bits_of_documents(
         model_score(tiny_package.model), tiny_package.tokenizer, documents, window
     )
-    assert [each.document for each in found] == documents
-    assert [each.token_bytes.sum() for each in found] == [each.n_bytes for each in documents]
-    assert [len(each.bits) for each in found] == [len(each.token_bytes) for each in found]
+    assert [m.document for m in measurements] == documents
+    assert [m.token_bytes.sum() for m in measurements] == [d.n_bytes for d in documents]
+    assert [len(m.bits) for m in measurements] == [len(m.token_bytes) for m in measurements]
 
 
 def test_a_work_is_context_for_itself_only(tiny_package, documents) -> None:
     score, window = model_score(tiny_package.model), WindowConfig(length=64, stride=32)
-    apart = [measure(score, tiny_package.tokenizer, [each], window).bits for each in documents]
+    apart = [measure(score, tiny_package.tokenizer, [d], window).bits for d in documents]
     together = measure(score, tiny_package.tokenizer, documents, window).bits
     assert together == pytest.approx(sum(apart), rel=1e-5)  # fp32 sums in other batches
 

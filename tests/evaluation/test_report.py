@@ -112,9 +112,9 @@ def test_every_part_is_there(built: Path) -> None:
 
 def test_nothing_is_loaded_from_anywhere(built: Path) -> None:
     page = render(built).read_text()
-    found = Links(page)
-    assert found.links == ["validation/index.html"]
-    assert not found.tags & {"script", "link", "img", "iframe", "object"}
+    links = Links(page)
+    assert links.links == ["validation/index.html"]
+    assert not links.tags & {"script", "link", "img", "iframe", "object"}
     assert not re.search(r"https?:|url\(|@import", page)
 
 

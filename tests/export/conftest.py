@@ -40,5 +40,5 @@ def package(make_package):
 @pytest.fixture(scope="session")
 def ids(package):
     """(2, 40) ids of text, two rows that differ."""
-    found = package.tokenizer.encode(TEXT * 4)
-    return torch.tensor([found[:40], found[5:45]])
+    tokens = package.tokenizer.encode(TEXT * 4)
+    return torch.tensor([tokens[:40], tokens[5:45]])

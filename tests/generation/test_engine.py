@@ -85,7 +85,7 @@ class OfADeviceWithoutDoubles(torch.Tensor):
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         dtypes = (*args, *(kwargs or {}).values())
-        if func is torch.Tensor.double or any(each is torch.float64 for each in dtypes):
+        if func is torch.Tensor.double or any(argument is torch.float64 for argument in dtypes):
             raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
         result = super().__torch_function__(func, types, args, kwargs or {})
         return result.as_subclass(torch.Tensor) if func is torch.Tensor.cpu else result

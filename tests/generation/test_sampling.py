@@ -24,18 +24,18 @@ def test_a_low_temperature_sharpens():
 
 
 def test_top_k_keeps_the_k_likeliest_in_proportion():
-    found = probabilities(LOGITS, ALL.replace(top_k=2))
-    np.testing.assert_allclose(found, [0, 4 / 7, 0, 3 / 7])
+    chances = probabilities(LOGITS, ALL.replace(top_k=2))
+    np.testing.assert_allclose(chances, [0, 4 / 7, 0, 3 / 7])
 
 
 def test_top_p_keeps_the_fewest_that_reach_it():
-    found = probabilities(LOGITS, ALL.replace(top_p=0.6))
-    np.testing.assert_allclose(found, [0, 4 / 7, 0, 3 / 7])
+    chances = probabilities(LOGITS, ALL.replace(top_p=0.6))
+    np.testing.assert_allclose(chances, [0, 4 / 7, 0, 3 / 7])
 
 
 def test_top_p_is_a_share_of_what_top_k_left():
-    found = probabilities(LOGITS, ALL.replace(top_k=2, top_p=0.5))
-    np.testing.assert_allclose(found, [0, 1, 0, 0])
+    chances = probabilities(LOGITS, ALL.replace(top_k=2, top_p=0.5))
+    np.testing.assert_allclose(chances, [0, 1, 0, 0])
 
 
 def test_equal_tokens_are_kept_from_the_lowest_id():
@@ -55,9 +55,9 @@ def test_the_chance_walks_through_the_probabilities():
 )
 def test_what_is_chosen_has_a_probability(logits, temperature, top_k, top_p, chance):
     sampling = SamplingConfig(temperature=temperature, top_k=top_k, top_p=top_p)
-    found = probabilities(np.array(logits), sampling)
-    assert found.sum() == pytest.approx(1)
-    assert found[choose(np.array(logits), sampling, chance)] > 0
+    chances = probabilities(np.array(logits), sampling)
+    assert chances.sum() == pytest.approx(1)
+    assert chances[choose(np.array(logits), sampling, chance)] > 0
 
 
 def test_a_chance_next_to_one_takes_a_token_that_is_there():

@@ -16,9 +16,9 @@ from minigpt.model.config import ModelConfig
 def test_sizes_that_do_not_fit_are_refused_by_name(values, place, message):
     with pytest.raises(ValidationError) as error:
         ModelConfig.model_validate(values)
-    (found,) = error.value.errors()
-    assert found["loc"] == (place,)
-    assert message in found["msg"]
+    (problem,) = error.value.errors()
+    assert problem["loc"] == (place,)
+    assert message in problem["msg"]
 
 
 def test_a_head_dim_of_its_own_frees_n_head_from_n_embd():

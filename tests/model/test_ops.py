@@ -32,9 +32,9 @@ def data(B, T):
     return ids, targets
 
 
-def error(found, expected):
+def error(actual, expected):
     """Relative to the size of the whole tensor."""
-    return float(((found.float() - expected).norm() / expected.norm()).detach())
+    return float(((actual.float() - expected).norm() / expected.norm()).detach())
 
 
 # bf16 keeps 8 bits: a rounding is up to 0.4 %; some in a row stay under 2 %, two blocks under 4 %.
@@ -45,9 +45,9 @@ ONE_STEP, MODEL = 0.02, 0.04
 def test_loss_and_all_gradients_are_the_plain_models(T):
     fast, plain = pair()
     ids, targets = data(3, T)
-    found, expected = fast.loss_sum(ids, targets), plain.loss_sum(ids, targets)
-    assert float(found.detach()) == pytest.approx(float(expected.detach()), rel=0.005)
-    (found / 7).backward()
+    loss, expected = fast.loss_sum(ids, targets), plain.loss_sum(ids, targets)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=0.005)
+    (loss / 7).backward()
     (expected / 7).backward()
     for (name, weight), reference in zip(fast.named_parameters(), plain.parameters(), strict=True):
         if reference.grad.norm() < 1e-6:  # with one position nothing depends on queries and keys
@@ -80,8 +80,8 @@ def test_head_loss_does_not_depend_on_how_many_logits_are_held(monkeypatch):
     weight = torch.randn(VOCAB, 16, generator=torch.Generator().manual_seed(1)).bfloat16()
     targets = torch.arange(50)[None] % VOCAB
     results = []
-    for held in (ops.LOGITS, 7 * VOCAB):
-        monkeypatch.setattr(ops, "LOGITS", held)
+    for logits in (ops.LOGITS, 7 * VOCAB):
+        monkeypatch.setattr(ops, "LOGITS", logits)
         ours = x.clone().requires_grad_()
         loss = ops.head_loss(ours, weight, targets, 1e-6)
         loss.backward()
@@ -137,5 +137,5 @@ def test_a_swapped_linear_takes_the_plain_path():
         swapped = Doubled(up.in_features, up.out_features, bias=False, dtype=up.weight.dtype)
         swapped.weight = up.weight
         model.blocks[0].mlp.up = swapped
-    found, expected = (float(m.loss_sum(ids, targets).detach()) for m in (fast, plain))
-    assert found == pytest.approx(expected, rel=0.005)
+    loss, expected = (float(m.loss_sum(ids, targets).detach()) for m in (fast, plain))
+    assert loss == pytest.approx(expected, rel=0.005)

@@ -69,7 +69,7 @@ with workspace_lock(root):
 
 
 @pytest.fixture(scope="module")
-def found(template, tmp_path_factory):
+def report(template, tmp_path_factory):
     root = tmp_path_factory.mktemp("flow") / "project"
     shutil.copytree(template, root)
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_"))}
@@ -82,8 +82,8 @@ def found(template, tmp_path_factory):
     return {**json.loads(data), "shown": shown, "stderr": done.stderr, "root": root}
 
 
-def test_a_failed_stage_ends_the_flow_and_nothing_after_it_runs(found):
-    failed = found["failed"]
+def test_a_failed_stage_ends_the_flow_and_nothing_after_it_runs(report):
+    failed = report["failed"]
     assert failed["state"] == "Failed"
     assert failed["tasks"] == [
         ["zeta", "Completed", 1],
@@ -94,8 +94,8 @@ def test_a_failed_stage_ends_the_flow_and_nothing_after_it_runs(found):
     assert failed["rows"]["beta"]["digest"] == ""
 
 
-def test_ran_and_cached_are_told_apart(found):
-    mended = found["mended"]
+def test_ran_and_cached_are_told_apart(report):
+    mended = report["mended"]
     assert mended["state"] == "Completed"
     assert [task[:2] for task in mended["tasks"]] == [
         ["zeta", "Cached"],
@@ -108,34 +108,34 @@ def test_ran_and_cached_are_told_apart(found):
     assert len(mended["rows"]["alpha"]["digest"]) == 64
 
 
-def test_nothing_to_do_is_cached_throughout_and_shows_no_table(found):
-    again = found["again"]
+def test_nothing_to_do_is_cached_throughout_and_shows_no_table(report):
+    again = report["again"]
     assert {task[1] for task in again["tasks"]} == {"Cached"}
     assert {row["outcome"] for row in again["rows"].values()} == {"unchanged"}
     assert [row["digest"] for row in again["rows"].values()] == [
-        row["digest"] for row in found["mended"]["rows"].values()
+        row["digest"] for row in report["mended"]["rows"].values()
     ]
-    assert found["shown"].count("what happened") == 2  # the table of each of the first two runs
+    assert report["shown"].count("what happened") == 2  # the table of each of the first two runs
 
 
-def test_a_run_that_does_something_has_an_mlflow_run_and_a_run_that_does_not_has_none(found):
+def test_a_run_that_does_something_has_an_mlflow_run_and_a_run_that_does_not_has_none(report):
     head = ["git", "rev-parse", "HEAD"]
-    commit = subprocess.run(head, cwd=found["root"], capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(head, cwd=report["root"], capture_output=True, text=True).stdout.strip()
     # Nor has a build of what was up to date, though a stage behind it was not.
-    assert found["parents"] == [["FAILED", commit], ["FINISHED", commit]]
-    assert found["journals"] == []
+    assert report["parents"] == [["FAILED", commit], ["FINISHED", commit]]
+    assert report["journals"] == []
 
 
-def test_what_a_task_raises_is_what_the_flow_fails_with(found):
-    assert found["locked"].endswith("RegistryError: mlflow.db is locked")
+def test_what_a_task_raises_is_what_the_flow_fails_with(report):
+    assert report["locked"].endswith("RegistryError: mlflow.db is locked")
 
 
-def test_bad_params_are_refused_before_anything_runs(found):
-    assert "params.yaml: sed: unknown key; did you mean seed?" in found["refused"]
+def test_bad_params_are_refused_before_anything_runs(report):
+    assert "params.yaml: sed: unknown key; did you mean seed?" in report["refused"]
 
 
-def test_the_terminal_is_ours_and_prefects_log_is_in_a_file(found):
-    assert found["stderr"] == ""
-    assert "Flow run" not in found["shown"]
-    assert "step 1/2" in (found["root"] / ".work/logs/flow.log").read_text()
-    assert (found["root"] / ".prefect/prefect.db").is_file()
+def test_the_terminal_is_ours_and_prefects_log_is_in_a_file(report):
+    assert report["stderr"] == ""
+    assert "Flow run" not in report["shown"]
+    assert "step 1/2" in (report["root"] / ".work/logs/flow.log").read_text()
+    assert (report["root"] / ".prefect/prefect.db").is_file()

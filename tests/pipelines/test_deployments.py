@@ -59,24 +59,26 @@ def test_three_means_three_here(zone, meant, monkeypatch):
 
 def test_a_new_start_does_not_make_the_server_forget_whom_it_has_heard(monkeypatch):
     """Prefect drops what it had counted for an automation that is updated."""
-    kept, updated = [], []
+    automations, updated = [], []
 
     def read(name):
-        if not kept:
+        if not automations:
             raise ValueError(name)
-        return kept[0]
+        return automations[0]
 
     monkeypatch.setattr(Automation, "read", read)
     monkeypatch.setattr(
-        Automation, "create", lambda a: kept.append(a.model_copy(update={"id": uuid.uuid4()}))
+        Automation,
+        "create",
+        lambda a: automations.append(a.model_copy(update={"id": uuid.uuid4()})),
     )
     monkeypatch.setattr(Automation, "update", lambda a: updated.append(a))
     end_zombies()
     end_zombies()
-    assert (len(kept), updated) == (1, [])
-    kept[0] = kept[0].model_copy(update={"description": "of an older minigpt"})
+    assert (len(automations), updated) == (1, [])
+    automations[0] = automations[0].model_copy(update={"description": "of an older minigpt"})
     end_zombies()
-    assert [a.id for a in updated] == [kept[0].id]
+    assert [a.id for a in updated] == [automations[0].id]
 
 
 @pytest.mark.parametrize(
@@ -93,10 +95,10 @@ def test_on_a_shared_server_only_runs_of_ours_are_ended_for_their_silence(event,
     related = [{"prefect.resource.id": "prefect.flow.1", "prefect.resource.role": "flow"}]
     related += [tag.model_dump() for tag in tags_as_related_resources(tags)]
     resource = {"prefect.resource.id": f"prefect.flow-run.{uuid.uuid4()}"}
-    found = Event(
+    message = Event(
         id=uuid.uuid4(), occurred=now("UTC"), event=event, resource=resource, related=related
     )
-    assert trigger.covers(found.receive()) is ours
+    assert trigger.covers(message.receive()) is ours
 
 
 def test_every_deployment_says_that_it_beats():

@@ -60,8 +60,11 @@ def test_a_version_that_is_refused_again_is_settled_and_says_why(built, monkeypa
     versions[1] = version("2", versions[1].digest, "challenger")
     name = "minigpt.registry.promotion.promote.refused_again"
     monkeypatch.setattr(name, lambda *_: "refused: worse")
-    found = settled(project, RegistryParams())
-    assert (found.standing, found.refusal) == (f"version 2 is {module.REFUSED}", "refused: worse")
+    outcome = settled(project, RegistryParams())
+    assert (outcome.standing, outcome.refusal) == (
+        f"version 2 is {module.REFUSED}",
+        "refused: worse",
+    )
     monkeypatch.setattr(name, lambda *_: None)  # a promotion would change something
     assert settled(project, RegistryParams()) is None
 

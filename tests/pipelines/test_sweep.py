@@ -76,8 +76,8 @@ def test_experiments_run_beside_the_workspace_and_are_handed_back(project):
         assert "seed: 3" in (clone.root / "zeta.txt").read_text()
     assert state_of(project) == before
     assert not (project / ".work" / "sweep").exists()
-    kept = [path.name for path in (project / ".dvc" / "cache" / "files" / "md5").iterdir()]
-    assert {len(name) for name in kept} == {2}, "what it made is in the shared cache"
+    folders = [path.name for path in (project / ".dvc" / "cache" / "files" / "md5").iterdir()]
+    assert {len(name) for name in folders} == {2}, "what it made is in the shared cache"
     refs = git(project, "for-each-ref", "--format=%(refname:lstrip=-1)", "refs/exps")
     assert sorted(refs.split()) == ["again", "good"]
 

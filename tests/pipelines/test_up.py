@@ -53,8 +53,8 @@ sys.exit(supervisor.main(["--cron", "* * * * *"]))
 
 
 def is_ready(root):
-    found = read_up(root)
-    return found if found and found["ready"] else None
+    state = read_up(root)
+    return state if state and state["ready"] else None
 
 
 def sleeps(root):
@@ -103,7 +103,7 @@ def test_what_dies_starts_again_at_the_same_address(running, monkeypatch):
         os.kill(pid, signal.SIGKILL)
         again = until(
             lambda name=name, pid=pid: (
-                (found := is_ready(root)) and found["services"][name]["pid"] != pid and found
+                (state := is_ready(root)) and state["services"][name]["pid"] != pid and state
             )
         )
         assert again["services"]["prefect"]["url"] == url
@@ -150,8 +150,8 @@ def test_a_service_that_cannot_start_is_named(tmp_path, monkeypatch):
 
 
 def test_another_schedule_than_the_one_that_is_up_is_refused(tmp_path, monkeypatch):
-    found = {"ready": True, "cron": "0 3 * * *", "services": {}}
-    monkeypatch.setattr(up, "read_up", lambda root: found)
+    state = {"ready": True, "cron": "0 3 * * *", "services": {}}
+    monkeypatch.setattr(up, "read_up", lambda root: state)
     with pytest.raises(ParamsError, match=r"with the schedule '0 3 \* \* \*'.*make down, then"):
         up.up(tmp_path, "5 4 * * *")
     for same in (None, "0 3 * * *"):
@@ -198,10 +198,10 @@ def test_the_schedule_ends_first_and_gently_wherever_its_server_is(
     monkeypatch.setattr(
         Service, "stop", lambda self, gently=False: ended.append((self.name, gently))
     )
-    found = services(tmp_path, "* * * * *")
-    for service in found:
+    parts = services(tmp_path, "* * * * *")
+    for service in parts:
         service.process = object()
-    Supervisor(tmp_path, found, "* * * * *").stop()
+    Supervisor(tmp_path, parts, "* * * * *").stop()
     ours = [] if elsewhere else [("prefect", False)]
     assert ended == [("schedule", True), *ours, ("mlflow", False)]
 

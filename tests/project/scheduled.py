@@ -35,9 +35,9 @@ def until(condition, what, seconds=LONG):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         with contextlib.suppress(OSError):  # a server that was killed a moment ago
-            if found := condition():
+            if answer := condition():
                 say(what)
-                return found
+                return answer
         time.sleep(0.3)
     raise AssertionError(f"waited in vain: {what}")
 
@@ -58,8 +58,8 @@ def nightly(*types, after=""):
         "flow_runs": {"state": {"type": {"any_": list(types)}}},
         "sort": "EXPECTED_START_TIME_ASC",
     }
-    found = ask("flow_runs", query)
-    return [r for r in found if r["deployment_id"] and (r["start_time"] or "") > after]
+    runs = ask("flow_runs", query)
+    return [r for r in runs if r["deployment_id"] and (r["start_time"] or "") > after]
 
 
 def now():
@@ -84,8 +84,8 @@ def up(*arguments):
 
 def service(name):
     """The pid of a service that answers."""
-    found = read_up(ROOT)
-    return found["services"][name]["pid"] if found and found["ready"] else None
+    state = read_up(ROOT)
+    return state["services"][name]["pid"] if state and state["ready"] else None
 
 
 def killed(name):
@@ -154,13 +154,13 @@ def notices_a_new_text():
     added.write_text("".join(reversed(lines))[:5000])  # validate allows no more
     until(lambda: versions() != before, "the new text has led to a version")
     newest = str(len(versions()))
-    [found] = json.loads(minigpt("lineage", "--data", str(added), "--json")).values()
-    assert found["trained"] == [newest], found
+    [lineage] = json.loads(minigpt("lineage", "--data", str(added), "--json")).values()
+    assert lineage["trained"] == [newest], lineage
 
 
 def versions():
     """The digests of all that is registered."""
-    return {each["digest"] for each in json.loads(minigpt("registry", "list", "--json"))}
+    return {version["digest"] for version in json.loads(minigpt("registry", "list", "--json"))}
 
 
 def minigpt(*arguments):

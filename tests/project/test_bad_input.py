@@ -87,8 +87,8 @@ def test_an_archive_that_is_not_what_it_should_be_is_refused(
 ):
     path = tmp_path / "books-1.tar.gz"
     path.write_bytes(content)
-    found = hashlib.sha256(content).hexdigest()
-    pin = {"filename": path.name, "sha256": sha256 or found, "bytes": len(content)}
+    actual = hashlib.sha256(content).hexdigest()
+    pin = {"filename": path.name, "sha256": sha256 or actual, "bytes": len(content)}
     books = {"kind": "url", "url": path.as_uri(), "pin": pin, "role": "pretrain", "licence": "-"}
     project.set_params(lambda p: p["sources"].update(books=books))
     said = refusal(project.repro("download", check=False))

@@ -19,9 +19,15 @@ def stranger(make_checkout, tmp_path_factory):
 def run(project, command):
     """As a person types it, who has none of the environment of a make around this test."""
     ours = ("PYTHONPATH", "MINIGPT_", "MAKE", "MFLAGS", "ARGS")
-    kept = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(ours)}
     return subprocess.run(
-        command, shell=True, cwd=project.root, env=kept, capture_output=True, text=True, check=False
+        command,
+        shell=True,
+        cwd=project.root,
+        env=inherited,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
 
@@ -34,15 +40,15 @@ def make(project, target):
 def test_a_stranger_gets_a_registered_model_that_beats_the_baselines(stranger):
     project, said = stranger
     assert "minigpt 1 · champion" in said
-    found = json.loads((project.root / "metrics" / "evaluate.json").read_text())
-    base = found["base"]["shakespeare"]["bits_per_byte"]
+    metrics = json.loads((project.root / "metrics" / "evaluate.json").read_text())
+    base = metrics["base"]["shakespeare"]["bits_per_byte"]
     for name in ("uniform", "unigram", "ngram", "xz", "zstd"):
-        assert base < found["baselines"][name]["shakespeare"]["bits_per_byte"]
-    tuned = found["finetuned"]["sotu"]["bits_per_byte"]
-    assert tuned < found["base"]["sotu"]["bits_per_byte"]
+        assert base < metrics["baselines"][name]["shakespeare"]["bits_per_byte"]
+    tuned = metrics["finetuned"]["sotu"]["bits_per_byte"]
+    assert tuned < metrics["base"]["sotu"]["bits_per_byte"]
     marks = {"ppmd": 2.042, "xz": 2.530, "zstd": 2.551}
     for name, mark in marks.items():
-        assert abs(found["baselines"][name]["shakespeare"]["bits_per_byte"] - mark) < 0.03
+        assert abs(metrics["baselines"][name]["shakespeare"]["bits_per_byte"] - mark) < 0.03
 
 
 def test_the_second_run_finds_every_stage_unchanged(stranger):

@@ -19,12 +19,12 @@ def promote(project, number, *more):
 
 
 def champion(project):
-    [found] = [
+    [version] = [
         version["version"]
         for version in json.loads(project.minigpt("registry", "list", "--json").stdout)
         if "champion" in version["aliases"]
     ]
-    return found
+    return version
 
 
 def test_worse_is_refused_better_promoted_leaked_refused_and_all_of_it_logged(registered):

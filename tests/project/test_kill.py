@@ -107,9 +107,11 @@ class Killer:
         if whom == "stage":
             return self.project.processes("-m stages.")
         lifelines = self.project.processes("lifeline.py")
-        found = lifelines if whom == "lifeline" else self.project.processes("-m dvc")
+        candidates = lifelines if whom == "lifeline" else self.project.processes("-m dvc")
         serving = [p for p in lifelines if "uvicorn" in " ".join(p.cmdline())]
-        return [p for p in found if p not in serving and (whom == "lifeline") == (p in lifelines)]
+        return [
+            p for p in candidates if p not in serving and (whom == "lifeline") == (p in lifelines)
+        ]
 
     def strike(self, stage, whom, signals):
         """Start the flow, wait for `stage` (or one behind it), and kill at some moment of it."""
@@ -118,15 +120,15 @@ class Killer:
         try:
 
             def there():
-                found = self.at_work()
-                reached = found is not None and order.index(found) >= order.index(stage)
-                return found if reached else flow.poll() is not None
+                running = self.at_work()
+                reached = running is not None and order.index(running) >= order.index(stage)
+                return running if reached else flow.poll() is not None
 
-            found = until(there)
-            assert isinstance(found, str), f"{stage} was not reached:\n{flow.communicate()[0]}"
+            running = until(there)
+            assert isinstance(running, str), f"{stage} was not reached:\n{flow.communicate()[0]}"
             # Early the first time, so that no stage is over before it was hit once.
-            share = 0.7 if found in self.hit else 0.3
-            after = self.chance.uniform(0, share * max(1, self.lengths[found]))
+            share = 0.7 if running in self.hit else 0.3
+            after = self.chance.uniform(0, share * max(1, self.lengths[running]))
             time.sleep(after)
             hit, alive = self.at_work(), self.project.processes("-m stages.")
             victims = self.victims(whom, flow) or self.victims("flow", flow)
@@ -144,7 +146,7 @@ class Killer:
         self.hit += [hit] if hit else []
         self.log.append(
             f"{len(self.log) + 1:>2}: {hit or 'between stages'}, {after:.2f} s behind the start of "
-            f"{found}: SIG{signals} to {whom}; the flow's exit code: {code}"
+            f"{running}: SIG{signals} to {whom}; the flow's exit code: {code}"
         )
         say(self.log[-1])
         until(lambda: not self.project.processes(""), seconds=60)
@@ -236,12 +238,12 @@ def test_a_changed_line_of_code_never_resumes_the_old_checkpoint(project, make_c
     stage.kill()
     process.wait()
     clean.set_params(lambda p: p.update(seed=7))
-    for each in (project, clean):
-        code = each.root / "minigpt" / "training" / "optim.py"
+    for checkout in (project, clean):
+        code = checkout.root / "minigpt" / "training" / "optim.py"
         changed = code.read_text().replace("FIRST_MOMENTUM = 0.85", "FIRST_MOMENTUM = 0.8")
         assert changed != code.read_text()
         code.write_text(changed)
-        done = each.repro("pretrain", env=QUICK)
+        done = checkout.repro("pretrain", env=QUICK)
         assert "resumed" not in done.stdout + done.stderr
     path = "models/base/model.safetensors"
     assert project.sha256(path) == clean.sha256(path)

@@ -27,8 +27,8 @@ INSTEAD = {
 
 
 def block_with(command):
-    [found] = [block for block in BLOCKS if command in block]
-    return found
+    [block] = [block for block in BLOCKS if command in block]
+    return block
 
 
 def run_block(project, commands, **environment):

@@ -58,8 +58,8 @@ def test_a_sweep_finds_the_best_and_touches_nothing(registered):
         "print(len(below), top.data.tags['minigpt.best'], sorted('figure' in r.data.metrics\n"
         "      for r in below))\n"
     )
-    found = registered.run(sys.executable, "-c", code).stdout
-    assert found.strip() == "2 finetune.max_steps=60 [True, True]"
+    printed = registered.run(sys.executable, "-c", code).stdout
+    assert printed.strip() == "2 finetune.max_steps=60 [True, True]"
 
 
 def test_up_shows_the_runs_and_down_ends_everything(registered):

@@ -25,9 +25,9 @@ def verify(project, *arguments, **options):
 def files_of(project):
     """Every file with its bytes, but MLflow's own and what DVC keeps for itself."""
     left = {".git", ".work", "mlruns", "tmp", "__pycache__"}
-    found = [p for p in project.root.rglob("*") if p.is_file() and not left & set(p.parts)]
-    found = [p for p in found if not p.name.startswith("mlflow.db")]
-    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in found}
+    files = [p for p in project.root.rglob("*") if p.is_file() and not left & set(p.parts)]
+    files = [p for p in files if not p.name.startswith("mlflow.db")]
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
 def status(project):
@@ -118,10 +118,10 @@ def test_from_cache_names_the_file_and_tensor_of_one_flipped_bit(registered):
     assert "up to date" in registered.run("dvc", "status").stdout  # DVC does not see it
     done, report = verify(registered, "champion", "--from-cache")
     assert done.returncode == 1
-    [found] = bad(report)
-    assert found["path"] == MODEL
-    assert "first at " in found["detail"]
-    assert "weight[" in found["detail"]
+    [problem] = bad(report)
+    assert problem["path"] == MODEL
+    assert "first at " in problem["detail"]
+    assert "weight[" in problem["detail"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
@@ -158,12 +158,12 @@ def registered_processes(project):
     """What a verification started, wherever in its folder it works."""
     import psutil
 
-    found = []
+    pids = []
     for process in psutil.process_iter(["cwd", "status"]):
         inside = str(process.info["cwd"] or "").startswith(str(project.root / ".work" / "verify"))
         if inside and process.info["status"] != psutil.STATUS_ZOMBIE:
-            found.append(process.pid)
-    return found
+            pids.append(process.pid)
+    return pids
 
 
 def test_on_another_kind_of_machine_figures_are_compared_and_the_tolerance_printed(registered):

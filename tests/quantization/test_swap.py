@@ -67,8 +67,8 @@ def test_every_matrix_is_quantized_and_nothing_else():
 def test_the_columns_known_without_a_model_are_those_of_its_layers(changes):
     config = SIZES.replace(**changes)
     layers = dict(tiny(config).named_modules())
-    found = {name: layers[name].weight.size(1) for name in int8_scheme(tiny(config)).layers}
-    assert columns(config) == found
+    widths = {name: layers[name].weight.size(1) for name in int8_scheme(tiny(config)).layers}
+    assert columns(config) == widths
 
 
 def test_a_tied_table_becomes_two():

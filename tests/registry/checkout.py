@@ -44,7 +44,7 @@ OUTPUTS = [
 ]
 
 
-def evaluation(base=2.0, tuned=1.8, kept=2.2):
+def evaluation(base=2.0, tuned=1.8, plays=2.2):
     """metrics/evaluate.json of a model that meets the conditions."""
 
     def bits(value):
@@ -53,7 +53,7 @@ def evaluation(base=2.0, tuned=1.8, kept=2.2):
     return {
         "test": {"plays": {"role": "pretrain"}, "speeches": {"role": "finetune"}},
         "base": {"plays": bits(base), "speeches": bits(2.6)},
-        "finetuned": {"plays": bits(kept), "speeches": bits(tuned)},
+        "finetuned": {"plays": bits(plays), "speeches": bits(tuned)},
         "baselines": {
             "unigram": {"plays": bits(4.8), "speeches": bits(4.5)},
             "ngram": {"plays": bits(2.47) | {"order": 5}, "speeches": bits(2.3)},
@@ -68,10 +68,10 @@ def passages(figures):
         {
             "source": source, "measure": measure, "work": "test", "doc_id": f"{source}/test",
             "passage": i, "bytes": PASSAGE_BYTES, "tokens": 100,
-            "bits": PASSAGE_BYTES * (found["bits_per_byte"] + swing[i]),
+            "bits": PASSAGE_BYTES * (values["bits_per_byte"] + swing[i]),
         }
         for measure in ("base", "finetuned")
-        for source, found in figures[measure].items()
+        for source, values in figures[measure].items()
         for i in range(PASSAGES)
     ]  # fmt: skip
 

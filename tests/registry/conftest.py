@@ -85,8 +85,8 @@ def gate_by_figure(monkeypatch):
 
     def decide(registry, challenger, champion, gate):
         limit = champion.bits_per_byte if champion else 2.0
-        found = f"{challenger.bits_per_byte} against {limit}"
-        return (Condition("speeches", found, challenger.bits_per_byte < limit),)
+        comparison = f"{challenger.bits_per_byte} against {limit}"
+        return (Condition("speeches", comparison, challenger.bits_per_byte < limit),)
 
     monkeypatch.setattr(promotions, "decide", decide)
 

@@ -48,8 +48,8 @@ def build(checkout, tuned=1.7, champion=False):
     """A function that does what the pipeline does where something was excluded."""
 
     def run(root, _wait):
-        kept, _ = drop(RAW, replace_exclude(root))
-        write_documents(root / "data/documents/documents.parquet", kept)
+        documents, _ = drop(RAW, replace_exclude(root))
+        write_documents(root / "data/documents/documents.parquet", documents)
         tokenizer = Tokenizer.load(root / "models/tokenizer")
         for role in ("pretrain", "finetune"):
             folder = root / "data/tokens" / role
@@ -59,9 +59,9 @@ def build(checkout, tuned=1.7, champion=False):
                 folder, vocab_size=tokenizer.vocab_size, eot_id=tokenizer.eot_id,
                 tokenizer=tokenizer.digest, shard_tokens=10**6,
             )  # fmt: skip
-            for each in (each for each in kept if each.role == role):
-                ids = tokenizer.encode_array(each.text)
-                writer.add(each.split, each.source, ids, each.n_bytes)
+            for doc in (doc for doc in documents if doc.role == role):
+                ids = tokenizer.encode_array(doc.text)
+                writer.add(doc.split, doc.source, ids, doc.n_bytes)
             writer.close()
         checkout.build(tuned=tuned)
         version = register(Registry(root, NAME))

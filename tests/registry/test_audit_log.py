@@ -57,10 +57,10 @@ def forget(registry, event):
 
 
 def problems(registry):
-    found = "; ".join(log.read_all(registry, NAME)[1])
-    assert found
-    assert "\n" not in found
-    return found
+    text = "; ".join(log.read_all(registry, NAME)[1])
+    assert text
+    assert "\n" not in text
+    return text
 
 
 def test_events_are_read_back_whole_and_in_order(registry):

@@ -6,10 +6,10 @@ from minigpt.registry.promotion.bootstrap import bits_per_byte, decimals_for, di
 
 
 def test_a_figure_is_the_ratio_of_the_sums():
-    found = bits_per_byte([100.0, 900.0], [100, 300])
-    assert found.point == 2.5
-    assert (found.low, found.high) == (1.0, 3.0)  # one passage may be drawn twice
-    assert found.passages == 2
+    interval = bits_per_byte([100.0, 900.0], [100, 300])
+    assert interval.point == 2.5
+    assert (interval.low, interval.high) == (1.0, 3.0)  # one passage may be drawn twice
+    assert interval.passages == 2
 
 
 def test_intervals_cover_the_true_difference_as_often_as_they_say(monkeypatch):
@@ -19,19 +19,19 @@ def test_intervals_cover_the_true_difference_as_often_as_they_say(monkeypatch):
         text = random.normal(2.0, 0.4, 80)  # how hard a passage is, for both models
         other = 400 * text
         bits = 400 * (text + random.normal(0.02, 0.05, 80))
-        found = difference(bits, other, np.full(80, 400), seed=i)
-        covered += found.low <= 0.02 <= found.high
+        interval = difference(bits, other, np.full(80, 400), seed=i)
+        covered += interval.low <= 0.02 <= interval.high
     # Three standard errors of 200 tries at 94 % (percentile intervals fall a little short).
     assert covered / tries == pytest.approx(0.94, abs=0.05)
 
 
 def test_the_interval_is_that_of_the_normal_approximation_where_that_holds():
     bits = np.random.default_rng(1).normal(800, 80, 2000)
-    found = bits_per_byte(bits, np.full(2000, 400))
+    interval = bits_per_byte(bits, np.full(2000, 400))
     half = 1.96 * bits.std() / 400 / np.sqrt(2000)
     # 2,000 resamples place the ends within about 3 % of half the width.
-    assert found.high - found.point == pytest.approx(half, rel=0.1)
-    assert found.point - found.low == pytest.approx(half, rel=0.1)
+    assert interval.high - interval.point == pytest.approx(half, rel=0.1)
+    assert interval.point - interval.low == pytest.approx(half, rel=0.1)
 
 
 def test_what_is_hard_for_both_cancels():

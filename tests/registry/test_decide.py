@@ -72,8 +72,8 @@ def text_document(split, text, source="speeches", name=None):
 
 
 def failed(world, challenger, champion, gate=GATE):
-    found = decide(world.registry, challenger, champion, gate)
-    return {condition.about: condition.found for condition in found if not condition.holds}
+    conditions = decide(world.registry, challenger, champion, gate)
+    return {condition.about: condition.found for condition in conditions if not condition.holds}
 
 
 def test_the_first_version_is_judged_by_its_own_figures(world, add):
@@ -96,8 +96,8 @@ def test_one_that_trained_on_an_evaluation_document_is_refused_by_name(world, ad
     champion = find_version(world.registry, "1")
     held_out = text_document("test", "test")
     documents = [text_document("train", "test", name="again"), text_document("test", "other")]
-    found = failed(world, add(documents, tuned=1.2), champion)
-    assert found == {
+    failures = failed(world, add(documents, tuned=1.2), champion)
+    assert failures == {
         "evaluation set": "it was trained on 2 of the 2 documents: "
         f"plays/test ({held_out.sha256[:8]}…), speeches/test ({held_out.sha256[:8]}…)"
     }
@@ -110,14 +110,14 @@ def test_a_challenger_with_other_test_documents_is_run_on_the_champions(world, a
     champion = judged_for_real(world, add, judged, bonus=0.5)
     other = text_document("test", "easy text")
     challenger = add([other, text_document("test", "easy", "plays")], tuned=1.0)
-    found = failed(world, challenger, champion, GATE.replace(min_passages=1))
+    failures = failed(world, challenger, champion, GATE.replace(min_passages=1))
     package = load_package(world.root / "models/finetuned")
     [bits] = bits_of_documents(
         model_score(package.model), package.tokenizer, judged[:1], window_over(package.config)
     )
     figure = bits.bits.sum() / bits.token_bytes.sum()
-    assert found["speeches"].startswith(f"{figure:.2f} against {figure - 0.5:.2f} bits per byte")
-    assert found["speeches"].endswith("worse by 0.50 (95 %: 0.50 to 0.50); allowed: 0.00")
+    assert failures["speeches"].startswith(f"{figure:.2f} against {figure - 0.5:.2f} bits per byte")
+    assert failures["speeches"].endswith("worse by 0.50 (95 %: 0.50 to 0.50); allowed: 0.00")
 
 
 def test_stored_figures_count_only_where_the_documents_are_the_same(world, add, capsys):
@@ -137,13 +137,13 @@ def judged_for_real(world, add, documents, bonus, cut=1000):
     version = add(documents)
     registry = world.registry
     package = load_package(world.root / "models/finetuned")
-    found = bits_of_documents(
+    measurements = bits_of_documents(
         model_score(package.model), package.tokenizer, documents, window_over(package.config)
     )
     rows = [
         row | {"bits": row["bits"] - bonus * row["bytes"]}
         for measure in ("base", "finetuned")
-        for row in model_rows(measure, found, cut)
+        for row in model_rows(measure, measurements, cut)
     ]
     path = find_artifact(registry, version, "evaluation/passages.parquet", world.root)
     write_passages(path.parent, rows)
@@ -155,8 +155,8 @@ def judged_for_real(world, add, documents, bonus, cut=1000):
 def relist(listed, name, path):
     files = FileList.model_validate_json(listed.read_text())
     entry = FileEntry(path=name, size=path.stat().st_size, sha256=file_digest(path))
-    kept = [each for each in files.files if each.path != name]
-    listed.write_text(json.dumps(FileList(files=[*kept, entry]).model_dump()))
+    others = [file for file in files.files if file.path != name]
+    listed.write_text(json.dumps(FileList(files=[*others, entry]).model_dump()))
 
 
 def test_an_evaluation_set_that_is_gone_is_named(world, add):
@@ -221,8 +221,8 @@ def test_a_set_that_is_not_what_was_built_is_not_kept(world, tmp_path):
 
 
 def test_speed_is_measured_where_it_has_a_budget(world, add):
-    found = failed(world, add(), None, GATE.replace(max_ms_per_token=1e-6))
-    assert found["speed"].endswith("ms a token; allowed 1e-06")
+    failures = failed(world, add(), None, GATE.replace(max_ms_per_token=1e-6))
+    assert failures["speed"].endswith("ms a token; allowed 1e-06")
     assert failed(world, add(), None, GATE.replace(max_ms_per_token=1e6)) == {}
 
 
@@ -238,9 +238,9 @@ def test_compare_shows_figures_differences_and_samples_of_both(world, add, monke
     assert "a text of {'tuned': 1.88}" in done.output
     assert done.output.endswith(f"Next: minigpt registry promote {version.version}\n")
     done = CliRunner().invoke(app, ["compare", "1", version.version, "--json"])
-    found = json.loads(done.stdout)
+    comparison = json.loads(done.stdout)
     [figure] = [
-        f for f in found["figures"] if (f["source"], f["package"]) == ("speeches", "finetuned")
+        f for f in comparison["figures"] if (f["source"], f["package"]) == ("speeches", "finetuned")
     ]
     assert figure["difference"]["point"] == pytest.approx(0.08)
     assert figure["difference"]["clear"] is True
@@ -249,9 +249,9 @@ def test_compare_shows_figures_differences_and_samples_of_both(world, add, monke
 def test_compare_runs_both_where_the_stored_passages_were_cut_otherwise(world, add):
     judged = [text_document("test", "To be, or not.\n" * 99, s) for s in ("speeches", "plays")]
     first = judged_for_real(world, add, judged, bonus=0.5, cut=100)
-    found = compare(world.registry, first, add(judged))
+    comparison = compare(world.registry, first, add(judged))
     # One model on one text, whatever figures the first kept.
-    assert [line.difference.point for line in found.lines] == [0.0] * 4
+    assert [line.difference.point for line in comparison.lines] == [0.0] * 4
 
 
 def test_compare_says_where_nobody_can_tell_what_a_version_was_trained_on(world, add, monkeypatch):
@@ -285,7 +285,7 @@ def test_compare_tells_versions_of_two_models_apart_by_name(world, add, monkeypa
 def test_compare_lets_both_write_where_nothing_stored_is_shared(world, add):
     registry = world.registry
     versions = find_version(world.registry, "1"), add()
-    found = compare(registry, *versions, prompts=["To be"])
-    [pair] = found.samples
+    comparison = compare(registry, *versions, prompts=["To be"])
+    [pair] = comparison.samples
     assert pair.prompt == "To be"
     assert pair.first == pair.second != ""  # one model, one seed

@@ -25,9 +25,9 @@ def recorded(own_story):
 
     def record(**environments):
         client = own_story.registry.store.client
-        for stage, found in environments.items():
+        for stage, env in environments.items():
             run = own_story.runs[{"download": "again download"}.get(stage, stage)]
-            client.set_tag(run, TAG, found.model_dump_json())
+            client.set_tag(run, TAG, env.model_dump_json())
         state = checkout_state(own_story.root)
         return make_record(own_story.registry, "0" * 64, state, [], None)
 

@@ -103,12 +103,12 @@ def test_a_small_loss_is_a_loss_though_the_interval_holds_zero():
     before = random.normal(1.8, 0.2, 40)
     noise = random.normal(0, 0.1, 40)
     after = before + noise - noise.mean() + 0.004
-    found, _ = against(
+    condition, _ = against(
         one("speeches", *after) | one("plays", *before),
         one("speeches", *before) | one("plays", *before), ROLES, FEW,
     )  # fmt: skip
-    assert "no clear difference (95 %: -0.0" in found.found
-    assert not found.holds
+    assert "no clear difference (95 %: -0.0" in condition.found
+    assert not condition.holds
 
 
 def test_too_few_passages_are_refused_with_both_numbers():
@@ -169,8 +169,8 @@ def test_a_refusal_states_both_figures_the_difference_and_what_to_type():
     other = refusal(version, champion, conditions, "minigpt-letters").splitlines()[-1]
     assert "minigpt compare models:/minigpt/3 models:/minigpt/4. " in other
     assert "minigpt registry promote models:/minigpt/4 --force" in other
-    found = judge(evaluation(base=2.61), EXPORTS, GateConfig())
-    lines = refusal(version, None, found, "minigpt").splitlines()
+    verdict = judge(evaluation(base=2.61), EXPORTS, GateConfig())
+    lines = refusal(version, None, verdict, "minigpt").splitlines()
     assert lines[0] == "refused: version 4 is not good enough to be the first champion"
     assert lines[1] == "  plays              2.61 against ngram 2.47 bits per byte: worse by 0.14"
     assert "compare" not in lines[-1]

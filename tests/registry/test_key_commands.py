@@ -102,6 +102,6 @@ def test_a_bill_of_materials_lists_packages_model_and_data(run, changed):
     assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(first.stdout) is None
     bom = json.loads(first.stdout)
     assert bom["metadata"]["component"]["type"] == "machine-learning-model"
-    assert {"torch", "mlflow"} <= {each["name"] for each in bom["components"]}
+    assert {"torch", "mlflow"} <= {component["name"] for component in bom["components"]}
     assert str(changed.root) not in first.stdout
     assert [json.loads(p.read_text()) for p in changed.root.glob("mlruns/**/bom.cdx.json")] == [bom]

@@ -30,12 +30,12 @@ def test_a_key_is_for_its_owner_alone_and_never_overwritten(path):
         os.umask(before)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-    held = path.read_bytes()
+    key = path.read_bytes()
     with pytest.raises(
         RegistryError, match=r"key\.pem is there and is not overwritten.*MINIGPT_KEY"
     ):
         keys.new_key(path)
-    assert path.read_bytes() == held
+    assert path.read_bytes() == key
     path.unlink()
     with pytest.raises(RegistryError, match=r"key\.pub is there"):
         keys.new_key(path)
@@ -60,10 +60,10 @@ def test_where_files_cannot_have_two_names_a_key_is_not_overwritten_either(path,
 
     monkeypatch.setattr(keys.os, "link", refused)
     keys.new_key(path)
-    held = path.read_bytes()
+    key = path.read_bytes()
     with pytest.raises(RegistryError, match="is there and is not overwritten"):
         keys.new_key(path)
-    assert path.read_bytes() == held
+    assert path.read_bytes() == key
     assert sorted(p.name for p in path.parent.iterdir()) == ["key.pem", "key.pub"]
 
 

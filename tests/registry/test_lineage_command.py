@@ -86,16 +86,16 @@ def test_the_command_tells_by_what_the_tree_differed_from_the_commit(own_story, 
 
 
 def test_a_run_on_a_server_is_given_as_a_link(own_story, monkeypatch):
-    found = overview(own_story.registry, "3")
+    lineage = overview(own_story.registry, "3")
     at = runs_at(
         SimpleNamespace(
             store=Store("http://me:secret@host:5000/", own_story.registry.store.client, "7")
         )
     )
     assert at == "http://host:5000/#/experiments/7/runs/"
-    places = run_places(replace(found, runs_at=at))
+    places = run_places(replace(lineage, runs_at=at))
     assert places["pretrain"] == f"{at}{own_story.runs['pretrain']}"
-    assert places["registration"] == f"{at}{found.version.run_id}"
+    assert places["registration"] == f"{at}{lineage.version.run_id}"
 
 
 def test_of_another_model_the_next_commands_name_it(own_story, monkeypatch):
@@ -133,8 +133,8 @@ def test_the_command_tells_which_versions_a_text_went_into(own_story, monkeypatc
     assert f"minigpt takedown {path}" in done.stderr
     done = invoke(own_story, monkeypatch, "--data", "f" * 64)
     assert done.stdout == "no version ever saw it\n"
-    found = json.loads(invoke(own_story, monkeypatch, "--data", path, "--json").stdout)[NAME]
-    assert (found["trained"], found["never"], found["here"]) == (["2", "3"], ["1"], True)
+    answer = json.loads(invoke(own_story, monkeypatch, "--data", path, "--json").stdout)[NAME]
+    assert (answer["trained"], answer["never"], answer["here"]) == (["2", "3"], ["1"], True)
     (own_story.root / path).write_text("rewritten\n")
     done = invoke(own_story, monkeypatch, "--data", path)
     assert "no version ever saw it\n  version 2 had another text at that path: " in done.stdout
@@ -153,8 +153,8 @@ def test_of_a_file_that_is_gone_nobody_says_that_it_was_never_seen(
         f"that file is not here\n  version 2 had a text that may be it at that path: {had}\n"
     )
     assert f"Next: minigpt takedown {file} " in done.stderr
-    found = json.loads(invoke(own_story, monkeypatch, "--data", gone, "--json").stdout)[NAME]
-    assert (found["never"], found["here"]) == ([], False)
+    answer = json.loads(invoke(own_story, monkeypatch, "--data", gone, "--json").stdout)[NAME]
+    assert (answer["never"], answer["here"]) == ([], False)
     asked = RUNNER.invoke(app, ["takedown", gone, "--reason", "asked", "--yes"])
     assert isinstance(asked.exception, ParamsError)
     said = str(asked.exception)

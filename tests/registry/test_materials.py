@@ -33,29 +33,29 @@ PINNED = {
 LOCAL = {"kind": "local", "path": "data/local/mine", "role": "finetune", "licence": "private"}
 
 
-def brought(tmp_path, params, held, fetched=None):
-    places = Places(tmp_path, tmp_path / "cache", tmp_path / "dvc", held)
+def brought(tmp_path, params, files, fetched=None):
+    places = Places(tmp_path, tmp_path / "cache", tmp_path / "dvc", files)
     return bring(
-        held, {"sources": params}, places, tmp_path / "tree", tmp_path / "new", lambda: fetched
+        files, {"sources": params}, places, tmp_path / "tree", tmp_path / "new", lambda: fetched
     )
 
 
 def test_an_archive_that_an_index_forgot_comes_from_the_workspace_if_its_hash_is_right(tmp_path):
     digest = PINNED["pin"]["sha256"]
-    held = held_version(tmp_path, {"data/archives/p-1.tar.gz": digest})
-    kept = tmp_path / "data" / "archives" / "p-1.tar.gz"
-    kept.parent.mkdir(parents=True)
-    kept.write_bytes(b"spoilt")
-    assert "index" in brought(tmp_path, {"plays": PINNED}, held)["plays"]
+    files = held_version(tmp_path, {"data/archives/p-1.tar.gz": digest})
+    archive = tmp_path / "data" / "archives" / "p-1.tar.gz"
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(b"spoilt")
+    assert "index" in brought(tmp_path, {"plays": PINNED}, files)["plays"]
     assert not (tmp_path / "new" / "archives" / digest).exists()
-    kept.write_bytes(b"text")
-    assert brought(tmp_path, {"plays": PINNED}, held) == {"plays": "data/archives"}
+    archive.write_bytes(b"text")
+    assert brought(tmp_path, {"plays": PINNED}, files) == {"plays": "data/archives"}
     assert (tmp_path / "new" / "archives" / digest).read_bytes() == b"text"
 
 
 def test_an_archive_comes_from_dvcs_cache_by_the_versions_own_lock(tmp_path):
     digest = PINNED["pin"]["sha256"]
-    held = held_version(tmp_path, {"data/archives/p-1.tar.gz": digest})
+    files = held_version(tmp_path, {"data/archives/p-1.tar.gz": digest})
     part, cache = hashlib.md5(b"text").hexdigest(), tmp_path / "dvc" / "files" / "md5"
     listing = json.dumps([{"md5": part, "relpath": "p-1.tar.gz"}]).encode()
     md5 = hashlib.md5(listing).hexdigest()
@@ -65,7 +65,7 @@ def test_an_archive_comes_from_dvcs_cache_by_the_versions_own_lock(tmp_path):
     outs = [{"path": "data/archives", "md5": f"{md5}.dir"}]
     lock = {"stages": {"download": {"cmd": "x", "outs": outs}}}
     (tmp_path / "artifacts" / "dvc.lock").write_text(json.dumps(lock))
-    assert brought(tmp_path, {"plays": PINNED}, held) == {"plays": "DVC's cache"}
+    assert brought(tmp_path, {"plays": PINNED}, files) == {"plays": "DVC's cache"}
     assert (tmp_path / "new" / "archives" / digest).read_bytes() == b"text"
 
 
@@ -74,13 +74,13 @@ def test_a_local_folder_is_unpacked_from_its_archive_or_said_to_be_gone(tmp_path
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "a.txt").write_text("dear reader")
     tar = pack_folder(folder, [folder / "deep" / "a.txt"])
-    held = held_version(tmp_path, {"data/archives/mine.tar": hashlib.sha256(tar).hexdigest()})
-    assert brought(tmp_path, {"mine": LOCAL}, held) == {"mine": "data/local/mine"}
+    files = held_version(tmp_path, {"data/archives/mine.tar": hashlib.sha256(tar).hexdigest()})
+    assert brought(tmp_path, {"mine": LOCAL}, files) == {"mine": "data/local/mine"}
     copy = tmp_path / "tree" / "data" / "local" / "mine" / "deep" / "a.txt"
     assert copy.read_text() == "dear reader"
     (folder / "deep" / "a.txt").write_text("edited")
     with pytest.raises(RegistryError, match=r"sources\.mine: the files .* no longer in"):
-        brought(tmp_path, {"mine": LOCAL}, held)
+        brought(tmp_path, {"mine": LOCAL}, files)
 
 
 def figures(path, **bits):

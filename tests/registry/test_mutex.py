@@ -242,9 +242,9 @@ def test_who_steps_back_comes_again_under_another_name(changed, monkeypatch):
 def test_a_name_that_begins_like_another_has_a_lease_of_its_own(changed):
     registry = changed.registry
     for other in (f"{NAME}.champion", NAME.replace("-", "_")):
-        with contextlib.ExitStack() as held:
-            held.enter_context(only_changer(registry, NAME))
+        with contextlib.ExitStack() as leases:
+            leases.enter_context(only_changer(registry, NAME))
             assert mutex._entries(registry, other) == {}
-            held.enter_context(only_changer(registry, other))
+            leases.enter_context(only_changer(registry, other))
             assert len(entries(registry)) == 1
     assert list(list_everything(registry)) == [NAME]

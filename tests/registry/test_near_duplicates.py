@@ -24,16 +24,16 @@ def document(text, doc_id="letters/other"):
     ids=["spelling", "edited", "with a foreword", "a third of it"],
 )
 def test_a_changed_copy_is_found(copy):
-    [found] = near_duplicates([LETTER], [document(FOREWORD, "a"), document(copy)])
-    assert found.document.doc_id == "letters/other"
-    assert found.share > 0.8
+    [near] = near_duplicates([LETTER], [document(FOREWORD, "a"), document(copy)])
+    assert near.document.doc_id == "letters/other"
+    assert near.share > 0.8
 
 
 def test_the_share_is_that_of_the_shorter_text():
     words = [f"word{n}" for n in range(300)]
     part = [*words[:154], *(f"own{n}" for n in range(96))]  # 150 shared runs of 246
-    [found] = near_duplicates([" ".join(words)], [document(" ".join(part))])
-    assert found.share == pytest.approx(150 / 246)
+    [near] = near_duplicates([" ".join(words)], [document(" ".join(part))])
+    assert near.share == pytest.approx(150 / 246)
     part = [*words[:124], *(f"own{n}" for n in range(126))]  # 120 of 246: below half
     assert near_duplicates([" ".join(words)], [document(" ".join(part))]) == []
 

@@ -126,16 +126,16 @@ def race(checkout):
     ]
     for process in started:
         process.start()
-    found = [answers.get() for _ in started]
+    results = [answers.get() for _ in started]
     for process in started:
         process.join()
-    return found
+    return results
 
 
 def check_race(checkout):
-    found = race(checkout)
-    [winner] = [answer for answer in found if answer in ("1", "2")]
-    [told] = [answer for answer in found if answer != winner]
+    results = race(checkout)
+    [winner] = [answer for answer in results if answer in ("1", "2")]
+    [told] = [answer for answer in results if answer != winner]
     assert "meanwhile" in told or "refused" in told
     promoted = [version for kind, version, _ in history(checkout) if kind == "promoted"]
     assert promoted == [winner] == [champion(checkout)]
@@ -197,7 +197,7 @@ def test_on_a_server_one_of_two_promotions_wins_and_the_log_is_whole(served, add
     add_version(1.6, served.root)
     add_version(1.5, served.root)
     stays = {"1", winner, "3", "5"}  # challenger, both champions, the newest
-    removed = [each.version.version for each in prune(served.registry, 1).remove]
+    removed = [candidate.version.version for candidate in prune(served.registry, 1).remove]
     assert removed == sorted({"2", "4"} - stays)
     assert {v.version for v in list_versions(served.registry)} == stays
     event = whole_log(served.registry)[-1]

@@ -35,15 +35,15 @@ def home(tmp_path, monkeypatch):
     return tmp_path
 
 
-def kept(root, path):
+def stored_file(root, path):
     """A file of the version in the store of `root`."""
-    [found] = (p for p in root.glob(f"mlruns/**/{path}") if p.is_file())
-    return found
+    [file] = (p for p in root.glob(f"mlruns/**/{path}") if p.is_file())
+    return file
 
 
 def test_a_version_carries_a_statement_that_in_toto_reads(signed):
     root, public = signed
-    envelope = Envelope.from_dict(json.loads(kept(root, provenance.ENVELOPE).read_bytes()))
+    envelope = Envelope.from_dict(json.loads(stored_file(root, provenance.ENVELOPE).read_bytes()))
     key = SSlibKey.from_crypto(keys.public_key(public))
     assert list(envelope.verify([key], 1)) == [key.keyid]
     assert envelope.payload_type == "application/vnd.in-toto+json"
@@ -57,18 +57,18 @@ def test_the_statement_names_products_materials_and_recipe(signed):
     root, _ = signed
     [version] = list_versions(Registry(root, NAME))
     _, said = provenance.read_envelope(Registry(root, NAME), version)
-    made = {each["name"]: each["digest"]["sha256"] for each in said["subject"]}
+    made = {entry["name"]: entry["digest"]["sha256"] for entry in said["subject"]}
     assert made["release/manifest.json"] == version.digest
     for name in ("models/finetuned/model.safetensors", "exports/hf/config.json"):
         assert made[name] == file_digest(root / name)
     build = said["predicate"]["buildDefinition"]
-    used = {each["name"]: each["digest"] for each in build["resolvedDependencies"]}
+    used = {entry["name"]: entry["digest"] for entry in build["resolvedDependencies"]}
     assert used["code"] == {"gitCommit": version.commit}
     for name in ("params.yaml", "dvc.yaml", "dvc.lock", "requirements/base.txt"):
         assert used[name] == {"sha256": file_digest(root / name)}
     assert "source.patch" in used
     assert build["externalParameters"]["params"] == {"seed": 0, "model": {"n_layer": 1}}
-    beside = {each["name"] for each in said["predicate"]["runDetails"]["byproducts"]}
+    beside = {entry["name"] for entry in said["predicate"]["runDetails"]["byproducts"]}
     assert {"lineage.json", "data/documents.parquet"} <= beside
     assert str(root) not in json.dumps(said)  # no path of this machine
 
@@ -77,7 +77,7 @@ def test_the_same_key_signs_the_same_statement_with_the_same_bytes(signed, monke
     root, public = signed
     monkeypatch.setenv(keys.KEY, str(public.with_suffix(".pem")))
     monkeypatch.setenv(keys.PASSPHRASE, PASSPHRASE)
-    envelope = json.loads(kept(root, provenance.ENVELOPE).read_bytes())
+    envelope = json.loads(stored_file(root, provenance.ENVELOPE).read_bytes())
     statement = json.loads(base64.b64decode(envelope["payload"]))
     assert dsse.seal(statement, keys.signing_key()) == envelope
 
@@ -106,7 +106,7 @@ def test_neither_key_nor_passphrase_reaches_a_file_of_the_project(signed):
 def test_a_changed_file_is_named(own, name, place):
     root, registry, version, public = own
     assert provenance.check(registry, version, public) == []
-    file = kept(root, place)
+    file = stored_file(root, place)
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(bytes(data))
@@ -116,14 +116,14 @@ def test_a_changed_file_is_named(own, name, place):
 
 def test_a_file_that_is_gone_is_named(own):
     root, registry, version, public = own
-    kept(root, "models/base/model.json").unlink()
+    stored_file(root, "models/base/model.json").unlink()
     [problem] = provenance.check(registry, version, public)
     assert problem.startswith("models/base/model.json: is gone")
 
 
 def test_a_statement_that_was_changed_after_signing_does_not_pass(own):
     root, registry, version, public = own
-    file = kept(root, provenance.ENVELOPE)
+    file = stored_file(root, provenance.ENVELOPE)
     envelope = json.loads(file.read_bytes())
     said = json.loads(base64.b64decode(envelope["payload"]))
     said["predicate"]["buildDefinition"]["externalParameters"]["params"]["seed"] = 1
@@ -162,14 +162,14 @@ def test_without_a_key_a_version_is_unsigned_and_can_be_signed_later(changed, ho
     keys.new_key(keys.key_path())
     provenance.sign(changed.registry, "1")
     assert provenance.check(registry, version) == []
-    held = kept(changed.root, provenance.ENVELOPE).read_bytes()
+    envelope = stored_file(changed.root, provenance.ENVELOPE).read_bytes()
     provenance.sign(changed.registry, "1")  # once more changes nothing
-    assert kept(changed.root, provenance.ENVELOPE).read_bytes() == held
+    assert stored_file(changed.root, provenance.ENVELOPE).read_bytes() == envelope
 
 
 def test_what_is_not_as_stated_is_not_signed(changed, home):
     keys.new_key(keys.key_path())
-    kept(changed.root, "models/base/model.json").write_text("{}")
+    stored_file(changed.root, "models/base/model.json").write_text("{}")
     with pytest.raises(RegistryError, match=r"was not signed: models/base/model\.json: DIFFERENT"):
         provenance.sign(changed.registry, "1")
     assert provenance.signer(changed.registry, find_version(changed.registry, "1")) is None
@@ -187,7 +187,7 @@ def test_a_key_that_cannot_be_used_registers_nothing(changed, monkeypatch):
 
 def test_what_is_no_envelope_is_said(own):
     root, registry, version, _ = own
-    file = kept(root, provenance.ENVELOPE)
+    file = stored_file(root, provenance.ENVELOPE)
     good = json.loads(file.read_bytes())
     other_type = copy.deepcopy(good) | {"payloadType": "text/plain"}
     empty = copy.deepcopy(good) | {"payload": base64.b64encode(b"{}").decode()}

@@ -52,13 +52,13 @@ def test_a_stage_ran_for_the_first_version_with_its_outputs_and_was_restored_for
 def test_a_version_without_a_record_gets_the_same_from_its_files(own_story):
     before = own_story.record(3)
     (own_story.artifacts(3) / RECORD).unlink()
-    found = own_story.record(3)
-    download, pretrain = found.stages
+    record = own_story.record(3)
+    download, pretrain = record.stages
     assert download == before.stages[0]
     # Plots are no artifacts of a version, so what the stage wrote cannot be told any more.
     lost = {"output_digest": None, "run": None, "version": None}
     assert pretrain == before.stages[1].replace(**lost)
-    assert found.replace(stages=()) == before.replace(stages=())
+    assert record.replace(stages=()) == before.replace(stages=())
 
 
 def test_a_record_that_cannot_be_read_is_put_together_anew(own_story):
@@ -74,10 +74,10 @@ def test_of_a_version_whose_files_are_gone_only_its_tags_are_known(own_story):
     record = own_story.record(3)
     assert (record.digest, record.commit) == (version.digest, version.commit)
     assert (record.sources, record.stages, record.machine) == ((), (), {})
-    found = trace(
+    answer = trace(
         own_story.registry, query_for(own_story.root, "data/local/letters/held.txt", own_story.root)
     )
-    assert ([v.version for v in found.held_out], [v.version for v in found.unknown]) == (
+    assert ([v.version for v in answer.held_out], [v.version for v in answer.unknown]) == (
         ["2"],
         ["3"],
     )

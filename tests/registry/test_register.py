@@ -57,8 +57,8 @@ def test_what_is_held_is_not_registered_again(changed):
 
 def test_another_manifest_is_another_version(changed):
     changed.build(tuned=1.7)
-    found = register(changed.registry)
-    assert (found.version, found.aliases, found.bits_per_byte) == ("2", ("challenger",), 1.7)
+    version = register(changed.registry)
+    assert (version.version, version.aliases, version.bits_per_byte) == ("2", ("challenger",), 1.7)
     assert [v.aliases for v in list_versions(changed.registry)] == [(), ("challenger",)]
 
 
@@ -88,8 +88,10 @@ def test_a_version_inherits_the_mark_of_a_file_whose_text_is_cut_elsewhere(chang
     documents = read_documents(changed.root / "data/documents")
     part = replace(documents[0], doc_id="letters/a.txt", split="train", origin=f"{file}:a.txt")
     part = replace(part, text="the first part\n", sha256=text_digest(["the first part"]))
-    held = replace(part, doc_id="letters/a.txt (test)", split="test", sha256=text_digest(["held"]))
-    documents = in_order([*documents, part, held])
+    test_part = replace(
+        part, doc_id="letters/a.txt (test)", split="test", sha256=text_digest(["held"])
+    )
+    documents = in_order([*documents, part, test_part])
     write_documents(changed.root / "data/documents/documents.parquet", documents)
     changed.build(tuned=1.7)
     marked = json.loads(register(changed.registry).taken_down)
@@ -110,7 +112,7 @@ def test_where_nobody_can_tell_whether_a_mark_is_inherited_that_is_an_error(chan
 def test_a_version_holds_what_it_is_made_of(registered, registry):
     [version] = list_versions(registered.registry)
     folder = artifacts(registry, version)
-    held = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    paths = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert {
         "models/base/model.safetensors",
         "exports/hf/config.json",
@@ -122,9 +124,9 @@ def test_a_version_holds_what_it_is_made_of(registered, registry):
         "dvc.lock",
         "data/documents.parquet",
         "README.md",
-    } <= held
-    assert "data/documents/documents.parquet" not in held  # the texts stay where they are
-    assert "source.patch" not in held
+    } <= paths
+    assert "data/documents/documents.parquet" not in paths  # the texts stay where they are
+    assert "source.patch" not in paths
     index = pq.read_table(folder / "data" / "documents.parquet")
     assert index.num_rows == 6
     assert {"doc_id", "sha256", "source", "work", "split"} <= set(index.column_names)

@@ -28,8 +28,10 @@ def add(changed, tmp_path):
 
 def plays(checkout, version):
     """What the gate says about the pretraining source."""
-    found = decide(checkout.registry, version, find_version(checkout.registry, "champion"), GATE)
-    return next(c for c in found if c.about == "plays" and "95 %" in c.found)
+    conditions = decide(
+        checkout.registry, version, find_version(checkout.registry, "champion"), GATE
+    )
+    return next(c for c in conditions if c.about == "plays" and "95 %" in c.found)
 
 
 def chain(checkout, add, figure, values):
@@ -44,7 +46,7 @@ def chain(checkout, add, figure, values):
 
 
 def test_many_small_losses_end_at_the_bound(changed, add):
-    promoted, told = chain(changed, add, "kept", [2.2 + 0.02 * n for n in range(20)])
+    promoted, told = chain(changed, add, "plays", [2.2 + 0.02 * n for n in range(20)])
     assert promoted == 3  # 0.00, 0.02, 0.04 above the best
     assert "2.26 against 2.24 bits per byte: worse by 0.02" in told
     assert "the best champion, version 2, had 2.20: worse by 0.06; allowed: 0.05" in told
@@ -57,24 +59,24 @@ def test_so_do_those_on_what_the_version_is_for(changed, add):
 
 
 def test_whoever_is_better_than_champion_is_not_held_against_an_older_one(changed, add):
-    promote(changed.registry, add(kept=2.2).version, GATE)
-    worse = add(kept=2.6)
+    promote(changed.registry, add(plays=2.2).version, GATE)
+    worse = add(plays=2.6)
     promote(changed.registry, worse.version, GATE, force=True, reason="another task")
-    assert promote(changed.registry, add(kept=2.5).version, GATE).moved
-    assert not plays(changed, add(kept=2.53)).holds
+    assert promote(changed.registry, add(plays=2.5).version, GATE).moved
+    assert not plays(changed, add(plays=2.53)).holds
 
 
 def test_a_champion_that_was_taken_back_sets_no_bound(changed, add):
-    promote(changed.registry, add(kept=2.2).version, GATE)
-    promote(changed.registry, add(kept=2.0).version, GATE)
+    promote(changed.registry, add(plays=2.2).version, GATE)
+    promote(changed.registry, add(plays=2.0).version, GATE)
     rollback(changed.registry, reason="it answers in verse")
     assert champion(changed) == "2"
-    assert plays(changed, add(kept=2.22)).holds
+    assert plays(changed, add(plays=2.22)).holds
 
 
 def test_one_that_was_taken_down_sets_none_either_and_the_mark_is_the_logs(changed, add):
     registry = changed.registry
-    first, second, third = add(kept=2.2), add(kept=2.24), add(kept=2.26)
+    first, second, third = add(plays=2.2), add(plays=2.24), add(plays=2.26)
     promote(registry, first.version, GATE)
     promote(registry, second.version, GATE)
     assert not plays(changed, third).holds
@@ -86,11 +88,11 @@ def test_one_that_was_taken_down_sets_none_either_and_the_mark_is_the_logs(chang
 
 def test_a_champion_whose_files_are_gone_is_named(changed, add):
     registry = changed.registry
-    first, second = add(kept=2.2), add(kept=2.24)
+    first, second = add(plays=2.2), add(plays=2.24)
     promote(registry, first.version, GATE)
     promote(registry, second.version, GATE)
     registry.store.client.delete_model_version(NAME, first.version)
-    found = decide(registry, add(kept=2.28), second, GATE)
-    assert all(c.holds for c in found), json.dumps([c.found for c in found])
+    conditions = decide(registry, add(plays=2.28), second, GATE)
+    assert all(c.holds for c in conditions), json.dumps([c.found for c in conditions])
     assert any(f"version {first.version} was champion too; its figures are gone" in c.found
-               for c in found)  # fmt: skip
+               for c in conditions)  # fmt: skip

@@ -72,11 +72,11 @@ def done(registered, tmp_path_factory):
         values["release"] = {"name": NAME}
         (root / "params.yaml").write_text(yaml.safe_dump(values))
         before = (root / "params.yaml").read_text()
-        found = plan(checkout.registry, LETTER_SHA[:12], BOUNDS)
+        removal = plan(checkout.registry, LETTER_SHA[:12], BOUNDS)
         assert (root / "params.yaml").read_text() == before
-        stated = carry_out(checkout.registry, found, "she asked", build=build(checkout))
+        stated = carry_out(checkout.registry, removal, "she asked", build=build(checkout))
     return SimpleNamespace(
-        checkout=checkout, root=root, registry=checkout.registry, plan=found, stated=stated
+        checkout=checkout, root=root, registry=checkout.registry, plan=removal, stated=stated
     )
 
 
@@ -101,9 +101,9 @@ def test_params_exclude_it_and_the_new_version_has_it_neither_in_its_index_nor_t
 
 def test_the_statement_is_kept_with_the_new_version_and_gives_the_loss_on_unseen_text(done):
     registry, new = done.registry, find_version(done.registry, "3")
-    kept = json.loads(read_artifact(registry, new, f"takedown/{LETTER_SHA[:12]}.json"))
-    assert kept == done.stated.values
-    loss = kept["loss"]
+    statement = json.loads(read_artifact(registry, new, f"takedown/{LETTER_SHA[:12]}.json"))
+    assert statement == done.stated.values
+    loss = statement["loss"]
     assert loss["compared"] == ["speeches/test.txt", "speeches/test2.txt"]
     assert (loss["before"]["version"], loss["after"]["version"]) == ("2", "3")
     assert 0 < loss["before"]["text"] < 10
@@ -152,9 +152,9 @@ def test_the_same_again_marks_nothing_twice(done):
 
 
 def test_a_held_out_document_marks_no_version(done):
-    found = plan(done.registry, RAW[-2].sha256, BOUNDS)
-    assert found.trained == ()
-    assert {(v.name, v.version) for v, _ in found.held_out} == {
+    removal = plan(done.registry, RAW[-2].sha256, BOUNDS)
+    assert removal.trained == ()
+    assert {(v.name, v.version) for v, _ in removal.held_out} == {
         (NAME, "2"), (NAME, "3"), ("another", "1")
     }  # fmt: skip
 
@@ -205,13 +205,13 @@ def test_the_command_says_that_champion_still_learned_from_it(run, done, monkeyp
 def test_a_copy_that_differs_is_found_by_file_and_taken_out_too_if_asked(done, tmp_path):
     file = tmp_path / "his letter.txt"
     file.write_text(LETTER.replace("the 7 letters", "the seven letters"), encoding="utf-8")
-    assert not (found := plan(done.registry, str(file), BOUNDS)).seen
+    assert not (removal := plan(done.registry, str(file), BOUNDS)).seen
     near = ["speeches/copy.txt", "speeches/letter.txt"]
-    assert sorted(each.document.doc_id for each in found.near) == near
-    found = plan(done.registry, str(file), BOUNDS, include_near=True)
-    assert [d.doc_id for d in found.documents] == near
-    assert found.exclude == (RAW[4].sha256,)  # the letter is excluded already
-    assert {v.name for v, _ in found.trained} == {NAME, "another"}
+    assert sorted(copy.document.doc_id for copy in removal.near) == near
+    removal = plan(done.registry, str(file), BOUNDS, include_near=True)
+    assert [d.doc_id for d in removal.documents] == near
+    assert removal.exclude == (RAW[4].sha256,)  # the letter is excluded already
+    assert {v.name for v, _ in removal.trained} == {NAME, "another"}
 
 
 def test_a_file_is_its_text_however_it_is_written(done, tmp_path):
@@ -221,24 +221,24 @@ def test_a_file_is_its_text_however_it_is_written(done, tmp_path):
 
 
 def test_an_archive_is_excluded_by_its_digest_with_all_its_texts(done):
-    found = plan(done.registry, "1" * 12, BOUNDS)
-    assert [d.doc_id for d in found.documents] == ["speeches/other.txt"]
-    assert found.exclude == ("1" * 64,)
+    removal = plan(done.registry, "1" * 12, BOUNDS)
+    assert [d.doc_id for d in removal.documents] == ["speeches/other.txt"]
+    assert removal.exclude == ("1" * 64,)
 
 
 def test_what_nobody_ever_saw_is_answered(done, tmp_path):
     file = tmp_path / "unseen.txt"
     file.write_text("nobody ever read this\n")
     for what in (str(file), "ab" * 20):
-        found = plan(done.registry, what, BOUNDS)
-        assert (found.seen, found.near, found.exclude) == (False, (), ())
+        removal = plan(done.registry, what, BOUNDS)
+        assert (removal.seen, removal.near, removal.exclude) == (False, (), ())
 
 
 def test_a_version_whose_index_is_gone_is_not_among_those_that_never_saw_it(changed):
     registry, version = changed.registry, find_version(changed.registry, "1")
     find_artifact(registry, version, INDEX, changed.root).unlink()
-    found = plan(changed.registry, "ab" * 20, BOUNDS)
-    said = unseen(found, NAME)
+    removal = plan(changed.registry, "ab" * 20, BOUNDS)
+    said = unseen(removal, NAME)
     assert f"no version of {NAME} whose document index is there ever saw {'ab' * 20}" in said
     assert f"not known of {NAME} 1" in said
 
@@ -266,20 +266,20 @@ def test_a_store_that_cannot_be_written_leaves_params_as_they_are(done, monkeypa
 
     monkeypatch.setattr(takedown, "refuse_unwritable", refuse)
     before = (done.root / "params.yaml").read_text()
-    found = plan(done.registry, RAW[5].sha256, BOUNDS)
+    removal = plan(done.registry, RAW[5].sha256, BOUNDS)
     with pytest.raises(RegistryError, match="read-only"):
-        carry_out(done.registry, found, "she asked", build=build(done.checkout))
+        carry_out(done.registry, removal, "she asked", build=build(done.checkout))
     assert (done.root / "params.yaml").read_text() == before
 
 
 def test_after_a_build_that_failed_the_text_stays_excluded_and_the_versions_marked(done):
-    found = plan(done.registry, RAW[4].sha256, BOUNDS)
+    removal = plan(done.registry, RAW[4].sha256, BOUNDS)
     with pytest.raises(StageError, match="run the same command"):
-        carry_out(done.registry, found, "she asked", build=lambda _root, _wait: 1)
+        carry_out(done.registry, removal, "she asked", build=lambda _root, _wait: 1)
     assert RAW[4].sha256 in excluded(done.root)
     assert RAW[4].sha256 in json.loads(find_version(done.registry, "2").taken_down)["documents"]
-    registry, kept = done.registry, drop(RAW, BOUNDS)[0]
-    assert len(index_of(registry, find_version(done.registry, "2"))) == len(kept)
+    registry, remaining = done.registry, drop(RAW, BOUNDS)[0]
+    assert len(index_of(registry, find_version(done.registry, "2"))) == len(remaining)
 
 
 def test_a_build_that_has_the_text_all_the_same_is_not_called_a_takedown(done):
@@ -288,9 +288,9 @@ def test_a_build_that_has_the_text_all_the_same_is_not_called_a_takedown(done):
         (root / "params.yaml").write_text(params.replace(LETTER_SHA, "f" * 64))
         return build(done.checkout, tuned=1.6)(root, False)
 
-    found = plan(done.registry, LETTER_SHA, BOUNDS)
+    removal = plan(done.registry, LETTER_SHA, BOUNDS)
     with pytest.raises(RegistryError, match="was built with speeches/letter"):
-        carry_out(done.registry, found, "she asked", build=careless)
+        carry_out(done.registry, removal, "she asked", build=careless)
     # Whoever builds it, from whatever params.yaml, what was taken down is known.
     note = json.loads(list_versions(done.registry)[-1].taken_down)
     assert (LETTER_SHA in note["documents"], note["reason"]) == (True, "she asked")
@@ -300,13 +300,13 @@ def test_cut_off_while_it_builds_the_same_again_carries_on_to_the_statement(done
     def cut_off(_root, _wait):
         raise KeyboardInterrupt
 
-    found = plan(done.registry, RAW[5].sha256, BOUNDS)
+    removal = plan(done.registry, RAW[5].sha256, BOUNDS)
     # Registered while a person was asked, or by the run that was waited for.
     build(done.checkout, tuned=1.66)(done.root, False)
     since = list_versions(done.registry)[-1].version
-    assert since not in {v.version for v, _ in found.trained}
+    assert since not in {v.version for v, _ in removal.trained}
     with pytest.raises(KeyboardInterrupt):
-        carry_out(done.registry, found, "he asked", build=cut_off)
+        carry_out(done.registry, removal, "he asked", build=cut_off)
     assert RAW[5].sha256 in excluded(done.root)
     assert RAW[5].sha256 in find_version(done.registry, since).taken_down
     log = [e for e in whole_log(done.registry) if e.reason == "he asked"]
@@ -331,10 +331,10 @@ def test_a_file_stays_out_where_its_text_is_cut_elsewhere(done, tmp_path, monkey
     parts = list(cut_document(whole))
     before, after = (parts, [whole]) if grows else ([whole], parts)
     monkeypatch.setattr(planning, "read_documents", lambda _: before)
-    found = plan(done.registry, str(file), BOUNDS)
-    assert found.files == {file_digest(file)}
-    assert {d.sha256 for d in before} | found.files == set(found.exclude)
-    assert drop(after, BOUNDS.replace(exclude=found.exclude))[0] == []
+    removal = plan(done.registry, str(file), BOUNDS)
+    assert removal.files == {file_digest(file)}
+    assert {d.sha256 for d in before} | removal.files == set(removal.exclude)
+    assert drop(after, BOUNDS.replace(exclude=removal.exclude))[0] == []
     # Asked for by a text alone, another text of that file stays.
-    found = plan(done.registry, before[0].sha256, BOUNDS)
-    assert (found.files, found.exclude) == (frozenset(), (before[0].sha256,))
+    removal = plan(done.registry, before[0].sha256, BOUNDS)
+    assert (removal.files, removal.exclude) == (frozenset(), (before[0].sha256,))

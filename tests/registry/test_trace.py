@@ -19,9 +19,9 @@ from tests.registry.story import Story
 
 def seen(story, what):
     """(trained, held out, never) versions of what a person names."""
-    found = trace(story.registry, query_for(story.root, str(what), story.root))
+    answer = trace(story.registry, query_for(story.root, str(what), story.root))
     return tuple(
-        "".join(v.version for v in vs) for vs in (found.trained, found.held_out, found.never)
+        "".join(v.version for v in vs) for vs in (answer.trained, answer.held_out, answer.never)
     )
 
 
@@ -29,9 +29,9 @@ def test_a_text_is_found_however_it_is_given(story, tmp_path):
     letter = tmp_path / "anything.txt"  # its name does not matter, nor do its line ends
     letter.write_text("The harvest is in.\n")
     assert seen(story, letter) == ("2", "", "13")
-    [found] = trace(story.registry, by_digest(file_digest(letter)[:8])).holdings
-    assert (found.doc_id, found.split) == ("letters/1862-09.txt", "train")
-    assert seen(story, found.sha256) == seen(story, found.sha256[:8].upper()) == ("2", "", "13")
+    [holding] = trace(story.registry, by_digest(file_digest(letter)[:8])).holdings
+    assert (holding.doc_id, holding.split) == ("letters/1862-09.txt", "train")
+    assert seen(story, holding.sha256) == seen(story, holding.sha256[:8].upper()) == ("2", "", "13")
     # Of a package: cleaned as its source cleans it.
     (tmp_path / "macbeth.txt").write_text(
         "Macbeth\n\nby William Shakespeare\n\nWhen shall we three"
@@ -72,23 +72,23 @@ def test_the_parts_of_a_text_that_was_cut_are_found(own_story):
 
 def test_a_file_that_is_gone_or_was_changed_is_known_by_its_path(own_story):
     gone = query_for(own_story.root, "data/local/letters/1862-09.txt", own_story.root)
-    found = trace(own_story.registry, gone)
-    assert (found.trained, [h.version.version for h in found.namesakes]) == ((), ["2"])
-    assert (found.gone, found.never) == (True, ())  # it may be the very text that version 2 had
+    answer = trace(own_story.registry, gone)
+    assert (answer.trained, [h.version.version for h in answer.namesakes]) == ((), ["2"])
+    assert (answer.gone, answer.never) == (True, ())  # it may be the very text that version 2 had
     (own_story.root / "data/local/letters/notes.jsonl").write_text('{"text": "rewritten"}\n')
-    found = trace(
+    answer = trace(
         own_story.registry,
         query_for(own_story.root, "data/local/letters/notes.jsonl", own_story.root),
     )
-    assert (found.trained, {h.doc_id for h in found.namesakes}) == (
+    assert (answer.trained, {h.doc_id for h in answer.namesakes}) == (
         (), {"letters/notes.jsonl#1", "letters/notes.jsonl#2"},
     )  # fmt: skip
-    assert (found.gone, [v.version for v in found.never]) == (False, ["1", "2", "3"])
+    assert (answer.gone, [v.version for v in answer.never]) == (False, ["1", "2", "3"])
     shutil.rmtree(own_story.root / "data/local/letters")
-    found = trace(
+    answer = trace(
         own_story.registry, query_for(own_story.root, "data/local/letters", own_story.root)
     )
-    assert {h.version.version for h in found.namesakes} == {"2", "3"}
+    assert {h.version.version for h in answer.namesakes} == {"2", "3"}
 
 
 @pytest.mark.parametrize("what", ["0123456", "no such file", "/etc/no-such-file"])

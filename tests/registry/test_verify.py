@@ -30,11 +30,11 @@ def quiet(_line):
 def tree_of(root):
     """Every file but MLflow's own, with its bytes; and what git says."""
     files = [p for p in root.rglob("*") if p.is_file() and p.name != ".lock"]
-    kept = [p for p in files if not p.name.startswith("mlflow.db") and "tmp" not in p.parts]
+    compared = [p for p in files if not p.name.startswith("mlflow.db") and "tmp" not in p.parts]
     status = subprocess.run(
         ["git", "status", "--porcelain"], cwd=root, capture_output=True, check=True
     )
-    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in kept}, status.stdout
+    return {str(p): hashlib.sha256(p.read_bytes()).hexdigest() for p in compared}, status.stdout
 
 
 def cached(root, path):
@@ -179,8 +179,12 @@ def test_the_command_says_a_line_an_output_and_exits_with_1_on_a_difference(toy,
     flip(cached(toy.root, MODEL))
     done = RUNNER.invoke(app, ["verify", reference, "--from-cache", "--json"])
     assert done.exit_code == 1
-    found = json.loads(done.stdout)
-    assert (found["verdict"], found["holds"], found["mode"]) == ("different", False, "from-cache")
+    report = json.loads(done.stdout)
+    assert (report["verdict"], report["holds"], report["mode"]) == (
+        "different",
+        False,
+        "from-cache",
+    )
     done = RUNNER.invoke(app, ["verify", reference, "--signature"])
     assert done.exit_code == 1
     assert "not signed" in done.stdout
@@ -191,12 +195,12 @@ def test_what_a_killed_verification_left_is_removed_and_a_living_one_is_not(tmp_
     for name in ("1", "2"):
         (base / name / "tree").mkdir(parents=True)
     (base / "1.lock").write_text("{}")
-    held = rebuild.take_lock(base / "2.lock")
+    lock = rebuild.take_lock(base / "2.lock")
     with rebuild.clean_folder(tmp_path) as folder:
         assert folder.name == str(os.getpid())
         assert {p.name for p in base.iterdir() if p.is_dir()} == {"2", folder.name}
     assert sorted(p.name for p in base.iterdir()) == ["2", "2.lock"]
-    os.close(held)
+    os.close(lock)
 
 
 def test_a_place_that_cannot_be_written_is_said_in_one_line(tmp_path):

@@ -49,10 +49,10 @@ def test_logits_are_ours_in_fp32_and_near_in_int8(exported):
 
 
 def test_onnxruntimes_int8_is_measured_in_bits_per_byte(exported):
-    found = exported["onnx_int8"]
-    assert found["bits_per_byte"].keys() == {"plays", "speeches"}
-    assert all(abs(change) < 0.05 for change in found["relative_difference"].values())
-    assert found["bytes"] < 0.5 * exported["onnx"]["bytes"]
+    entry = exported["onnx_int8"]
+    assert entry["bits_per_byte"].keys() == {"plays", "speeches"}
+    assert all(abs(change) < 0.05 for change in entry["relative_difference"].values())
+    assert entry["bytes"] < 0.5 * exported["onnx"]["bytes"]
 
 
 def test_another_process_writes_the_same_bytes(tiny, quantized, exported, tmp_path, monkeypatch):

@@ -18,12 +18,12 @@ __all__ = ["stage"]  # a fixture
 
 
 def test_they_are_those_that_python_itself_finds():
-    found = {}
+    versions = {}
     for distribution in metadata.distributions():
         name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
-        found.setdefault(name, distribution.version)
-    found.pop("minigpt", None)
-    assert distributions() == sorted(f"{name}=={version}" for name, version in found.items())
+        versions.setdefault(name, distribution.version)
+    versions.pop("minigpt", None)
+    assert distributions() == sorted(f"{name}=={version}" for name, version in versions.items())
     assert any(entry.startswith("torch==") for entry in distributions())
 
 

@@ -129,9 +129,9 @@ def test_accumulated_gradients_equal_those_of_the_whole_batch(tokens, lanes, mic
         _, grads = gradients(
             make_precision("fp32", model), ids, targets, n_targets, pool, micro_batch
         )
-    for found, wanted in zip(grads.values(), expected, strict=True):
+    for grad, wanted in zip(grads.values(), expected, strict=True):
         # The same fp32 sums in another order.
-        torch.testing.assert_close(found, wanted, atol=1e-6, rtol=1e-5)
+        torch.testing.assert_close(grad, wanted, atol=1e-6, rtol=1e-5)
 
 
 def test_two_processes_follow_one(tokens, tmp_path):

@@ -80,10 +80,10 @@ def run_finetune(root, out, params=FINETUNE):
 
 def test_metrics_hold_results_and_no_speeds(built):
     _, metrics = built
-    found = metrics["pretrain"]
-    assert set(found) == {"val", "train_loss", "steps", "tokens", "trained_parameters", "machine"}
-    assert (found["steps"], found["tokens"]) == (30, 30 * 128)
-    assert 0 < found["val"]["bits_per_byte"] < 8
+    entry = metrics["pretrain"]
+    assert set(entry) == {"val", "train_loss", "steps", "tokens", "trained_parameters", "machine"}
+    assert (entry["steps"], entry["tokens"]) == (30, 30 * 128)
+    assert 0 < entry["val"]["bits_per_byte"] < 8
 
 
 def test_finetuning_gains_on_the_new_domain_and_tells_what_the_old_lost(built):
