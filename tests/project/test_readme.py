@@ -44,9 +44,11 @@ def test_the_commands_of_use(registered):
 def test_the_commands_of_use_in_another_folder(registered, tmp_path):
     export, load = block_with('export MLFLOW_TRACKING_URI="sqlite:///$PWD/mlflow.db"')
     load = load.replace("models:/minigpt@", "models:/minigpt-tiny@")
-    done = registered.run("bash", "-c", f"{export}\ncd '{tmp_path}'\n{load}")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    done = registered.run("bash", "-c", f"{export}\ncd '{elsewhere}'\n{load}")
     assert done.stdout.strip()
-    assert not list(tmp_path.iterdir())
+    assert not list(elsewhere.iterdir())
 
 
 def test_the_commands_of_proof(registered):
@@ -141,6 +143,7 @@ def test_the_commands_that_a_run_prints_at_its_end(built):
 
 def test_every_command_of_the_readme_belongs_to_a_test_here():
     tested = ["minigpt report", "dvc exp show", "dvc repro", "dvc push --run-cache"]
+    tested += ['export MLFLOW_TRACKING_URI="sqlite:///$PWD/mlflow.db"']
     tested += ["minigpt lineage champion", "minigpt registry log"]
     tested += ["minigpt doctor", "minigpt preset local --path ~/letters"]
     covered = [block_with(command) for command in tested]
