@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from minigpt.data.fetch import Progress
 from minigpt.data.pin import Pin
 from minigpt.digest import file_digest
+from minigpt.errors import DataError
 from minigpt.files import writing
 
 if TYPE_CHECKING:
@@ -15,13 +16,23 @@ if TYPE_CHECKING:
 
 
 def cached(pin: Pin, run: "Run", bring: Callable[[Path], None]) -> Path:
-    """The pinned file in the cache; a missing or spoilt one is brought there first."""
+    """The pinned file in the cache; a missing or spoilt one is brought there first.
+
+    Raises:
+        DataError: what was brought is not what is pinned.
+    """
     archive = run.machine.cache / "archives" / pin.sha256
     if archive.is_file() and file_digest(archive) != pin.sha256:
         run.say(f"the cached {pin.filename} is damaged; fetching it again")
         archive.unlink()
     if not archive.is_file():
         bring(archive)
+        if (sha256 := file_digest(archive)) != pin.sha256:
+            archive.unlink()
+            raise DataError(
+                f"{pin.filename}: what was brought has sha256 {sha256}, "
+                f"params.yaml pins {pin.sha256}"
+            )
     return archive
 
 

@@ -10,6 +10,8 @@ from minigpt.data import hub
 from minigpt.data.corpora import DownloadParams
 from minigpt.data.document import import_datasets, read_documents
 from minigpt.data.download import download
+from minigpt.data.obtain import cached
+from minigpt.data.pin import Pin
 from minigpt.data.sources.hf import HubSource
 from minigpt.data.sources.npm import NpmSource
 from minigpt.errors import DataError
@@ -145,3 +147,18 @@ def test_another_digest_than_the_pinned_one_is_refused(go, hub_source, reachable
 def test_a_column_that_is_not_there_is_named_with_those_that_are(go, hub_source, reachable):
     with pytest.raises(DataError, match="no text in the column 'body'; columns: text"):
         go(hub_source.replace(text="body"))
+
+
+def test_bytes_that_are_not_the_pinned_ones_stay_out_of_the_cache(run):
+    pin = Pin(filename="plays.txt", sha256="ab" * 32, bytes=4)
+    archive = run.machine.cache / "archives" / pin.sha256
+
+    def bring(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"text")
+
+    with pytest.raises(
+        DataError, match=r"plays\.txt: what was brought has sha256 .*, params\.yaml"
+    ):
+        cached(pin, run, bring)
+    assert not archive.exists()
