@@ -76,7 +76,7 @@ def with_exclusions(root: Path, params: Params) -> Params:
         values = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
         kept = [*values["validate"]["exclude"], *params.validation.exclude]
         return checked(merge(dumped(params), {"validate": {"exclude": kept}}), str(PARAMS))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ParamsError):
+    except (OSError, ValueError, RecursionError, yaml.YAMLError, KeyError, TypeError, ParamsError):
         return params  # there is none, or not one that can be read: it is what gets mended
 
 
