@@ -169,10 +169,22 @@ def documents_in(name: str, params: Params, folder: Folder) -> tuple[list[Docume
     texts = [
         document
         for path, file in folder.files.items()
-        for document in documents_of(name, source, Member(path, file.read_bytes()), None, "")
+        for document in documents_of(name, source, Member(path, data_of(file)), None, "")
     ]
     dealt, _ = deal({name: source}, {name: texts})[name]
     return drop(dealt, params.validation)
+
+
+def data_of(file: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        DataError: they cannot be read, though the file could be opened; or it has just gone.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{shown(str(file))}: {error.strerror}. Nothing was changed") from error
 
 
 def refuse_unusable(name: str, params: Params, path: Path, documents: list[Document]) -> None:
