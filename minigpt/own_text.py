@@ -65,10 +65,9 @@ class OwnText:
             f"validation {splits['val']:,}, test {splits['test']:,}"
         )
         if self.dropped:
-            reasons = Counter(entry.reason for entry in self.dropped)
-            counts = ", ".join(f"{why} {n:,}" for why, n in sorted(reasons.items()))
             first = self.dropped[0]
-            yield f"left out as texts: {counts} ({shown(first.doc_id)}: {shown(first.detail)})"
+            named_one = f"{shown(first.doc_id)}: {shown(first.detail)}"
+            yield f"left out as texts: {counted(self.dropped)} ({named_one})"
         wanted, wide = self.params.gate.min_passages, self.params.evaluate.passage_bytes
         yield (
             f"enough for a gate that can tell versions apart ({wanted} passages): "
@@ -145,7 +144,7 @@ def plan_own_text(root: Path, path: Path, *, force: bool = False) -> OwnText:
     if not force:
         refuse_own_files(target, folder)
     documents, dropped = documents_in(name, params, folder)
-    refuse_unusable(name, params, path, documents)
+    refuse_unusable(name, params, path, documents, dropped)
     tests = [document.text.encode() for document in documents if document.split == "test"]
     passages, wide = 0, params.evaluate.passage_bytes
     for wide in (params.evaluate.passage_bytes, *PASSAGES):
@@ -161,6 +160,12 @@ def name_of(path: Path) -> str:
     """A folder's name as the name of a source and of a registered model: letters, digits, _ . -."""
     name = unicodedata.normalize("NFC", path.resolve().name).lower()
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "text"
+
+
+def counted(dropped: list[Dropped]) -> str:
+    """`empty 1, near-duplicate 2`."""
+    reasons = Counter(entry.reason for entry in dropped)
+    return ", ".join(f"{why} {n:,}" for why, n in sorted(reasons.items()))
 
 
 def documents_in(name: str, params: Params, folder: Folder) -> tuple[list[Document], list[Dropped]]:
@@ -187,7 +192,9 @@ def data_of(file: Path) -> bytes:
         raise DataError(f"{shown(str(file))}: {error.strerror}. Nothing was changed") from error
 
 
-def refuse_unusable(name: str, params: Params, path: Path, documents: list[Document]) -> None:
+def refuse_unusable(
+    name: str, params: Params, path: Path, documents: list[Document], dropped: list[Dropped]
+) -> None:
     """Refuse what a later stage would refuse.
 
     Raises:
@@ -213,7 +220,8 @@ def refuse_unusable(name: str, params: Params, path: Path, documents: list[Docum
             + "\nMend them (UTF-8: iconv -f latin1 -t utf-8) or move them away. Nothing was changed"
         )
     if lack := too_little(name, params, documents):
-        raise DataError(f"{path}: {lack}. Nothing was changed")
+        left_out = f" (left out as texts: {counted(dropped)})" if dropped else ""
+        raise DataError(f"{path}: {lack}{left_out}. Nothing was changed")
 
 
 def too_little(name: str, params: Params, documents: list[Document]) -> str:
@@ -232,7 +240,8 @@ def too_little(name: str, params: Params, documents: list[Document]) -> str:
     for split, word in (("val", "validation"), ("test", "test")):
         if not sizes[split]:
             return (
-                f"sources.{name} has no text for {word}: it is too short to cut in three. Add text"
+                f"sources.{name} has no text for {word}: it is too short to cut in three, or "
+                "repeats itself. Add text"
             )
     return ""
 

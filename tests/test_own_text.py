@@ -319,3 +319,11 @@ def test_a_file_that_opens_but_cannot_be_read_is_named(root, letters, monkeypatc
     monkeypatch.setattr(Path, "read_bytes", fail)
     with pytest.raises(DataError, match=r"00\.txt: Input/output error\. Nothing was changed"):
         plan_own_text(root, letters)
+
+
+def test_a_text_that_only_repeats_itself_is_not_called_short(root, tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "a.txt").write_text("abcd efg " * 20_000)
+    with pytest.raises(DataError, match=r"repeats itself.*\(left out as .*duplicate \d\)"):
+        plan_own_text(root, folder)
