@@ -44,7 +44,13 @@ def read_graph(root: Path) -> dict[str, StageSpec]:
     path = root / "dvc.yaml"
     if not path.is_file():
         raise ParamsError(f"{path.name} is not in this folder; run from the project's root.")
-    stages = yaml.safe_load(path.read_text(encoding="utf-8"))["stages"]
+    try:
+        stages = dict(yaml.safe_load(path.read_text(encoding="utf-8"))["stages"])
+    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:  # the marks of a merge
+        said = " ".join(str(error).split())
+        raise ParamsError(
+            f"{path.name} cannot be read: {said}. Mend it, or git checkout"
+        ) from error
     return {
         name: StageSpec(
             name=name,

@@ -65,10 +65,9 @@ class OwnText:
             f"validation {splits['val']:,}, test {splits['test']:,}"
         )
         if self.dropped:
-            reasons = Counter(entry.reason for entry in self.dropped)
-            counts = ", ".join(f"{why} {n:,}" for why, n in sorted(reasons.items()))
             first = self.dropped[0]
-            yield f"left out as texts: {counts} ({shown(first.doc_id)}: {shown(first.detail)})"
+            named_one = f"{shown(first.doc_id)}: {shown(first.detail)}"
+            yield f"left out as texts: {counted(self.dropped)} ({named_one})"
         wanted, wide = self.params.gate.min_passages, self.params.evaluate.passage_bytes
         yield (
             f"enough for a gate that can tell versions apart ({wanted} passages): "
@@ -145,7 +144,7 @@ def plan_own_text(root: Path, path: Path, *, force: bool = False) -> OwnText:
     if not force:
         refuse_own_files(target, folder)
     documents, dropped = documents_in(name, params, folder)
-    refuse_unusable(name, params, path, documents)
+    refuse_unusable(name, params, path, documents, dropped)
     tests = [document.text.encode() for document in documents if document.split == "test"]
     passages, wide = 0, params.evaluate.passage_bytes
     for wide in (params.evaluate.passage_bytes, *PASSAGES):
@@ -163,19 +162,39 @@ def name_of(path: Path) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "text"
 
 
+def counted(dropped: list[Dropped]) -> str:
+    """`empty 1, near-duplicate 2`."""
+    reasons = Counter(entry.reason for entry in dropped)
+    return ", ".join(f"{why} {n:,}" for why, n in sorted(reasons.items()))
+
+
 def documents_in(name: str, params: Params, folder: Folder) -> tuple[list[Document], list[Dropped]]:
     """The documents that the stages would make of a folder's texts, and those they would drop."""
     source = params.sources[name]
     texts = [
         document
         for path, file in folder.files.items()
-        for document in documents_of(name, source, Member(path, file.read_bytes()), None, "")
+        for document in documents_of(name, source, Member(path, data_of(file)), None, "")
     ]
     dealt, _ = deal({name: source}, {name: texts})[name]
     return drop(dealt, params.validation)
 
 
-def refuse_unusable(name: str, params: Params, path: Path, documents: list[Document]) -> None:
+def data_of(file: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        DataError: they cannot be read, though the file could be opened; or it has just gone.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise DataError(f"{shown(str(file))}: {error.strerror}. Nothing was changed") from error
+
+
+def refuse_unusable(
+    name: str, params: Params, path: Path, documents: list[Document], dropped: list[Dropped]
+) -> None:
     """Refuse what a later stage would refuse.
 
     Raises:
@@ -201,7 +220,8 @@ def refuse_unusable(name: str, params: Params, path: Path, documents: list[Docum
             + "\nMend them (UTF-8: iconv -f latin1 -t utf-8) or move them away. Nothing was changed"
         )
     if lack := too_little(name, params, documents):
-        raise DataError(f"{path}: {lack}. Nothing was changed")
+        left_out = f" (left out as texts: {counted(dropped)})" if dropped else ""
+        raise DataError(f"{path}: {lack}{left_out}. Nothing was changed")
 
 
 def too_little(name: str, params: Params, documents: list[Document]) -> str:
@@ -220,7 +240,8 @@ def too_little(name: str, params: Params, documents: list[Document]) -> str:
     for split, word in (("val", "validation"), ("test", "test")):
         if not sizes[split]:
             return (
-                f"sources.{name} has no text for {word}: it is too short to cut in three. Add text"
+                f"sources.{name} has no text for {word}: it is too short to cut in three, or "
+                "repeats itself. Add text"
             )
     return ""
 

@@ -154,10 +154,26 @@ def sections(kind: type[Config]) -> list[str]:
     return [field.alias or name for name, field in kind.model_fields.items()]
 
 
+class KeysOnce(yaml.SafeLoader):
+    """PyYAML takes the last of two equal keys, DVC refuses the file: so do we."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        """A mapping, once no key of it stands twice."""
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        first: dict[str, int] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in first:
+                problem = f"{key.value} stands twice, first in line {first[key.value] + 1}"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            if isinstance(key, yaml.ScalarNode):
+                first[key.value] = key.start_mark.line
+        return node
+
+
 def read_values(path: Path) -> dict[str, Any]:
     """The file as plain values; says where it is not YAML."""
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), KeysOnce)  # noqa: S506 (a safe loader)
     except FileNotFoundError as error:
         raise ParamsError(
             f"{path} is not there. Run from the project's root, or: minigpt preset shakespeare"
@@ -165,8 +181,12 @@ def read_values(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ParamsError(f"{path}: line {line}: not YAML: {error.problem}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ParamsError(f"{path}: nested too deeply") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2023-99-99, 0x_, 5,000 digits
         raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except OSError as error:
+        raise ParamsError(f"{path}: {error.strerror}") from error
     if values is None:
         raise ParamsError(f"{path} is empty. Write it afresh: minigpt preset shakespeare")
     if not isinstance(values, dict):

@@ -1,5 +1,6 @@
 """Presets: params.yaml written afresh from the defaults in code and a preset's few differences."""
 
+import os
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from minigpt.errors import MiniGPTError, ParamsError
 from minigpt.files import write_text
 from minigpt.git import run_git
+from minigpt.log import say
 from minigpt.params import PARAMS, STAGE_PARAMS, Params, explain
 
 WIDTH = 100
@@ -71,13 +73,32 @@ def checked(values: dict[str, Any], file: str) -> Params:
 
 
 def with_exclusions(root: Path, params: Params) -> Params:
-    """`params`, without what params.yaml now excludes either: what was taken down stays out."""
+    """`params`, without what params.yaml now excludes either: what was taken down stays out.
+
+    Where params.yaml cannot be read, the committed one is asked; where neither can, that is said.
+    """
+    path = root / PARAMS
+    readable = path.is_file() and os.access(path, os.R_OK)
+    exclusions = excluded_in(path.read_bytes()) if readable else None
+    if exclusions is None:
+        committed = run_git(root, "show", f"HEAD:./{PARAMS.as_posix()}")
+        exclusions = None if committed.returncode else excluded_in(committed.stdout)
+        if exclusions is None and path.is_file():
+            say(f"{PARAMS} cannot be read, so what it excludes (takedowns too) is not carried over")
+    merged = [*(exclusions or []), *params.validation.exclude]
     try:
-        values = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
-        exclusions = [*values["validate"]["exclude"], *params.validation.exclude]
-        return checked(merge(dumped(params), {"validate": {"exclude": exclusions}}), str(PARAMS))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ParamsError):
-        return params  # it is missing or cannot be read: the caller mends it
+        return checked(merge(dumped(params), {"validate": {"exclude": merged}}), str(PARAMS))
+    except ParamsError:  # not all of them are digests
+        say(f"{PARAMS}: validate.exclude is no list of digests, so it is not carried over")
+        return params
+
+
+def excluded_in(text: bytes) -> list[str] | None:
+    """What a params.yaml excludes; None where it cannot be read."""
+    try:
+        return list(yaml.safe_load(text)["validate"]["exclude"])
+    except (ValueError, RecursionError, yaml.YAMLError, KeyError, TypeError):
+        return None
 
 
 def write_params(

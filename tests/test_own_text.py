@@ -261,9 +261,9 @@ def test_edits_of_params_are_refused_before_data_local_is_touched(root, letters,
     (root / "params.yaml").write_text("# mine\n")
     monkeypatch.setattr(look, "project_root", lambda: root)
     with pytest.raises(ParamsError, match="edits that git does not hold"):
-        look.preset("local", letters)
+        look.preset("local", str(letters))
     assert not (root / "data").exists()
-    look.preset("local", letters, force=True)
+    look.preset("local", str(letters), force=True)
     assert (root / "data" / "local" / "letters" / "00.txt").is_file()
 
 
@@ -303,3 +303,27 @@ def test_the_name_of_a_file_with_a_hash_is_no_line_of_another(root, letters):
     works = {d.work for d in plan_own_text(root, letters).documents}
     assert {"#chan", "a#1#1"} <= works
     assert name_of(Path("C# notes")) == "c-notes"
+
+
+def test_no_path_is_not_the_current_folder(root, letters, monkeypatch):
+    """`minigpt preset local --path "$TEXTS"`, where TEXTS is not set."""
+    monkeypatch.chdir(letters)
+    with pytest.raises(ParamsError, match="needs your text"):
+        look.preset("local", "")
+
+
+def test_a_file_that_opens_but_cannot_be_read_is_named(root, letters, monkeypatch):
+    def fail(path):
+        raise OSError(5, "Input/output error", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(DataError, match=r"00\.txt: Input/output error\. Nothing was changed"):
+        plan_own_text(root, letters)
+
+
+def test_a_text_that_only_repeats_itself_is_not_called_short(root, tmp_path):
+    folder = tmp_path / "rows"
+    folder.mkdir()
+    (folder / "a.txt").write_text("abcd efg " * 20_000)
+    with pytest.raises(DataError, match=r"repeats itself.*\(left out as .*duplicate \d\)"):
+        plan_own_text(root, folder)

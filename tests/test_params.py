@@ -5,7 +5,7 @@ from pydantic import ValidationError
 
 from minigpt.errors import ParamsError
 from minigpt.params import Params, load_params
-from minigpt.presets import write_params
+from minigpt.presets import with_exclusions, write_params
 
 
 @pytest.fixture
@@ -86,3 +86,29 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path):
     path.write_bytes(b"seed: 1  # \xff\n")
     with pytest.raises(ParamsError, match=r"params\.yaml: not YAML"):
         load_params(Params, path)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("seed: 2023-99-99", "not YAML: month must be in 1..12"),
+        ("seed: 0x_", "not YAML: invalid literal"),
+        (f"seed: {'9' * 5000}", "not YAML: Exceeds the limit"),
+        (f"seed: {'[' * 3000}", "nested too deeply"),
+        ("model:\n  n_layer: 2\n  n_layer: 4", "line 3: not YAML: n_layer stands twice"),
+        ("seed: 1\nmodel: {}\nseed: 2", "line 3: not YAML: seed stands twice, first in line 1"),
+    ],
+)
+def test_what_yaml_cannot_mean_is_one_line(tmp_path, text, why):
+    """PyYAML raises what is no YAMLError, or takes the last of two keys, which DVC refuses."""
+    path = tmp_path / "params.yaml"
+    path.write_text(text)
+    with pytest.raises(ParamsError, match=rf"params\.yaml: {why}"):
+        load_params(Params, path)
+    assert with_exclusions(tmp_path, Params()) == Params()  # a preset mends the file
+
+
+def test_a_folder_in_the_place_of_params_yaml_is_one_line(tmp_path):
+    (tmp_path / "params.yaml").mkdir()
+    with pytest.raises(ParamsError, match=r"params\.yaml: Is a directory"):
+        load_params(Params, tmp_path / "params.yaml")

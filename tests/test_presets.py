@@ -8,8 +8,18 @@ import yaml
 from ruamel.yaml import YAML
 
 from minigpt.errors import ParamsError
+from minigpt.git import run_git
 from minigpt.params import load_params
-from minigpt.presets import entry, flow, load_preset, preset_names, write_params
+from minigpt.presets import (
+    entry,
+    flow,
+    load_preset,
+    preset_names,
+    with_exclusions,
+    write_params,
+)
+
+AUTHOR = ("-c", "user.name=test", "-c", "user.email=test@localhost")
 
 ROOT = Path(__file__).parents[1]
 
@@ -57,3 +67,19 @@ def test_edits_stay_where_git_cannot_be_asked(root, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ParamsError, match="edits that git does not hold"):
         write_params(root, load_preset(root, "shakespeare"), "shakespeare")
+
+
+@pytest.mark.parametrize("broken", [b"<<<<<<< HEAD\n", b"\xff", b"validate: 3\n", None])
+def test_what_was_taken_down_stays_out_where_params_cannot_be_read(root, broken, capsys):
+    out = "ab" * 32
+    params = load_preset(root, "tiny")
+    excluding = params.validation.replace(exclude=(out,))
+    write_params(root, params.replace(validate=excluding), "tiny")
+    for command in (["init", "-q"], ["add", "params.yaml"], [*AUTHOR, "commit", "-qm", "start"]):
+        assert run_git(root, *command).returncode == 0
+    path = root / "params.yaml"
+    path.unlink() if broken is None else path.write_bytes(broken)
+    assert with_exclusions(root, params).validation.exclude == (out,)
+    shutil.rmtree(root / ".git")
+    assert with_exclusions(root, params).validation.exclude == ()
+    assert ("is not carried over" in capsys.readouterr().err) == (broken is not None)

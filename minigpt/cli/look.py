@@ -141,7 +141,7 @@ def report(as_json: Json = False) -> None:
 
 def preset(
     name: Annotated[str, typer.Argument(help="shakespeare, tiny, local …")],
-    path: Annotated[Path | None, typer.Option(help="local: the folder with your text.")] = None,
+    path: Annotated[str | None, typer.Option(help="local: the folder with your text.")] = None,
     force: Annotated[bool, typer.Option(help="Overwrite edits (also of data/local).")] = False,
 ) -> None:
     """Write params.yaml afresh.
@@ -152,7 +152,7 @@ def preset(
     from minigpt.presets import load_preset, with_exclusions, write_params
 
     root = project_root()
-    if name == "local" and path is None:
+    if name == "local" and not (path and path.strip()):  # Path("") is the current folder
         raise ParamsError("preset local needs your text: minigpt preset local --path FOLDER")
     if name != "local" and path is not None:
         raise ParamsError("--path belongs to preset local")
@@ -160,7 +160,7 @@ def preset(
         params = with_exclusions(root, load_preset(root, name))
         write_params(root, params, name, force=force)
     else:
-        own = plan_own_text(root, path, force=force)
+        own = plan_own_text(root, Path(path), force=force)
         params = own.params
         write_params(root, params, name, force=force, first=own.copy)
         for line in own.said:

@@ -1,7 +1,11 @@
 """`minigpt`: one command, one file a group of commands; heavy imports happen inside a command."""
 
+import contextlib
+import errno
 import os
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,6 +15,8 @@ from minigpt.cli import compare, key, lineage, look, prune, takedown, use, verif
 from minigpt.errors import MiniGPTError
 from minigpt.process import quiet_environment
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No room, as the system says it."""
 EPILOG = "Exit codes: 0 done, 1 failed, 2 bad input, 3 refused by the gate."
 
 app = typer.Typer(
@@ -49,13 +55,45 @@ def options(
         os.environ["MINIGPT_DEBUG"] = "1"
 
 
+@contextlib.contextmanager
+def here() -> Iterator[None]:
+    """A block that works in the current folder.
+
+    Raises:
+        MiniGPTError: it was removed since the shell went there.
+    """
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise MiniGPTError("the current folder is gone; cd to one that is there") from error
+    yield
+
+
+@contextlib.contextmanager
+def output_taken() -> Iterator[None]:
+    """A block whose output goes where there may be no room (`> log` on a full disk).
+
+    Raises:
+        MiniGPTError: there is none.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+        what = error.filename or "standard output, or a file of this command"
+        raise MiniGPTError(f"{what} cannot be written: {error.strerror}") from error
+
+
 def main() -> None:
     """The entry point: our errors become one line and an exit code."""
     log.prepare_streams()
     quiet_environment()
     log.set_name("minigpt")
     try:
-        with log.reader_may_leave():
+        with output_taken(), here(), log.reader_may_leave():
             app()
     except MiniGPTError as error:
         if os.environ.get("MINIGPT_DEBUG"):

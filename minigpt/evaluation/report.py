@@ -16,6 +16,7 @@ from minigpt.data.checks import Dropped, read_dropped
 from minigpt.data.datadocs import render_data_docs
 from minigpt.data.document import DOCUMENTS, LICENCES, read_documents
 from minigpt.data.validation import DATA_DOCS
+from minigpt.errors import DataError
 from minigpt.evaluation.charts import bar_chart, line_chart
 from minigpt.evaluation.config import MODELS, SAMPLES
 from minigpt.files import write_text
@@ -73,7 +74,10 @@ def render(root: Path, durations: Mapping[str, float] | None = None) -> Path:
 
 def read_json(path: Path) -> Any:
     """The file's value; None where there is no file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    except ValueError as error:  # the marks of a merge
+        raise DataError(f"{path}: not JSON: {error}. Run: dvc repro") from error
 
 
 def read_all_dropped(root: Path) -> list[Dropped]:

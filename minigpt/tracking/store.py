@@ -50,9 +50,13 @@ def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI, else the checkout's own sqlite store.
 
     Raises:
-        RegistryError: the checkout's path reads as another one in such an address.
+        RegistryError: it is no address, or the checkout's path reads as another one in one.
     """
     if chosen := os.environ.get("MLFLOW_TRACKING_URI"):
+        try:
+            urlsplit(chosen)
+        except ValueError as error:
+            raise RegistryError(f"MLFLOW_TRACKING_URI is no address: {error}") from error
         return chosen
     own = (root.resolve() / "mlflow.db").as_posix()
     if "?" in own or unquote(own) != own:
@@ -119,8 +123,8 @@ def clear_errors(uri: str) -> Iterator[None]:
 
 
 def store_errors() -> tuple[type[Exception], ...]:
-    """Whatever a store raises, for an `except` clause."""
-    return OSError, sqlite3.Error, *mlflow_errors()
+    """Whatever a store raises, for an `except` clause; a database's driver may not be there."""
+    return OSError, ImportError, sqlite3.Error, *mlflow_errors()
 
 
 def mlflow_errors() -> "tuple[type[MlflowException], ...]":

@@ -10,7 +10,8 @@ import pytest
 
 from minigpt.data.checks import Dropped, write_dropped
 from minigpt.data.document import write_documents
-from minigpt.evaluation.report import render, seconds, size
+from minigpt.errors import DataError
+from minigpt.evaluation.report import read_json, render, seconds, size
 from minigpt.files import write_json, write_text
 
 EVIL = "<script>alert('x')</script>"
@@ -151,3 +152,9 @@ def test_a_report_needs_no_torch() -> None:
 def test_figures_read_like_words() -> None:
     assert [size(n) for n in (999, 2_600_000, 3e9)] == ["999 B", "2.6 MB", "3 GB"]
     assert [seconds(n) for n in (0.4, 59.6, 275)] == ["0:00", "1:00", "4:35"]
+
+
+def test_figures_with_the_marks_of_a_merge_are_named(tmp_path: Path) -> None:
+    (tmp_path / "evaluate.json").write_text("<<<<<<< HEAD\n{}")
+    with pytest.raises(DataError, match=r"evaluate\.json: not JSON: .* Run: dvc repro"):
+        read_json(tmp_path / "evaluate.json")

@@ -7,7 +7,7 @@ import pytest
 from minigpt.data.document import Document
 from minigpt.data.splits import cut_document
 from minigpt.digest import file_digest
-from minigpt.errors import ParamsError, RegistryError
+from minigpt.errors import DataError, ParamsError, RegistryError
 from minigpt.registry.lineage.index import write_index
 from minigpt.registry.lineage.trace import by_digest, query_for, trace, trace_everywhere
 from minigpt.registry.registry import Registry
@@ -95,6 +95,22 @@ def test_a_file_that_is_gone_or_was_changed_is_known_by_its_path(own_story):
 def test_what_is_neither_a_file_nor_a_digest_is_refused(story, what):
     with pytest.raises(ParamsError, match=r"no such file, and it is no sha256"):
         query_for(story.root, what, story.root)
+
+
+@pytest.mark.parametrize("what", ["", " "])
+def test_nothing_is_not_the_current_folder(story, what):
+    """`minigpt takedown "$FILE"`, where FILE is not set, would take out all that lies here."""
+    with pytest.raises(ParamsError, match="which text"):
+        query_for(story.root, what, story.root)
+
+
+def test_a_folder_that_cannot_be_gone_through_is_named(story, tmp_path, monkeypatch):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("minigpt.registry.lineage.trace.files_of", refuse)
+    with pytest.raises(DataError, match="cannot be read: Permission denied"):
+        query_for(story.root, str(tmp_path), story.root)
 
 
 def test_a_store_that_is_not_there_is_answered(checkout):

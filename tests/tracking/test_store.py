@@ -142,3 +142,15 @@ def test_a_folder_of_an_odd_name_holds_its_store(tmp_path):
     stores.open_store(root)
     assert sorted(path.name for path in root.iterdir()) == ["mlflow.db", "mlruns"]
     assert list(tmp_path.iterdir()) == [root]
+
+
+def test_what_is_no_address_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://[::bad")
+    with pytest.raises(RegistryError, match="MLFLOW_TRACKING_URI is no address: Invalid IPv6 URL"):
+        stores.open_store(tmp_path)
+
+
+def test_a_database_whose_driver_is_not_installed_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://user:secret@127.0.0.1:1/x")
+    with pytest.raises(RegistryError, match=r"postgresql://127.0.0.1:1/x: No module named"):
+        stores.open_store(tmp_path)

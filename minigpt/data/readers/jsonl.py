@@ -30,6 +30,8 @@ def read(path: str, data: bytes) -> Iterator[Piece]:
         except json.JSONDecodeError as error:
             place = f"line {number}, column {error.colno}"
             raise DataError(f"{path}: {place} is not JSON: {error.msg}") from error
+        except ValueError as error:  # a number of more digits than Python reads
+            raise DataError(f"{path}: line {number} cannot be read: {error}") from error
         except RecursionError as error:
             raise DataError(f"{path}: line {number} is nested too deeply") from error
         text = record.get("text") if isinstance(record, dict) else None

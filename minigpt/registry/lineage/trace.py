@@ -142,14 +142,20 @@ def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
     Only the path is known of a file or folder that is gone and may have lain in data/.
 
     Raises:
-        ParamsError: there is no such file, and it is no digest.
+        ParamsError: there is no such file, and it is no digest; or nothing is asked for.
         DataError: the file cannot be read.
     """
+    if not what.strip():  # "$FILE" that is not set; a path of no parts is the current folder
+        raise ParamsError("which text? Give a file, a folder (here: .) or a sha256, not nothing")
     path = ((here or Path.cwd()) / Path(what).expanduser()).absolute()
     if path.is_file():
         return TextQuery(frozenset(_digests(path)), _inside(root, path))
     if path.is_dir():
-        digests = frozenset(digest for file in files_of(path) for digest in _digests(file))
+        try:
+            files = files_of(path)
+        except OSError as error:
+            raise DataError(f"{error.filename}: cannot be read: {error.strerror}") from error
+        digests = frozenset(digest for file in files for digest in _digests(file))
         if not digests:
             raise ParamsError(f"{what}: the folder holds no file")
         return TextQuery(digests)
