@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from minigpt.tracking.mlflow_events import write_events
 from minigpt.tracking.owner import has_died, this_process
 from minigpt.tracking.paging import every_page
-from minigpt.tracking.store import Store, clear_errors, open_store
+from minigpt.tracking.store import Store, clear_errors
 from minigpt.tracking.tracker import Recorder, milliseconds
 
 if TYPE_CHECKING:
@@ -20,20 +20,10 @@ JOURNAL = "minigpt.journal"  # tag: the journal that a run was delivered from
 OWNER = "minigpt.process."  # tags: the process that a run belongs to
 
 
-def find_run(root: Path, stage: str, output_digest: str) -> str | None:
-    """The newest finished run of `stage` that made these outputs.
-
-    Raises:
-        RegistryError: the store cannot be opened.
-    """
-    run = newest_run(open_store(root), stage, output_digest)
-    return str(run.info.run_id) if run else None
-
-
 def newest_run(
     store: Store, stage: str, output_digest: str, until: datetime | None = None
 ) -> "Run | None":
-    """As `find_run`, in an open store; `until`: of those that had begun by then.
+    """The newest finished run of `stage` that made these outputs; begun by `until`, if given.
 
     Raises:
         RegistryError: the store cannot be read.

@@ -12,7 +12,7 @@ from minigpt.tracking import PARENT_ENV, open_journal, system_metrics
 from minigpt.tracking.delivery import deliver_all
 from minigpt.tracking.journal import RUNS, journals
 from minigpt.tracking.mlflow_events import PARAM_LENGTH
-from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run, end_abandoned, find_run
+from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run, end_abandoned, newest_run
 from minigpt.tracking.store import open_store
 
 
@@ -76,14 +76,14 @@ def test_a_restored_stage_is_linked_to_the_run_that_made_it(root, store, run_of)
     journal = open_journal(root, "quantize", "quantize")
     journal.tag("minigpt.output_digest", "5f1c")
     deliver_all(root)
-    assert find_run(root, "quantize", "5f1c") is None  # it has not ended
+    assert newest_run(store, "quantize", "5f1c") is None  # it has not ended
     journal.close()
     flow = open_journal(root, "pipeline")
     flow.link("quantize", "5f1c")
     flow.link("export", "5f1c")
     flow.close()
     deliver_all(root)
-    assert find_run(root, "quantize", "5f1c") == run_of(journal).info.run_id
+    assert newest_run(store, "quantize", "5f1c").info.run_id == run_of(journal).info.run_id
     tags = run_of(flow).data.tags
     assert tags["minigpt.run.quantize"] == run_of(journal).info.run_id
     assert "minigpt.run.export" not in tags
