@@ -4,6 +4,7 @@ Signals do not travel by themselves: SIGTERM or SIGKILL to a flow or to `dvc` le
 started at work, and the next run would start it a second time beside it.
 """
 
+import atexit
 import contextlib
 import getpass
 import importlib.util
@@ -13,10 +14,11 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from minigpt.errors import BusyError, MiniGPTError
 from minigpt.log import say
@@ -73,6 +75,18 @@ def quiet_environment() -> None:
         getpass.getuser()
     except (KeyError, ImportError, OSError):  # a container's number: DVC and torch ask for a name
         os.environ["USER"] = f"uid{os.getuid()}" if hasattr(os, "getuid") else "nobody"
+
+
+def leave() -> NoReturn:
+    """End this process, in success, without taking the interpreter apart (0.4 to 0.9 s with torch).
+
+    Whatever Python does for others at its end is done, as multiprocessing does it.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def set_socks_aside() -> None:

@@ -16,7 +16,7 @@ from minigpt.errors import MiniGPTError
 from minigpt.files import rounded, write_json
 from minigpt.graph import read_graph
 from minigpt.machine import Machine
-from minigpt.process import WORK, stage_lock
+from minigpt.process import WORK, leave, stage_lock
 from minigpt.tracking import NullTracker, Status, Tracker, numbers, open_journal
 from minigpt.tracking.courier import start_courier, trouble_of
 from minigpt.tracking.environment import TAG, environment
@@ -136,8 +136,11 @@ def tracked(root: Path, stage: str, machine: Machine) -> Iterator[Tracker]:
             log.say(f"its record waits in {RUNS.as_posix()}: {trouble}")
 
 
-def stage_main(main: Callable[..., None]) -> None:
-    """Call `main` with the command line's paths; our errors become one line and an exit code."""
+def stage_main(main: Callable[..., None]) -> NoReturn:
+    """Call `main` with the command line's paths and end the process.
+
+    Our errors become one line and an exit code.
+    """
     stage, paths = Path(sys.argv[0]).stem, [Path(argument) for argument in sys.argv[1:]]
     log.set_name(stage)
     wanted = list(inspect.signature(main).parameters)
@@ -149,3 +152,4 @@ def stage_main(main: Callable[..., None]) -> None:
     except MiniGPTError as error:
         log.say(str(error))
         raise SystemExit(error.exit_code) from error
+    leave()

@@ -18,7 +18,7 @@ from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
 from minigpt.tracking.delivery import deliver_all, run_in_mlflow
 from minigpt.tracking.store import database_of, open_store, tracking_uri
-from pipelines.build import build, holder_name, parent_run
+from pipelines.build import build, holder_name, parent_run, untagged
 from pipelines.closing import all_unchanged, closing, nothing_to_do
 from pipelines.committed import note
 from pipelines.runner import Result
@@ -53,9 +53,10 @@ def release(wait: bool = True) -> State[Release]:
     with (
         workspace_lock(root, wait, holder_name()),
         parent_run(root) as (journal, _),
-        tags(*flow_run.tags),  # build is a run of its own
+        untagged(),
     ):
-        results = build(wait=wait)
+        with tags(*flow_run.tags):  # build is a run of its own
+            results = build(wait=wait)
         name, version = register(root, params, journal.id if journal else None)
         standing, refusal = promote(root, params, version)
         report = root / REPORT

@@ -31,7 +31,7 @@ from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
 from minigpt.tracking import PARENT_ENV, Journal, Status, open_journal
 from minigpt.tracking.courier import Courier
-from pipelines.build import came_to, holder_name
+from pipelines.build import came_to, holder_name, untagged
 from pipelines.clone import Clone, throwaway
 from pipelines.dag import read_stages
 from pipelines.server import log_to_file, start_server
@@ -75,6 +75,7 @@ def sweep(
         workspace_lock(root, wait, holder_name()),
         recorded(root, trials, until, figure) as parent,
         throwaway(root) as clone,
+        untagged(),
     ):
         done = []
         for trial in trials:

@@ -186,10 +186,11 @@ def tiny_checkout(target: Path) -> Project:
 
 
 def copy_of(project: Project, target: Path) -> Project:
-    """A copy without the MLflow store, whose paths are the original's."""
-    ignored = shutil.ignore_patterns(
-        "mlflow.db*", ".prefect", ".work", "__pycache__", ".mypy_cache"
-    )
+    """A copy without the MLflow store, whose paths are the original's.
+
+    Prefect's database goes along: its server needs 8 s of CPU to make one.
+    """
+    ignored = shutil.ignore_patterns("mlflow.db*", ".work", "__pycache__", ".mypy_cache")
     shutil.copytree(project.root, target, symlinks=True, ignore=ignored)
     for path in (target / "mlruns").iterdir():
         if path.is_dir():

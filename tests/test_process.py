@@ -178,3 +178,17 @@ def test_a_folder_that_dvc_has_no_words_for_is_refused(dvc_project):
     root = dvc_project("100%(x)s")
     with pytest.raises(MiniGPTError, match=r"DVC cannot keep its cache in .*Rename the folder"):
         use_dvc_cache(root, root / "cache")
+
+
+def test_what_waits_for_the_end_of_python_is_done_when_a_stage_leaves():
+    code = (
+        "import atexit, threading, time\n"
+        "from minigpt.process import leave\n"
+        "atexit.register(print, 'last')\n"
+        "threading.Thread(target=lambda: (time.sleep(0.1), print('a thread'))).start()\n"
+        "print('said')\n"
+        "leave()\n"
+        "print('never')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "said\na thread\nlast\n")

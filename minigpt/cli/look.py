@@ -91,12 +91,13 @@ def plan(as_json: Json = False) -> None:
     from minigpt.own_text import plan_problems
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.roles import ROLES
-    from minigpt.training.plan import plan_training
 
     root = project_root()
     params = load_params(Params, root / PARAMS)
     if problems := plan_problems(root, params):
         raise ParamsError("\n".join(problems))
+    from minigpt.training.plan import plan_training  # with torch: a refusal need not wait for it
+
     stages = {role.stage: getattr(params, role.stage) for role in ROLES.values()}
     facts = plan_training(params.model, params.tokenizer.vocab_size, stages, Machine.load())
     if as_json:

@@ -23,6 +23,7 @@ root = Path.cwd()
 with workspace_lock(root):
     wait = start_server(root)
     log_to_file(root)
+    from prefect import tags
     from prefect.client.orchestration import get_client
     from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
     from pipelines.build import build
@@ -39,13 +40,15 @@ with workspace_lock(root):
         return {
             "state": state.name,
             "message": state.message,
+            "tags": sorted({tag for task in tasks for tag in task.tags}),
             "tasks": [[task.name, task.state.name, task.run_count] for task in order],
             "rows": rows,
         }
 
     found = {}
     Path("beta.fails").touch()
-    found["failed"] = story(build(return_state=True))
+    with tags("of-the-flow"):
+        found["failed"] = story(build(return_state=True))
     Path("beta.fails").unlink()
     Path("zeta.txt").unlink()
     found["mended"] = story(build(return_state=True))
