@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from minigpt.errors import BusyError, MiniGPTError
+from minigpt.errors import BusyError
 from minigpt.log import say
 
 WORK = Path(".work")
@@ -315,19 +315,3 @@ def run_dvc(
             if on_line:
                 on_line(line.rstrip("\n"))
         return process.wait()
-
-
-def use_dvc_cache(tree: Path, cache: Path) -> None:
-    """Point the DVC of `tree` at `cache`: DVC writes its own configuration, then is asked.
-
-    Raises:
-        MiniGPTError: it does not read what was written.
-    """
-    lines: list[str] = []
-    run_dvc(["config", "-q", "--local", "cache.dir", str(cache)], tree, lines.append)
-    answer: list[str] = []
-    if run_dvc(["config", "--local", "cache.dir"], tree, answer.append) or answer != [str(cache)]:
-        raise MiniGPTError(
-            f"DVC cannot keep its cache in {cache}: it takes that for "
-            f"{next(iter([*lines, *answer]), 'nothing')!r}. Rename the folder"
-        )

@@ -12,7 +12,8 @@ from typing import Any
 from minigpt.files import write_text
 from minigpt.git import git, require_git
 from minigpt.machine import Machine
-from minigpt.process import WORK, run_dvc, use_dvc_cache
+from minigpt.process import WORK, run_dvc
+from minigpt.registry.verification.dvc_settings import use_cache
 from pipelines.dag import opened
 
 PLACE = WORK / "sweep"
@@ -107,6 +108,6 @@ def make(root: Path, target: Path) -> Clone:
         shutil.copy2(own, target / ".dvc" / "config.local")
     with opened(root) as repo:
         cache = repo.cache.local_cache_dir
-    use_dvc_cache(target, Path(cache))
+    use_cache(target, Path(cache))
     paths = {name: (target / name) for name in ("params.yaml", "dvc.lock")}
     return Clone(target, root, {n: p.read_bytes() for n, p in paths.items() if p.is_file()})

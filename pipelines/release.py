@@ -16,7 +16,6 @@ from prefect.states import Completed
 from minigpt.errors import GateRefusedError
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
-from minigpt.tracking.delivery import deliver_all, run_in_mlflow
 from minigpt.tracking.store import database_of, open_store, tracking_uri
 from pipelines.build import build, holder_name, parent_run, untagged
 from pipelines.closing import all_unchanged, closing, nothing_to_do
@@ -77,9 +76,7 @@ def register(root: Path, params: Params, journal: str | None) -> tuple[str, str]
     from minigpt.registry.register import register as register_build
     from minigpt.registry.registry import Registry
 
-    deliver_all(root)
-    parent = run_in_mlflow(root, journal) if journal else None
-    version = register_build(Registry(root, params.release.name), parent)
+    version = register_build(Registry(root, params.release.name), journal)
     return version.name, version.version
 
 

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.errors import BusyError, MiniGPTError
+from minigpt.errors import BusyError
 from minigpt.process import (
     is_alive,
     quiet_environment,
     remove_stale_rwlock,
     stage_lock,
     tied,
-    use_dvc_cache,
     workspace_lock,
 )
 from tests.patience import until
@@ -151,33 +150,6 @@ def test_download_alone_may_ask_the_hub_under_a_flow_too(monkeypatch):
         monkeypatch.setattr(os, "environ", inherited)
         quiet_environment()
         assert inherited.get("HF_HUB_OFFLINE") == offline
-
-
-@pytest.fixture
-def dvc_project(tmp_path):
-    def make(name):
-        root = tmp_path / name
-        root.mkdir()
-        for command in (["git", "init", "-q"], [sys.executable, "-m", "dvc", "init", "-q"]):
-            subprocess.run(command, cwd=root, check=True)
-        return root
-
-    return make
-
-
-def test_dvc_keeps_its_cache_in_a_folder_of_any_name(dvc_project, tmp_path):
-    root = dvc_project("""C# notes, 100% "x" it's""")
-    use_dvc_cache(root, root / "cache")
-    (root / "text").write_text("private")
-    subprocess.run([sys.executable, "-m", "dvc", "add", "-q", "text"], cwd=root, check=True)
-    assert [path for path in (root / "cache").rglob("*") if path.is_file()]
-    assert list(tmp_path.iterdir()) == [root]
-
-
-def test_a_folder_that_dvc_has_no_words_for_is_refused(dvc_project):
-    root = dvc_project("100%(x)s")
-    with pytest.raises(MiniGPTError, match=r"DVC cannot keep its cache in .*Rename the folder"):
-        use_dvc_cache(root, root / "cache")
 
 
 def test_what_waits_for_the_end_of_python_is_done_when_a_stage_leaves():

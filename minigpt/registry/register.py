@@ -43,7 +43,7 @@ from minigpt.registry.versions import (
 )
 from minigpt.release.manifest import Manifest, load_manifest, manifest_digest
 from minigpt.tracking import Status, numbers
-from minigpt.tracking.delivery import deliver_all
+from minigpt.tracking.delivery import deliver_all, run_in_mlflow
 from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
 from minigpt.tracking.store import clear_errors, mlflow_errors
 
@@ -51,10 +51,10 @@ MANIFEST, FILES = Path("release/manifest.json"), Path("release/files.json")
 ABOUT = (VALIDATION, "params.yaml", "dvc.yaml", "dvc.lock")
 
 
-def register(registry: Registry, parent: str | None = None) -> Version:
+def register(registry: Registry, journal: str | None = None) -> Version:
     """The version of what was built here: found by its manifest's digest, else registered.
 
-    It becomes `challenger`. `parent` is the run of the flow that asks.
+    It becomes `challenger`. `journal` is that of the flow that asks: its run is the parent.
 
     Raises:
         RegistryError: nothing was built, an output or an input changed since, this is no git
@@ -66,6 +66,7 @@ def register(registry: Registry, parent: str | None = None) -> Version:
     with remembered(root) as of_file:  # a version that is registered already is only found
         _refuse_changed(root, manifest, of_file)
     deliver_all(root)  # the record names the runs that made it
+    parent = run_in_mlflow(root, journal) if journal else None
     with only_changer(registry, name) as lease:
         numbers = [v.version for v in list_versions(registry) if v.digest == identity]
         number = numbers[0] if numbers else _register(registry, manifest, identity, parent)

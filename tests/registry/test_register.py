@@ -18,7 +18,7 @@ from minigpt.registry.lineage.index import INDEX
 from minigpt.registry.register import register
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import TAKEN_DOWN, list_versions
-from minigpt.tracking.mlflow_tracker import create_run
+from minigpt.tracking import open_journal
 from minigpt.tracking.store import local_path
 from tests.registry.logs import whole_log
 
@@ -186,11 +186,12 @@ def test_results_alone_leave_a_tree_clean(changed):
 
 
 def test_a_version_lies_under_the_run_that_asked(changed):
-    parent = create_run(changed.registry.store, "release", {})
+    journal = open_journal(changed.root, "pipeline")
     changed.build(tuned=1.4)
-    version = register(changed.registry, parent)
-    run = changed.registry.store.client.get_run(version.run_id)
-    assert run.data.tags["mlflow.parentRunId"] == parent
+    version = register(changed.registry, journal.id)
+    client = changed.registry.store.client
+    run = client.get_run(version.run_id)
+    assert client.get_run(run.data.tags["mlflow.parentRunId"]).info.run_name == "pipeline"
     assert run.data.metrics["evaluate.finetuned.speeches.bits_per_byte"] == 1.4
     assert run.data.params["model.n_layer"] == "1"
 

@@ -35,9 +35,16 @@ def own_settings(tree: Path) -> None:
     write_settings(folder / SHARED, QUIET)
 
 
-def use_own_cache(tree: Path, cache: Path) -> None:
-    """Point the tree's DVC at a cache of its own, whatever the user's configuration says."""
-    write_settings(tree / FOLDER / LOCAL, {"cache": {"dir": relative(cache, tree / FOLDER)}})
+def use_cache(tree: Path, cache: Path) -> None:
+    """Point the tree's DVC at `cache`, whatever the user's configuration says.
+
+    Raises:
+        RegistryError: the tree's own settings cannot be read.
+    """
+    path = tree / FOLDER / LOCAL
+    settings = read_settings(path)
+    settings.setdefault("cache", {})["dir"] = relative(cache, tree / FOLDER)
+    write_settings(path, settings)
 
 
 def remotes_of(root: Path, tree: Path) -> Settings:

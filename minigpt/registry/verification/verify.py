@@ -25,7 +25,7 @@ from minigpt.registry.lineage.record import read_record
 from minigpt.registry.refs import find_version, shortest_ref
 from minigpt.registry.registry import Registry
 from minigpt.registry.verification.compare_files import compare, trained_on
-from minigpt.registry.verification.dvc_settings import use_own_cache
+from minigpt.registry.verification.dvc_settings import use_cache
 from minigpt.registry.verification.integrity import (
     check_cache,
     check_stored,
@@ -159,7 +159,7 @@ def _rebuilt(
     sources = _bring(root, files, folder, tree, cache, env)
     for source, place in sources.items():
         tell(f"  {source}: from {place}")
-    use_own_cache(tree, folder / "cache")
+    use_cache(tree, folder / "cache")
     try:
         rebuild(tree, env, tell)
     except RegistryError as error:
