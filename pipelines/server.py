@@ -74,6 +74,8 @@ def start_server(root: Path) -> Callable[[], None]:
     port = a_port(0)
     home = Path(os.environ.get("PREFECT_HOME") or root.resolve() / ".prefect")
     home.mkdir(parents=True, exist_ok=True)
+    if not (home / "prefect.db").exists():
+        print("set-up     Prefect makes its database, once …", flush=True)
     url = f"http://{LOCAL}:{port}/api"
     log = root / WORK / "logs" / "server.log"
     log.parent.mkdir(parents=True, exist_ok=True)

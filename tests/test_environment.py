@@ -78,3 +78,13 @@ def test_a_stage_runs_in_the_projects_environment_whatever_python_is_first(stage
 def test_an_environment_that_was_activated_stays(stage):
     assert stage(VIRTUAL_ENV=sys.prefix) == "this python\n"
     assert stage(CONDA_PREFIX=sys.prefix) == "this python\n"
+
+
+def test_what_make_starts_keeps_its_bytecode():
+    code = (
+        "import sys, bootstrap\n"
+        "ask = 'import sys; sys.exit(3 if sys.dont_write_bytecode else 0)'\n"
+        "sys.exit(bootstrap.call([sys.executable, '-c', ask]))\n"
+    )
+    done = python(code, PYTHONDONTWRITEBYTECODE="1")
+    assert done.returncode == 0, done.stderr

@@ -15,7 +15,7 @@ BLOCKS = [
 FLOW = f"{sys.executable} -m pipelines.run"
 INSTEAD = {
     "git clone <this repository> minigpt && cd minigpt": "true",  # the fixture's copy is one
-    "make run": FLOW,  # what it runs after set-up; set-up itself: test_setup.py
+    "make run": FLOW,  # what it runs after set-up, which .ci/run does on a fresh clone
     "make test": "true",  # that is what runs here
     "make lint": "true",  # .ci/run runs it
     "mlflow ui": "true",  # make up runs it, with no settings
