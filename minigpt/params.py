@@ -183,7 +183,8 @@ def read_values(path: Path) -> dict[str, Any]:
         raise ParamsError(f"{path}: line {line}: not YAML: {error.problem}") from error
     except RecursionError as error:
         raise ParamsError(f"{path}: nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2023-99-99, 0x_, 5,000 digits
+    # ValueError: 2023-99-99, 0x_, 5,000 digits; the others: !!bool and !!timestamp of other words
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
         raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except OSError as error:
         raise ParamsError(f"{path}: {error.strerror}") from error
@@ -206,7 +207,8 @@ def explain(error: ValidationError, file: str) -> list[str]:
         else:
             message = problem["msg"].removeprefix("Value error, ")
             value = problem["input"]
-            shown = f" (found {value!r})" if isinstance(value, str | int | float) else ""
+            plain = value is None or isinstance(value, str | int | float)
+            shown = f" (found {'null' if value is None else repr(value)})" if plain else ""
             # What several sections must agree on has no place of its own: its message names one.
             lines.append(": ".join(filter(None, (file, ".".join(location), f"{message}{shown}"))))
     return lines

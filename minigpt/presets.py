@@ -97,7 +97,7 @@ def excluded_in(text: bytes) -> list[str] | None:
     """What a params.yaml excludes; None where it cannot be read."""
     try:
         return list(yaml.safe_load(text)["validate"]["exclude"])
-    except (ValueError, RecursionError, yaml.YAMLError, KeyError, TypeError):
+    except (ValueError, RecursionError, yaml.YAMLError, KeyError, TypeError, AttributeError):
         return None
 
 
