@@ -181,6 +181,11 @@ def read_values(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ParamsError(f"{path}: line {line}: not YAML: {error.problem}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ParamsError(
+            f"{path}: line {line}: not UTF-8. Convert it, for example: iconv -f latin1 -t utf-8"
+        ) from error
     except RecursionError as error:
         raise ParamsError(f"{path}: nested too deeply") from error
     # ValueError: 2023-99-99, 0x_, 5,000 digits; the others: !!bool and !!timestamp of other words

@@ -89,8 +89,8 @@ def test_a_layer_that_stays_in_8_bits_may_have_a_row_of_any_length():
 
 def test_a_file_that_is_not_utf8_is_named(tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_bytes(b"seed: 1  # \xff\n")
-    with pytest.raises(ParamsError, match=r"params\.yaml: not YAML"):
+    path.write_bytes(b"# mine\nseed: 1  # \xff\n")
+    with pytest.raises(ParamsError, match=r"params\.yaml: line 2: not UTF-8"):
         load_params(Params, path)
 
 
