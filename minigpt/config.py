@@ -1,15 +1,22 @@
 """The base of every params class: frozen, no unknown keys, field docstrings as descriptions."""
 
-from typing import Any, Self
+from typing import Annotated, Any, Self, TypeAlias
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
+"""As large as torch takes it."""
 
 
 class Config(BaseModel):
     """A frozen set of values. Validators refuse, never repair; derived numbers are properties."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        validate_default=True,
+        allow_inf_nan=False,
     )
 
     def replace(self, **changes: Any) -> Self:

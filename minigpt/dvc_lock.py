@@ -5,16 +5,34 @@ from typing import Any
 
 import yaml
 
+from minigpt.errors import DataError
+from minigpt.graph import UNREADABLE
+
 LOCK = "dvc.lock"
+
+
+def read_stages(lock: bytes) -> dict[str, Any]:
+    """The stages of a dvc.lock.
+
+    Raises:
+        DataError: it is none.
+    """
+    try:
+        # In C: the standard loader takes ten times as long.
+        read = yaml.load(lock, getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+        stages = dict(read.get("stages") or {})
+        for stage in stages.values():
+            hashes([*stage.get("deps", []), *stage.get("outs", [])])
+    except UNREADABLE as error:
+        raise DataError(f"{LOCK} cannot be read. Run: git checkout {LOCK}") from error
+    return stages
 
 
 def stages_of(lock: bytes | None) -> dict[str, Any]:
     """The stages of a dvc.lock; none where it is missing or no dvc.lock."""
     try:
-        # In C: the standard loader takes ten times as long.
-        read = yaml.load(lock or b"", getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
-        return dict(read["stages"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError):
+        return read_stages(lock or b"")
+    except DataError:
         return {}
 
 

@@ -9,6 +9,9 @@ import yaml
 from minigpt.digest import digest, remembered, text_digest
 from minigpt.errors import DataError, ParamsError
 
+UNREADABLE = (yaml.YAMLError, ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What PyYAML raises, or a look into what it read, where a file is not what it should be."""
+
 
 @dataclass(frozen=True)
 class StageSpec:
@@ -40,27 +43,41 @@ class StageSpec:
 
 
 def read_graph(root: Path) -> dict[str, StageSpec]:
-    """The stages of `root`/dvc.yaml, in the order of the file."""
+    """The stages of `root`/dvc.yaml, in the order of the file.
+
+    Raises:
+        ParamsError: it is not there, or is no dvc.yaml.
+    """
     path = root / "dvc.yaml"
     if not path.is_file():
         raise ParamsError(f"{path.name} is not in this folder; run from the project's root.")
     try:
         stages = dict(yaml.safe_load(path.read_text(encoding="utf-8"))["stages"])
-    except (yaml.YAMLError, ValueError, KeyError, TypeError) as error:  # the marks of a merge
-        said = " ".join(str(error).split())
+        return {name: spec_of(name, stage) for name, stage in stages.items()}
+    except UNREADABLE as error:  # the marks of a merge, a stage without a cmd
+        said = " ".join(str(error).split()) or "nested too deeply"
         raise ParamsError(
-            f"{path.name} cannot be read: {said}. Mend it, or git checkout"
+            f"{path.name} cannot be read: {said}. Mend it, or: git checkout {path.name}"
         ) from error
-    return {
-        name: StageSpec(
+
+
+def spec_of(name: str, stage: Any) -> StageSpec:
+    """A stage as dvc.yaml states it.
+
+    Raises:
+        ValueError: it has no cmd or no outs, or lists that are none.
+    """
+    try:
+        outs = [*stage["outs"], *stage.get("metrics", []), *stage.get("plots", [])]
+        return StageSpec(
             name=name,
             cmd=stage["cmd"],
             deps=tuple(names(stage.get("deps", []))),
             params=tuple(names(stage.get("params", []))),
-            outs=tuple(names([*stage["outs"], *stage.get("metrics", []), *stage.get("plots", [])])),
+            outs=tuple(names(outs)),
         )
-        for name, stage in stages.items()
-    }
+    except (KeyError, TypeError, AttributeError, StopIteration) as error:
+        raise ValueError(f"stages.{name} needs a cmd and lists of outs, deps, params") from error
 
 
 def names(entries: list[Any]) -> list[str]:

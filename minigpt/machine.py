@@ -34,7 +34,7 @@ class Machine(Config):
     """Sequences per forward pass; default: as many as one step holds."""
     compile: bool = False
     """Use torch.compile (its bits differ from eager's: part of the fingerprint)."""
-    checkpoint_seconds: NonNegativeFloat = Field(default=15, allow_inf_nan=False)
+    checkpoint_seconds: NonNegativeFloat = 15
     """Seconds between checkpoints of a training stage."""
     tracker: Literal["mlflow", "none"] = "mlflow"
     """Where runs are recorded."""

@@ -1,6 +1,7 @@
 """`minigpt preset local`: a person's folder is looked through, judged, and only then copied."""
 
 import json
+import os
 import re
 import shutil
 import unicodedata
@@ -19,10 +20,11 @@ from minigpt.data.folder import Folder, look_into, named, shown
 from minigpt.data.readers import SUFFIXES
 from minigpt.data.sources.local import refuse_unfit
 from minigpt.data.splits import deal
+from minigpt.data.text import ICONV
 from minigpt.digest import IGNORED, file_digest
 from minigpt.errors import DataError, ParamsError
 from minigpt.evaluation.passages import cut
-from minigpt.files import write_json, writing
+from minigpt.files import new_folder, write_json
 from minigpt.log import say
 from minigpt.params import Params
 from minigpt.presets import checked, dumped, load_preset, merge, with_exclusions
@@ -77,24 +79,21 @@ class OwnText:
             yield "a second version will be refused: add text, or lower gate.min_passages"
 
     def copy(self) -> None:
-        """Put the texts in the place of what was copied before; a kill leaves the old ones."""
+        """Put the texts in the place of what was copied before; a kill leaves the old ones.
+
+        Raises:
+            DataError: a text has just gone, or there is no room; what was there stays.
+        """
         if self.in_place:
             return
-        part, old = (self.target.with_name(f".{self.name}.{end}.part") for end in ("new", "old"))
         gone = copied_before(self.target).keys() - self.folder.files.keys()
-        with writing(self.target):
-            for leftover in (part, old):
-                shutil.rmtree(leftover, ignore_errors=True)
-            digests = {}
+        digests = {}
+        with new_folder(self.target) as part:
             for path, file in self.folder.files.items():
                 (part / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(file, part / path)
+                copy_file(file, part / path)
                 digests[path] = file_digest(part / path)
-            if self.target.exists():
-                self.target.replace(old)
-            part.replace(self.target)
-            write_json(record_of(self.target), digests)
-            shutil.rmtree(old, ignore_errors=True)
+        write_json(record_of(self.target), digests)
         if gone:
             say(
                 f"removed from data/local/{self.name} what {shown(str(self.folder.root))} "
@@ -113,7 +112,8 @@ def plan_own_text(root: Path, path: Path, *, force: bool = False) -> OwnText:
     `force`: replace files in data/local that were not copied there.
 
     Raises:
-        ParamsError: it is no folder, holds no text, or has the name of another source.
+        ParamsError: it is no folder, holds no text or the project itself, or has the name of
+            another source.
         DataError: a text cannot be used, or data/local holds files of the person's own.
     """
     path = path.expanduser()
@@ -138,6 +138,7 @@ def plan_own_text(root: Path, path: Path, *, force: bool = False) -> OwnText:
         what = "; ".join(filter(None, (folder.said, named(folder.unreadable))))
         raise ParamsError(f"{path} holds no {formats} file{': ' * bool(what)}{what}")
     target = root / own["path"]
+    refuse_around(target, folder)
     if folder.root.resolve() == target.resolve():
         refuse_unfit(str(path), folder)  # download reads these very files
     refuse_unfit(str(path), Folder(path, folder.files))
@@ -169,12 +170,16 @@ def counted(dropped: list[Dropped]) -> str:
 
 
 def documents_in(name: str, params: Params, folder: Folder) -> tuple[list[Document], list[Dropped]]:
-    """The documents that the stages would make of a folder's texts, and those they would drop."""
-    source = params.sources[name]
+    """The documents that the stages would make of a folder's texts, and those they would drop.
+
+    Raises:
+        DataError: names the file that cannot be read, and why.
+    """
+    source, where = params.sources[name], f"{shown(folder.root.as_posix())}/"
     texts = [
         document
         for path, file in folder.files.items()
-        for document in documents_of(name, source, Member(path, data_of(file)), None, "")
+        for document in documents_of(name, source, Member(path, data_of(file)), where=where)
     ]
     dealt, _ = deal({name: source}, {name: texts})[name]
     return drop(dealt, params.validation)
@@ -192,6 +197,36 @@ def data_of(file: Path) -> bytes:
         raise DataError(f"{shown(str(file))}: {error.strerror}. Nothing was changed") from error
 
 
+def copy_file(file: Path, copy: Path) -> None:
+    """Copy a file's bytes.
+
+    Raises:
+        DataError: it was there when the folder was looked through, and has just gone.
+    """
+    try:
+        shutil.copyfile(file, copy)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{shown(str(file))}: {error.strerror}. Nothing was changed. Run the same command again"
+        ) from error
+
+
+def refuse_around(target: Path, folder: Folder) -> None:
+    """Refuse a folder that holds the place of its own copy: each copy would hold the one before.
+
+    Raises:
+        ParamsError: names the folder, or the link in it.
+    """
+    place = target.resolve()
+    for around in (folder.root, *(folder.root / link for link in folder.links)):
+        inside = around.resolve()
+        if place.is_relative_to(inside) and not (around == folder.root and place == inside):
+            raise ParamsError(
+                f"{shown(str(around))} holds {target}, where its texts would be copied to. Give "
+                "the folder that holds your text only. Nothing was changed"
+            )
+
+
 def refuse_unusable(
     name: str, params: Params, path: Path, documents: list[Document], dropped: list[Dropped]
 ) -> None:
@@ -200,13 +235,15 @@ def refuse_unusable(
     Raises:
         DataError: names the file, or the amount of text, and what is needed.
     """
-    validation, wrong = params.validation, {}
+    validation, wrong, encodings = params.validation, {}, set[str]()
     for document in documents:
         short = document.doc_id.removeprefix(f"{name}/")
         count = document.text.count("\ufffd")
         if count > validation.max_replacement_characters:
             facts = {"meta": document.facts, "replacements": count}
             wrong[short] = replacement_detail(facts, validation)
+            if encoding := ICONV.get(document.facts.get("looks_like", "")):
+                encodings.add(encoding)
         elif document.n_bytes > validation.max_document_bytes:
             wrong[short] = (
                 f"{document.n_bytes / 1e6:.0f} MB in one text; at most "
@@ -214,10 +251,12 @@ def refuse_unusable(
                 f"split -C 50m {shown(short)!r}"
             )
     if wrong:
+        commands = "; ".join(f"iconv -f {name} -t utf-8" for name in sorted(encodings))
+        cure = f" ({commands})" if commands else ""
         raise DataError(
             f"{path}: {len(wrong):,} of {len(documents):,} texts cannot be used\n"
             + "\n".join(f"  {shown(text)}   {why}" for text, why in list(wrong.items())[:10])
-            + "\nMend them (UTF-8: iconv -f latin1 -t utf-8) or move them away. Nothing was changed"
+            + f"\nMend them{cure} or move them away. Nothing was changed"
         )
     if lack := too_little(name, params, documents):
         left_out = f" (left out as texts: {counted(dropped)})" if dropped else ""
@@ -279,8 +318,13 @@ def refuse_own_files(target: Path, folder: Folder) -> None:
     Raises:
         DataError: names them.
     """
-    if folder.root.resolve() == target.resolve() or not target.is_dir():
+    if folder.root.resolve() == target.resolve() or not os.path.lexists(target):
         return
+    if target.is_symlink() or not target.is_dir():
+        raise DataError(
+            f"data/local/{target.name} is a {'link' if target.is_symlink() else 'file'} that was "
+            "put there. Move it, or drop it with --force. Nothing was changed"
+        )
     before, own = copied_before(target), {}
     for file in sorted(path for path in target.rglob("*") if path.is_file()):
         path = file.relative_to(target).as_posix()

@@ -181,9 +181,15 @@ def read_values(path: Path) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
         raise ParamsError(f"{path}: line {line}: not YAML: {error.problem}") from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ParamsError(
+            f"{path}: line {line}: not UTF-8. Convert it, for example: iconv -f latin1 -t utf-8"
+        ) from error
     except RecursionError as error:
         raise ParamsError(f"{path}: nested too deeply") from error
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: 2023-99-99, 0x_, 5,000 digits
+    # ValueError: 2023-99-99, 0x_, 5,000 digits; the others: !!bool and !!timestamp of other words
+    except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
         raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except OSError as error:
         raise ParamsError(f"{path}: {error.strerror}") from error
@@ -206,7 +212,8 @@ def explain(error: ValidationError, file: str) -> list[str]:
         else:
             message = problem["msg"].removeprefix("Value error, ")
             value = problem["input"]
-            shown = f" (found {value!r})" if isinstance(value, str | int | float) else ""
+            plain = value is None or isinstance(value, str | int | float)
+            shown = f" (found {'null' if value is None else repr(value)})" if plain else ""
             # What several sections must agree on has no place of its own: its message names one.
             lines.append(": ".join(filter(None, (file, ".".join(location), f"{message}{shown}"))))
     return lines

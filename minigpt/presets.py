@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from minigpt.errors import MiniGPTError, ParamsError
 from minigpt.files import write_text
 from minigpt.git import run_git
+from minigpt.graph import UNREADABLE
 from minigpt.log import say
 from minigpt.params import PARAMS, STAGE_PARAMS, Params, explain
 
@@ -27,14 +28,18 @@ def load_preset(root: Path, name: str) -> Params:
     """Defaults in code plus the differences in presets/NAME.yaml.
 
     Raises:
-        ParamsError: there is no such preset, or it holds values that are not allowed.
+        ParamsError: there is no such preset, or it cannot be read, or holds values that are not
+            allowed.
     """
     path = root / "presets" / f"{name}.yaml"
     if not path.is_file():
         raise ParamsError(f"no preset {name!r}; there are: {', '.join(preset_names(root))}")
-    return checked(
-        merge(defaults(), yaml.safe_load(path.read_text(encoding="utf-8")) or {}), path.name
-    )
+    try:
+        changes = dict(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+    except UNREADABLE as error:
+        said = " ".join(str(error).split()) or "nested too deeply"
+        raise ParamsError(f"presets/{path.name}: not YAML, or no sections: {said}") from error
+    return checked(merge(defaults(), changes), path.name)
 
 
 def defaults() -> dict[str, Any]:
@@ -97,7 +102,7 @@ def excluded_in(text: bytes) -> list[str] | None:
     """What a params.yaml excludes; None where it cannot be read."""
     try:
         return list(yaml.safe_load(text)["validate"]["exclude"])
-    except (ValueError, RecursionError, yaml.YAMLError, KeyError, TypeError):
+    except UNREADABLE:
         return None
 
 

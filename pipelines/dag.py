@@ -96,8 +96,12 @@ def opened(root: Path) -> Iterator[Repo]:
         raise BusyError(f"another dvc is at work in {root}: {error}") from error
     except DvcException as error:
         reason = " ".join(str(error).split())
+        if error.__cause__ is not None:  # the line, or the key
+            reason += f": {' '.join(str(error.__cause__).split())[:300]}"
         if "dvc.lock" in reason:
             reason += ". A DVC that was killed can leave half of it. Run: git checkout dvc.lock"
+        elif "dvc.yaml" in reason:
+            reason += ". Mend it, or: git checkout dvc.yaml"
         raise ParamsError(f"{root.name}: {reason}") from error
     except OSError as error:
         raise DataError(

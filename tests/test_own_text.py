@@ -2,53 +2,29 @@
 
 import json
 import os
-import shutil
 from pathlib import Path
 
 import pytest
 
-from minigpt import own_text
 from minigpt.cli import look
 from minigpt.data.folder import look_into
 from minigpt.errors import DataError, ParamsError
 from minigpt.own_text import name_of, plan_own_text, plan_problems
 from minigpt.params import Params, load_params
 from minigpt.presets import load_preset, write_params
-
-ROOT = Path(__file__).parents[1]
-LETTER = "".join(f"On day {n} we went further up the river than before.\n\n" for n in range(60))
-
-
-def letter(number: int) -> str:
-    return LETTER.replace("day", f"day {number} of the year")
+from tests.letters import LETTER, letter, letters_in, project_in, read, tree
 
 
 @pytest.fixture
 def root(tmp_path):
-    """A folder with the presets of this checkout, and a params.yaml of the default."""
-    root = tmp_path / "project"
-    shutil.copytree(ROOT / "presets", root / "presets")
-    return root
+    """A project with the presets of this checkout."""
+    return project_in(tmp_path)
 
 
 @pytest.fixture
 def letters(tmp_path):
     """Twenty letters at home."""
-    folder = tmp_path / "letters"
-    folder.mkdir()
-    for number in range(20):
-        (folder / f"{number:02}.txt").write_text(letter(number))
-    return folder
-
-
-def tree(folder):
-    """Every file under a folder with its bytes."""
-    return {p.relative_to(folder).as_posix(): p.read_bytes()
-            for p in sorted(folder.rglob("*")) if p.is_file()}  # fmt: skip
-
-
-def read(own):
-    return list(own.folder.files)
+    return letters_in(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -152,6 +128,7 @@ def test_in_data_local_itself_an_unreadable_file_is_refused(root, letters, monke
          r"\(first at byte 1\); is it utf-16\?"),
         ("a.txt", b"caf\xe9 " + LETTER.encode(), r"a\.txt .*first at byte 3\); is it latin-1\?"),
         ("a.jsonl", b'{"text": "fine"}\n{', r"a\.jsonl: line 2, column 2"),
+        ("a.jsonl", rb'{"text": "a\ud800"}', r"a\.jsonl#1 .*, or spells half a character"),
     ],
 )  # fmt: skip
 def test_a_text_that_a_later_stage_would_refuse_is_refused_now(root, letters, name, data, message):
@@ -162,6 +139,26 @@ def test_a_text_that_a_later_stage_would_refuse_is_refused_now(root, letters, na
     with pytest.raises(DataError, match=message):
         plan_own_text(root, letters)
     assert tree(root) == before
+
+
+def test_a_record_that_is_no_json_is_named_by_the_path_of_its_file(root, letters):
+    (letters / "deep").mkdir()
+    (letters / "deep" / "a.jsonl").write_text("{")
+    with pytest.raises(DataError) as refused:
+        plan_own_text(root, letters)
+    assert str(refused.value).startswith(f"{letters}/deep/a.jsonl: line 1, column 2 is not JSON")
+
+
+@pytest.mark.parametrize(
+    ("data", "cure"),
+    [(LETTER.encode("utf-16"), "(iconv -f utf-16 -t utf-8)"), (b"\x89PNG\0", "Mend them or move"),
+     (b"caf\xe9", "(iconv -f latin1 -t utf-8)")],
+)  # fmt: skip
+def test_the_cure_of_a_text_in_another_encoding_fits_it(root, letters, data, cure):
+    (letters / "a.txt").write_bytes(data)
+    with pytest.raises(DataError) as refused:
+        plan_own_text(root, letters)
+    assert cure in str(refused.value)
 
 
 def test_a_file_too_large_for_an_archive_is_told_how_to_be_cut(root, letters, monkeypatch):
@@ -210,61 +207,6 @@ def test_copies_among_the_letters_are_said(root, letters):
     own = plan_own_text(root, letters)
     assert "left out as texts: near-duplicate 1 (letters/again.txt: the same as" not in own.said
     assert any("near-duplicate 1" in line for line in own.said)
-
-
-def test_a_text_deleted_at_home_is_no_longer_a_source(root, letters, capsys):
-    plan_own_text(root, letters).copy()
-    (letters / "03.txt").unlink()
-    own = plan_own_text(root, letters)
-    own.copy()
-    assert "03.txt" not in tree(own.target)
-    assert "no longer holds: 1 files" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("name", "why"), [("mine.txt", "put there"), ("03.txt", "changed there")])
-def test_what_the_person_did_in_data_local_is_not_lost(root, letters, name, why):
-    own = plan_own_text(root, letters)
-    own.copy()
-    (own.target / name).write_text("By hand.\n")
-    before = tree(root)
-    with pytest.raises(DataError, match=rf"holds 1 files .* does not: {name}: {why}"):
-        plan_own_text(root, letters)
-    assert tree(root) == before
-    plan_own_text(root, letters, force=True).copy()
-    assert list(tree(own.target)) == read(own)
-
-
-def test_killed_while_it_copies_it_leaves_what_was_there(root, letters, monkeypatch):
-    own = plan_own_text(root, letters)
-    own.copy()
-    before = tree(own.target)
-    (letters / "00.txt").write_text(letter(77))
-
-    real = shutil.copyfile
-
-    def killed(source, target):
-        if source.name == "10.txt":
-            raise KeyboardInterrupt
-        return real(source, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(own_text.shutil, "copyfile", killed)
-        with pytest.raises(KeyboardInterrupt):
-            plan_own_text(root, letters).copy()
-    assert tree(own.target) == before
-    plan_own_text(root, letters).copy()
-    assert tree(own.target)["00.txt"] == letter(77).encode()
-    assert sorted(p.name for p in own.target.parent.iterdir()) == [".letters.json", "letters"]
-
-
-def test_edits_of_params_are_refused_before_data_local_is_touched(root, letters, monkeypatch):
-    (root / "params.yaml").write_text("# mine\n")
-    monkeypatch.setattr(look, "project_root", lambda: root)
-    with pytest.raises(ParamsError, match="edits that git does not hold"):
-        look.preset("local", str(letters))
-    assert not (root / "data").exists()
-    look.preset("local", str(letters), force=True)
-    assert (root / "data" / "local" / "letters" / "00.txt").is_file()
 
 
 def test_a_folder_with_the_name_of_the_pretraining_source_is_refused(root, letters):

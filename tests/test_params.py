@@ -40,6 +40,12 @@ def written(tmp_path):
             "quantize.int4_group_size: 128 does not divide the 192 columns of blocks.0.attention.q",
         ),
         ("quantize", "window", 513, "quantize.window: 513 is more than context_length, 512"),
+        ("pretrain", "lr", ".inf", "pretrain.lr: Input should be a finite number"),
+        ("gate", "max_megabytes", ".inf", "gate.max_megabytes: Input should be a finite number"),
+        ("pretrain", "lr", "null", r"pretrain.lr: Input .* number \(found null\)"),
+        ("model", "head_dim", "wide", "model.head_dim: Input should be a valid integer"),
+        ("model", "n_embd", 10**31, "model.n_embd: Input should be less than or equal to 1048576"),
+        ("model", "n_layer", 10**31, "model.n_layer: Input should be less than or equal to 4096"),
     ],
 )
 def test_what_a_later_stage_would_refuse_is_refused_at_once(written, section, key, value, line):
@@ -83,8 +89,8 @@ def test_a_layer_that_stays_in_8_bits_may_have_a_row_of_any_length():
 
 def test_a_file_that_is_not_utf8_is_named(tmp_path):
     path = tmp_path / "params.yaml"
-    path.write_bytes(b"seed: 1  # \xff\n")
-    with pytest.raises(ParamsError, match=r"params\.yaml: not YAML"):
+    path.write_bytes(b"# mine\nseed: 1  # \xff\n")
+    with pytest.raises(ParamsError, match=r"params\.yaml: line 2: not UTF-8"):
         load_params(Params, path)
 
 
@@ -93,6 +99,9 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path):
     [
         ("seed: 2023-99-99", "not YAML: month must be in 1..12"),
         ("seed: 0x_", "not YAML: invalid literal"),
+        ("seed: !!bool maybe", "not YAML: 'maybe'"),
+        ("seed: !!timestamp soon", "not YAML: "),
+        (f"seed: {10**31}", "seed: Input should be less than 9223372036854775808"),
         (f"seed: {'9' * 5000}", "not YAML: Exceeds the limit"),
         (f"seed: {'[' * 3000}", "nested too deeply"),
         ("model:\n  n_layer: 2\n  n_layer: 4", "line 3: not YAML: n_layer stands twice"),

@@ -83,3 +83,11 @@ def test_what_was_taken_down_stays_out_where_params_cannot_be_read(root, broken,
     shutil.rmtree(root / ".git")
     assert with_exclusions(root, params).validation.exclude == ()
     assert ("is not carried over" in capsys.readouterr().err) == (broken is not None)
+
+
+@pytest.mark.parametrize("text", ["model: [", "- a", "seed: !!timestamp soon", "[" * 3000])
+def test_a_preset_that_is_no_yaml_is_named(tmp_path, text):
+    (tmp_path / "presets").mkdir()
+    (tmp_path / "presets" / "mine.yaml").write_text(text)
+    with pytest.raises(ParamsError, match=r"presets/mine\.yaml: not YAML, or no sections: [^\n]+$"):
+        load_preset(tmp_path, "mine")

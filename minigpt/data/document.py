@@ -103,6 +103,20 @@ def read_documents(
     ]
 
 
+def read_licences(raw: Path) -> dict[str, dict[str, Any]]:
+    """Source → what download wrote down about it.
+
+    Raises:
+        DataError: the file is gone, cannot be read or is damaged.
+    """
+    path = raw / LICENCES
+    try:
+        licences = json.loads(path.read_text(encoding="utf-8"))
+        return {name: dict(about) for name, about in licences.items()}
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read. Run: dvc repro --force download") from error
+
+
 def stored_columns(folder: Path) -> list[str]:
     """The columns that the file of documents has."""
     with open_parquet(folder / DOCUMENTS) as file:

@@ -91,14 +91,21 @@ def shared_folder(paths: list[str]) -> str:
 
 
 def documents_of(
-    name: str, source: BaseSource, file: Member, digest: str | None, folder: str
+    name: str,
+    source: BaseSource,
+    file: Member,
+    digest: str | None = None,
+    folder: str = "",
+    *,
+    where: str = "",
 ) -> Iterator[Document]:
     """The documents of one file; names in them leave out `folder`.
 
-    `digest` is the archive's, None where the file is its own origin.
+    `digest` is the archive's, None where the file is its own origin. `where` begins what is said of
+    a file that cannot be read; without it the source's name does.
     """
     origin = digest or hashlib.sha256(file.data).hexdigest()
-    for piece in named_pieces(name, file):
+    for piece in named_pieces(where or f"sources.{name}: ", file):
         short = piece.name.removeprefix(folder)
         text = tidy(CLEANING[source.cleaning](tidy(piece.text)))
         yield Document(
@@ -116,12 +123,12 @@ def documents_of(
         )
 
 
-def named_pieces(name: str, file: Member) -> Iterator[Piece]:
-    """The texts of a file; what is wrong with one names the source too."""
+def named_pieces(where: str, file: Member) -> Iterator[Piece]:
+    """The texts of a file; what is said of one that cannot be read begins with `where`."""
     try:
         yield from reader_of(file.path).read(file.path, file.data)
     except DataError as error:
-        raise DataError(f"sources.{name}: {error}") from error
+        raise DataError(f"{where}{error}") from error
 
 
 def facts_of(piece: Piece) -> dict[str, Any]:

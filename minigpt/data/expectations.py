@@ -49,7 +49,10 @@ def replacement_detail(facts: Facts, _: Validation) -> str:
     """Where decoding went wrong, and a guess why."""
     if "undecodable" not in facts["meta"]:
         count = facts["replacements"]
-        return f"{count:,} replacement characters (U+FFFD): the file was decoded wrongly before"
+        why = "it was decoded wrongly before"
+        if "line" in facts["meta"]:
+            why += ", or spells half a character (\\ud800) or a NUL (\\u0000)"
+        return f"{count:,} replacement characters (U+FFFD): {why}"
     count, first = facts["meta"]["undecodable"], facts["meta"]["undecodable_at"]
     return (
         f"{count:,} {'characters' if count > 1 else 'character'} could not be decoded (first at "

@@ -10,6 +10,8 @@ MARKS = {
     "utf-16": (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE),
 }
 """Byte order marks, the longer first: one begins with the other."""
+ICONV = {"latin-1": "latin1", "utf-16": "utf-16", "utf-32": "utf-32"}
+"""What a text that is no UTF-8 may be in → its name for iconv."""
 BY_LINE = re.compile(r"\A\s*[^\n]+\n\s*by William Shakespeare\s*\n")
 SURROGATE = re.compile("[\ud800-\udfff]")
 THE_END = re.compile(r"\n\s*THE END\s*\Z")

@@ -1,6 +1,5 @@
 """The stage validate: drop by rule, ask every expectation, and let through only what holds."""
 
-import json
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from minigpt.data.document import (
     LICENCES,
     Document,
     read_documents,
+    read_licences,
     stored_columns,
     write_documents,
 )
@@ -137,11 +137,7 @@ def observation(result: Result) -> str:
 
 def licences_of(raw: Path, documents: list[Document]) -> dict[str, Any]:
     """Source → licence, attribution and sha256 of its pinned archive (None for a local folder)."""
-    path = raw / LICENCES
-    try:
-        stated = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise DataError(f"{path} cannot be read. Run: dvc repro --force download") from error
+    stated = read_licences(raw)
     origins_of: dict[str, set[str]] = {}
     for document in documents:
         origins_of.setdefault(document.source, set()).add(document.origin.partition(":")[0])

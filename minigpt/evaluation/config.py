@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from minigpt.config import Config
+from minigpt.config import Config, Seed
 from minigpt.generation.config import SamplingConfig
 
 MODELS = ("base", "finetuned")
@@ -98,6 +98,6 @@ class EvaluateConfig(Config):
 class EvaluateParams(Config):
     """The sections that the evaluate stage reads."""
 
-    seed: NonNegativeInt = 1337
+    seed: Seed = 1337
     """Start of every random sequence: first weights, order of the data, samples."""
     evaluate: EvaluateConfig = EvaluateConfig()

@@ -13,11 +13,11 @@ LOWEST = 1e-6
 class SamplingConfig(Config):
     """Temperature first, then top_k, then top_p of what is left."""
 
-    temperature: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = 0.8
+    temperature: Annotated[float, Field(ge=0, le=100)] = 0.8
     """Below 1: likelier words; above 1: bolder; 0: always the likeliest."""
     top_k: PositiveInt | None = 50
     """Choose among this many likeliest tokens; null: among all."""
-    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = 0.95
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = 0.95
     """Choose among the fewest likeliest tokens that hold this much probability; null: all."""
 
     @model_validator(mode="after")

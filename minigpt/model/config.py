@@ -13,6 +13,8 @@ from minigpt.model.positions.rope import RopePosition
 
 POSITIONS: dict[str, type[PositionConfig]] = entries("minigpt.model.positions", kind_of)
 """Kind → its class."""
+Size: TypeAlias = Annotated[int, Field(gt=0, le=2**20)]
+"""More is a slip of the keyboard that nothing here could count with."""
 if TYPE_CHECKING:
     AnyPosition: TypeAlias = PositionConfig
 else:
@@ -50,19 +52,19 @@ class GeluMlp(Config):
 class ModelConfig(Config):
     """Sizes and parts of a GPT. The defaults speak the Qwen3 dialect."""
 
-    n_layer: PositiveInt = 4
+    n_layer: Annotated[int, Field(gt=0, le=2**12)] = 4
     """Blocks."""
-    n_embd: PositiveInt = 192
+    n_embd: Size = 192
     """Width of the residual stream."""
-    head_dim: PositiveInt | None = None
+    head_dim: Size | None = None
     """Width of one head; null: n_embd / n_head."""
     n_head: PositiveInt = 3
     """Query heads."""
     n_kv_head: PositiveInt = 1
     """Key and value heads, each shared by n_head / n_kv_head query heads (arXiv:2305.13245)."""
-    mlp_dim: PositiveInt = 512
+    mlp_dim: Size = 512
     """Width inside the MLP."""
-    context_length: PositiveInt = 512
+    context_length: Size = 512
     """Most positions the model can see."""
     tied: bool = False
     """Use the embedding table as the output head too."""
@@ -101,7 +103,7 @@ class ModelConfig(Config):
     @classmethod
     def _position_fits(cls, position: PositionConfig, info: ValidationInfo) -> PositionConfig:
         known = info.data
-        if {"n_embd", "n_head", "context_length"} <= known.keys():
+        if {"n_embd", "n_head", "head_dim", "context_length"} <= known.keys():
             width = known["head_dim"] or known["n_embd"] // known["n_head"]
             position.refuse(Sizes(known["n_embd"], known["n_head"], width, known["context_length"]))
         return position

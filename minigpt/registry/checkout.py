@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigpt.dvc_lock import LOCK, stages_of
+from minigpt.dvc_lock import LOCK, read_stages
 from minigpt.errors import RegistryError
 from minigpt.git import quoted, reason, run_git
 from minigpt.graph import read_graph
@@ -65,11 +65,12 @@ def refuse_other_inputs(root: Path) -> None:
 
     Raises:
         RegistryError: an input changed since it was built from (names it), or dvc.lock is gone.
+        DataError: dvc.lock cannot be read.
     """
     lock = root / LOCK
     if not lock.is_file():
         raise RegistryError(f"{lock} is gone: it tells what was built from. Run: dvc repro")
-    if not stages_of(lock.read_bytes()):
+    if not read_stages(lock.read_bytes()):
         return  # it records no input
     lines: list[str] = []
     code = run_dvc(["status", "--json"], root, lines.append)

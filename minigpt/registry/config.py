@@ -6,8 +6,8 @@ from pydantic import Field, PositiveFloat, PositiveInt, StringConstraints
 
 from minigpt.config import Config
 
-Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Bits = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0)]
+Bits = Annotated[float, Field(ge=0)]
 
 
 class QuantizationLossConfig(Config):

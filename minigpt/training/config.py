@@ -12,7 +12,7 @@ from pydantic import (
     model_validator,
 )
 
-from minigpt.config import Config
+from minigpt.config import Config, Seed
 from minigpt.model.config import ModelConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -200,7 +200,7 @@ class FinetuneConfig(TrainConfig):
 class PretrainParams(Config):
     """What the pretrain stage reads."""
 
-    seed: NonNegativeInt = 1337
+    seed: Seed = 1337
     """Start of every random sequence: first weights, order of the data, samples."""
     model: ModelConfig = ModelConfig()
     """Sizes and parts of the model."""
@@ -219,7 +219,7 @@ class PretrainParams(Config):
 class FinetuneParams(Config):
     """What the finetune stage reads."""
 
-    seed: NonNegativeInt = 1337
+    seed: Seed = 1337
     """Start of every random sequence: first weights, order of the data, samples."""
     finetune: FinetuneConfig = FinetuneConfig()
     """How the base model is trained further."""

@@ -88,7 +88,10 @@ def test_half_a_character_in_json_becomes_a_replacement_character():
     [(b"{", "line 2, column 2 is not JSON"),
      (b'{"body": 1}', 'line 2 needs a string under the key "text"'),
      (b"[]", "line 2 needs"), (b'{"text": 3}', "line 2 needs"),
-     (b'{"text": "", "n": ' + b"1" * 5000 + b"}", "line 2 cannot be read: Exceeds the limit")],
+     (b'{"text": "", "n": ' + b"1" * 5000 + b"}", "line 2 cannot be read: Exceeds the limit"),
+     (b'{"text": "a", "text": "b"}', 'line 2 cannot be read: the key "text" stands twice'),
+     (b'{"text": "a", "m": {"k": 1, "k": 1}}', 'line 2 .* the key "k" stands twice'),
+     ('{"text": "a"}'.encode("utf-16"), r"line 2, column 1 is not JSON: .*; is it utf-16\?")],
 )  # fmt: skip
 def test_a_bad_record_is_named_by_file_and_line(line, message):
     with pytest.raises(DataError, match=f"a.jsonl: {message}"):

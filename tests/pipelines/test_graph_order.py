@@ -41,6 +41,13 @@ def test_a_torn_lock_file_is_named_with_its_remedy(project):
         read_stages(project)
 
 
+def test_a_dvc_yaml_that_is_none_is_named_with_the_line_and_its_remedy(project):
+    with (project / "dvc.yaml").open("a") as file:
+        file.write("\nstages: {}\n")
+    with pytest.raises(ParamsError, match=r"duplicate key .*line \d+.*git checkout dvc\.yaml"):
+        read_stages(project)
+
+
 def test_a_project_never_built_is_stale(project):
     assert anything_stale(project)
 

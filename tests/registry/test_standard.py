@@ -1,11 +1,13 @@
 """Small losses in a row do not add up: the bound is the best that a champion reached."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
-from minigpt.errors import GateRefusedError
+from minigpt.errors import GateRefusedError, RegistryError
 from minigpt.registry.config import GateConfig
+from minigpt.registry.promotion import evaluation_set
 from minigpt.registry.promotion.audit_log import AuditLog
 from minigpt.registry.promotion.gate import decide
 from minigpt.registry.promotion.promote import promote, rollback
@@ -96,3 +98,9 @@ def test_a_champion_whose_files_are_gone_is_named(changed, add):
     assert all(c.holds for c in conditions), json.dumps([c.found for c in conditions])
     assert any(f"version {first.version} was champion too; its figures are gone" in c.found
                for c in conditions)  # fmt: skip
+
+
+def test_settings_that_cannot_be_read_are_not_taken_for_the_defaults(monkeypatch):
+    monkeypatch.setattr(evaluation_set, "read_artifact", lambda *_: b"evaluate: [")
+    with pytest.raises(RegistryError, match=r"m 1: its params\.yaml cannot be used"):
+        evaluation_set.evaluate_config(None, SimpleNamespace(name="m", version="1"))

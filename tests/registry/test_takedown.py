@@ -15,7 +15,7 @@ from minigpt.data.config import Bounds
 from minigpt.data.document import write_documents
 from minigpt.data.splits import cut_document
 from minigpt.digest import file_digest
-from minigpt.errors import GateRefusedError, ParamsError, RegistryError, StageError
+from minigpt.errors import DataError, GateRefusedError, ParamsError, RegistryError, StageError
 from minigpt.registry.artifacts import find_artifact, read_artifact
 from minigpt.registry.lineage.index import INDEX, index_of
 from minigpt.registry.promotion.promote import rollback
@@ -66,6 +66,7 @@ def done(registered, tmp_path_factory):
         relocate(root)
         checkout = type(registered)(root)
         write_documents(root / "data/raw/documents.parquet", RAW)
+        (root / "data/raw/licences.json").write_text("{}")
         build(checkout, tuned=1.75, champion=True)(root, False)
         register(Registry(root, "another"))
         values = yaml.safe_load((root / "params.yaml").read_text())
@@ -86,6 +87,12 @@ def test_the_plan_names_versions_of_every_name_and_what_repeats_the_text(done):
     assert done.plan.held_out == ()
     assert [near.document.doc_id for near in done.plan.near] == ["speeches/copy.txt"]
     assert done.plan.exclude == (LETTER_SHA,)
+
+
+def test_archives_that_nobody_can_tell_are_not_taken_for_none(done, monkeypatch):
+    monkeypatch.setattr("minigpt.data.document.LICENCES", "documents.parquet")  # no JSON
+    with pytest.raises(DataError, match=r"cannot be read\. Run: dvc repro --force download"):
+        plan(done.registry, LETTER_SHA, BOUNDS)
 
 
 def test_params_exclude_it_and_the_new_version_has_it_neither_in_its_index_nor_tokens(done):

@@ -129,3 +129,11 @@ def test_lineage_holds_after_the_checkout_was_moved(own_story, tmp_path):
     moved = Story(Checkout(tmp_path / "elsewhere"), own_story.runs)
     assert moved.record(3) == before
     assert seen(moved, "data/local/letters/held.txt") == ("", "23", "1")
+
+
+def test_a_file_of_a_folder_that_cannot_be_read_is_named_by_its_path(tmp_path):
+    (tmp_path / "deep").mkdir()
+    (tmp_path / "deep" / "a.jsonl").write_text("{")
+    with pytest.raises(DataError, match=r"deep/a\.jsonl: line 1, column 2 is not JSON") as refused:
+        query_for(tmp_path, str(tmp_path))
+    assert str(refused.value).startswith(str(tmp_path))

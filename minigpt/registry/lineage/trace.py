@@ -193,7 +193,7 @@ def texts_of(path: Path) -> Iterator[str]:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
-    for piece in reader_of(path.name).read(path.name, data):
+    for piece in reader_of(path.name).read(str(path), data):
         for clean in CLEANING.values():
             text = tidy(clean(tidy(piece.text)))
             # Where works are few, a source cuts its texts in three.

@@ -23,6 +23,7 @@ from minigpt.errors import DataError, RegistryError
 from minigpt.evaluation.config import SAMPLES, EvaluateConfig
 from minigpt.evaluation.passages import FILE as PASSAGES
 from minigpt.files import write_bytes
+from minigpt.graph import UNREADABLE
 from minigpt.registry.artifacts import find_artifact, read_artifact
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
@@ -138,13 +139,16 @@ def evaluate_config(registry: Registry, version: Version) -> EvaluateConfig:
 
 
 def params_of(registry: Registry, version: Version) -> dict[str, Any]:
-    """params.yaml of a version as plain values; nothing where it is gone."""
+    """params.yaml of a version as plain values; nothing where it is gone.
+
+    Raises:
+        RegistryError: it is damaged.
+    """
     data = read_artifact(registry, version, "params.yaml")
     try:
-        values = yaml.safe_load(data) if data else None
-    except yaml.YAMLError:
-        values = None
-    return values if isinstance(values, dict) else {}
+        return dict(yaml.safe_load(data)) if data else {}
+    except UNREADABLE as error:
+        raise _damaged(version, "params.yaml", "it cannot be read") from error
 
 
 def identities(documents: Iterable[Document]) -> set[tuple[str, str, str]]:

@@ -1,6 +1,5 @@
 """What a takedown concerns: texts, versions that learned from them, near-duplicates."""
 
-import json
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from minigpt.data.checks import drop
 from minigpt.data.config import Validation
-from minigpt.data.document import DOCUMENTS, LICENCES, Document, read_documents
+from minigpt.data.document import DOCUMENTS, Document, read_documents, read_licences
 from minigpt.errors import ParamsError
 from minigpt.registry.lineage.index import file_of
 from minigpt.registry.lineage.trace import (
@@ -74,7 +73,7 @@ def plan(
     Raises:
         ParamsError: `what` is neither or a file that is gone, its first digits fit several, or
             without it the documents would fail what params.yaml asks of them.
-        DataError: the file cannot be read.
+        DataError: the file cannot be read, or what download wrote down of data/raw.
         RegistryError: the store cannot be read.
     """
     root = registry.root
@@ -140,11 +139,13 @@ def _versions(registry: Registry) -> list[list[Version]]:
     return [versions.pop(registry.name, []), *versions.values()]
 
 
-def _in_raw(root: Path, raw: Iterable[Document], wanted: TextQuery) -> list[Document]:
-    try:
-        licences = json.loads((root / RAW / LICENCES).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        licences = {}
+def _in_raw(root: Path, raw: Sequence[Document], wanted: TextQuery) -> list[Document]:
+    """Those of data/raw that are asked for, by their own digest, their file's or their archive's.
+
+    Raises:
+        DataError: nobody can tell which archive a text came in.
+    """
+    licences = read_licences(root / RAW) if raw else {}
     archives = {name: str(about.get("sha256", "")) for name, about in licences.items()}
     return [
         d for d in raw if any(map(wanted.has, (d.sha256, file_of(d), archives.get(d.source, ""))))
