@@ -21,6 +21,7 @@ from minigpt.errors import RegistryError
 from minigpt.process import quiet_environment
 from minigpt.tracking.client import Client
 from minigpt.tracking.reader import BUSY_SECONDS, Reader
+from minigpt.tracking.silence import refuse_silent
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -28,12 +29,14 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "minigpt"
 OPENING_SECONDS = 60.0
+IN_MEMORY = ("sqlite:", "sqlite:///:memory:")
 
 SETTINGS = {
     # Else a uv.lock in the working directory changes what a model is logged with.
     "MLFLOW_UV_AUTO_DETECT": "false",
-    # MLflow's own 7 block training for minutes.
+    # MLflow's own 7 times 120 s block a command, or training, for a quarter of an hour.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 
 
@@ -50,13 +53,11 @@ def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI, else the checkout's own sqlite store.
 
     Raises:
-        RegistryError: it is no address, or the checkout's path reads as another one in one.
+        RegistryError: it is no address of a store that lasts, or the checkout's path reads as
+            another one in an address.
     """
     if chosen := os.environ.get("MLFLOW_TRACKING_URI"):
-        try:
-            urlsplit(chosen)
-        except ValueError as error:
-            raise RegistryError(f"MLFLOW_TRACKING_URI is no address: {error}") from error
+        _refuse_address(chosen)
         return chosen
     own = (root.resolve() / "mlflow.db").as_posix()
     if "?" in own or unquote(own) != own:
@@ -66,6 +67,29 @@ def tracking_uri(root: Path) -> str:
             "MLFLOW_TRACKING_URI=sqlite:////elsewhere/mlflow.db"
         )
     return f"sqlite:///{own}"
+
+
+def _refuse_address(chosen: str) -> None:
+    """Refuse what is no address, and stores in memory or of a kind that MLflow no longer keeps."""
+    try:
+        scheme = urlsplit(chosen).scheme
+    except ValueError as error:
+        raise RegistryError(f"MLFLOW_TRACKING_URI is no address: {error}") from error
+    why = None
+    if scheme == "sqlite" and (chosen.split("?")[0].rstrip("/") in IN_MEMORY or "?" in chosen):
+        why = "names no file alone, so what is registered would not be found again"
+    elif scheme in ("", "file") and chosen != "databricks" and not allows_folders():
+        why = "is a folder or a file, which MLflow no longer takes for a store"
+    if why:
+        raise RegistryError(
+            f"MLFLOW_TRACKING_URI={chosen} {why}. Write sqlite:////elsewhere/mlflow.db or "
+            "http://server:5000, or unset it: then it is the mlflow.db of the project"
+        )
+
+
+def allows_folders() -> bool:
+    """Whether a person asked MLflow for its old stores, which are folders."""
+    return os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1")
 
 
 def database_of(uri: str) -> Path | None:
@@ -295,6 +319,7 @@ def _mlflow_client(uri: str) -> "MlflowClient":
 
 def _connect(uri: str, database: Path | None) -> Store:
     """Open a store through MLflow; its experiment is made where it has none."""
+    refuse_silent(shown(uri))
     with clear_errors(uri):
         client = _mlflow_client(uri)
         opened = Client(lambda: client)
