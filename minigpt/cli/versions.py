@@ -26,7 +26,8 @@ def show(as_json: Json = False) -> None:
 
     Example: minigpt registry list
     """
-    from minigpt.registry.versions import list_versions
+    from minigpt.registry.refs import lost
+    from minigpt.registry.versions import list_versions, lost_aliases
 
     registry = project_registry()
     versions = list_versions(registry)
@@ -48,6 +49,8 @@ def show(as_json: Json = False) -> None:
                 for v in versions
             ),
         )
+        for alias, number in lost_aliases(registry, registry.name, versions).items():
+            talk(lost(registry.name, alias, number, versions[-1].version))
 
 
 @app.command()

@@ -1,6 +1,6 @@
 """The versions of a registered model, and what a person may call one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -127,6 +127,17 @@ def aliases_in(registry: Registry, name: str) -> dict[str, str]:
             if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                 raise
             return {}
+
+
+def lost_aliases(registry: Registry, name: str, versions: Iterable[Version]) -> dict[str, str]:
+    """Alias to number of those of `name` that point to none of its `versions`: it was deleted.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    known = {version.version for version in versions}
+    aliases = aliases_in(registry, name)
+    return {alias: number for alias, number in sorted(aliases.items()) if number not in known}
 
 
 def _search(registry: Registry, query: str = "") -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 
 import pytest
 from typer.testing import CliRunner
@@ -96,3 +97,28 @@ def test_a_log_with_a_gap_is_shown_and_the_command_fails(run, changed, add_versi
 
 def test_a_name_without_events_says_how_to_begin(run):
     assert "minigpt registry promote challenger" in run("log").stderr
+
+
+def test_an_alias_whose_version_was_deleted_is_named_and_mended(run, changed, add_version):
+    add_version(1.7)
+    run("promote", "2")
+    client = changed.registry.store.client
+    client.delete_model_version("minigpt-test", "2")
+    with sqlite3.connect(changed.root / "mlflow.db") as store:  # MLflows of old leave them
+        store.execute("delete from registered_model_aliases")
+        store.executemany(
+            "insert into registered_model_aliases (alias, version, name, workspace) "
+            "values (?, 2, 'minigpt-test', 'default')",
+            [("challenger",), ("champion",), ("tried",)],
+        )
+    said = "{} is version 2 of minigpt-test, which was deleted in MLflow. {}"
+    champion = said.format("champion", "Run: minigpt registry promote 1")
+    challenger = said.format("challenger", "Run: minigpt registry sync")
+    tried = said.format("tried", "Delete the alias in MLflow, or set it anew")
+    assert run("list").stderr.splitlines() == [challenger, champion, tried]
+    for command, refusal in (("promote", challenger), ("rollback", champion)):
+        with pytest.raises(RegistryError) as raised:
+            run(command)
+        assert str(raised.value) == refusal
+    assert run("promote", "1").stdout == "minigpt-test 1 is champion\n"
+    assert champion not in run("list").stderr
