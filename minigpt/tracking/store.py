@@ -7,6 +7,7 @@ What only reads a sqlite store whose tables are known does without MLflow (docs/
 import contextlib
 import logging
 import os
+import re
 import sqlite3
 import sys
 import threading
@@ -19,6 +20,7 @@ from urllib.request import url2pathname
 
 from minigpt.errors import RegistryError
 from minigpt.process import quiet_environment
+from minigpt.tracking.address import refuse_address
 from minigpt.tracking.client import Client
 from minigpt.tracking.reader import BUSY_SECONDS, Reader
 from minigpt.tracking.silence import refuse_silent
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "minigpt"
 OPENING_SECONDS = 60.0
-IN_MEMORY = ("sqlite:", "sqlite:///:memory:")
 
 SETTINGS = {
     # Else a uv.lock in the working directory changes what a model is logged with.
@@ -57,7 +58,7 @@ def tracking_uri(root: Path) -> str:
             another one in an address.
     """
     if chosen := os.environ.get("MLFLOW_TRACKING_URI"):
-        _refuse_address(chosen)
+        refuse_address(chosen)
         return chosen
     own = (root.resolve() / "mlflow.db").as_posix()
     if "?" in own or unquote(own) != own:
@@ -67,29 +68,6 @@ def tracking_uri(root: Path) -> str:
             "MLFLOW_TRACKING_URI=sqlite:////elsewhere/mlflow.db"
         )
     return f"sqlite:///{own}"
-
-
-def _refuse_address(chosen: str) -> None:
-    """Refuse what is no address, and stores in memory or of a kind that MLflow no longer keeps."""
-    try:
-        scheme = urlsplit(chosen).scheme
-    except ValueError as error:
-        raise RegistryError(f"MLFLOW_TRACKING_URI is no address: {error}") from error
-    why = None
-    if scheme == "sqlite" and (chosen.split("?")[0].rstrip("/") in IN_MEMORY or "?" in chosen):
-        why = "names no file alone, so what is registered would not be found again"
-    elif scheme in ("", "file") and chosen != "databricks" and not allows_folders():
-        why = "is a folder or a file, which MLflow no longer takes for a store"
-    if why:
-        raise RegistryError(
-            f"MLFLOW_TRACKING_URI={chosen} {why}. Write sqlite:////elsewhere/mlflow.db or "
-            "http://server:5000, or unset it: then it is the mlflow.db of the project"
-        )
-
-
-def allows_folders() -> bool:
-    """Whether a person asked MLflow for its old stores, which are folders."""
-    return os.environ.get("MLFLOW_ALLOW_FILE_STORE", "").lower() in ("true", "1")
 
 
 def database_of(uri: str) -> Path | None:
@@ -142,6 +120,8 @@ def clear_errors(uri: str) -> Iterator[None]:
             raise RegistryError(
                 f"{shown(uri)} cannot be reached. Start that server, or unset MLFLOW_TRACKING_URI."
             ) from error
+        if "out-of-date database schema" in str(error):
+            raise RegistryError(_other_tables(uri, str(error))) from error
         reason = (str(error).strip() or type(error).__name__).replace(uri.rstrip("/"), shown(uri))
         raise RegistryError(f"{shown(uri)}: {' '.join(reason.split())[:500]}") from error
 
@@ -155,6 +135,16 @@ def mlflow_errors() -> "tuple[type[MlflowException], ...]":
     """What MLflow raises, for an `except` clause; nothing while it is not imported."""
     module = sys.modules.get("mlflow.exceptions")
     return (module.MlflowException,) if module else ()
+
+
+def _other_tables(uri: str, said: str) -> str:
+    """What to say of a store that another MLflow made: its own word is for older ones only."""
+    found = re.search(r"found version (\w+)", said)
+    return (
+        f"{shown(uri)}: its tables are of another MLflow ({found[1] if found else 'unknown'}). "
+        f"If that was an older one, copy the store, then: mlflow db upgrade '{shown(uri)}'. "
+        "If it was a newer one, install that, or name another store: MLFLOW_TRACKING_URI"
+    )
 
 
 def _is_unreachable(error: Exception) -> bool:
@@ -275,7 +265,9 @@ def _check(database: Path) -> None:
             query = "select artifact_location from experiments where name = ?"
             row = connection.execute(query, [EXPERIMENT]).fetchone() if tables else None
     except sqlite3.OperationalError as error:
-        raise RegistryError(f"{database}: {error}; close what holds it, then try again") from error
+        locked = "locked" in str(error)
+        todo = "close what holds it" if locked else "make it a file that can be read and written"
+        raise RegistryError(f"{database}: {error}; {todo}, then try again") from error
     except sqlite3.DatabaseError as error:
         raise RegistryError(
             f"{database}: {error}. Move it away; `minigpt registry sync` fills a new one."
