@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from minigpt.errors import RegistryError
 from minigpt.registry import mutex
 from minigpt.registry.registry import Registry
 from minigpt.tracking.paging import every_page
@@ -162,6 +163,22 @@ def _as_text(aliases: Mapping[str, Any]) -> dict[str, str]:
     return {alias: str(number) for alias, number in aliases.items()}
 
 
+def _figure(entry: Any) -> float | None:
+    """The bits per byte that a version is tagged with.
+
+    Raises:
+        RegistryError: the tag was edited, and is no number.
+    """
+    text = entry.tags.get(BITS)
+    try:
+        return None if text is None else float(text)
+    except ValueError as error:
+        raise RegistryError(
+            f"{entry.name} {entry.version}: its tag {BITS} is {text!r}, not a number. Put it back "
+            "in MLflow (the metric is in the version's run), or delete the tag"
+        ) from error
+
+
 def _version(entry: Any, aliases: Mapping[str, str]) -> Version:
     number, tags = str(entry.version), entry.tags
     return Version(
@@ -171,7 +188,7 @@ def _version(entry: Any, aliases: Mapping[str, str]) -> Version:
         commit=tags.get(COMMIT, ""),
         dirty=tags.get(DIRTY) == "true",
         aliases=tuple(sorted(alias for alias, aliased in aliases.items() if aliased == number)),
-        bits_per_byte=float(tags[BITS]) if BITS in tags else None,
+        bits_per_byte=_figure(entry),
         created=datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC),
         run_id=entry.run_id or "",
         taken_down=tags.get(TAKEN_DOWN),

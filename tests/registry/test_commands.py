@@ -122,3 +122,37 @@ def test_an_alias_whose_version_was_deleted_is_named_and_mended(run, changed, ad
         assert str(raised.value) == refusal
     assert run("promote", "1").stdout == "minigpt-test 1 is champion\n"
     assert champion not in run("list").stderr
+
+
+ESCAPES = "\x1b[2J\x9b31m\r\nminigpt-test 9  champion"
+
+
+def test_a_text_of_the_store_neither_moves_the_cursor_nor_adds_a_line(run, changed):
+    rows = len(run("list").stdout.splitlines())
+    with sqlite3.connect(changed.root / "mlflow.db") as store:
+        row = (ESCAPES, "minigpt-test")
+        store.execute("insert into registered_model_aliases values (?, 1, ?, 'default')", row)
+        for key, value in (("minigpt.commit", ESCAPES), ("minigpt.taken_down", "{}")):
+            row = (value, key, "minigpt-test")
+            store.execute("delete from model_version_tags where key = ? and name = ?", row[1:])
+            store.execute(
+                "insert into model_version_tags (value, key, name, version, workspace) "
+                "values (?, ?, ?, 1, 'default')",
+                row,
+            )
+    listed, lineage = run("list").stdout, RUNNER.invoke(app, ["lineage", "1"]).stdout
+    assert len(listed.splitlines()) == rows
+    for shown in (listed, lineage, run("list", "--json").stdout):
+        assert not {"\x1b", "\x9b", "\r"} & set(shown)
+        assert not any(line.startswith("minigpt-test 9") for line in shown.splitlines())
+    assert r"\x1b[2J\x9b31m minigpt-test 9  champion" in listed
+    assert r"\x1b[2J\x9b31m minigpt-test 9  champion" in lineage
+
+
+def test_a_figure_that_was_edited_is_named(run, changed):
+    with sqlite3.connect(changed.root / "mlflow.db") as store:
+        store.execute(
+            "update model_version_tags set value = 'low' where key = 'minigpt.bits_per_byte'"
+        )
+    with pytest.raises(RegistryError, match=r"minigpt-test 1: its tag .* is 'low', not a number"):
+        run("list")
