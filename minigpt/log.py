@@ -6,11 +6,13 @@ pipelines.runner reads those lines, so the name in front is a contract, not deco
 import contextlib
 import io
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
 
 _stage = "minigpt"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def prepare_streams() -> None:
@@ -53,9 +55,17 @@ def set_name(name: str) -> None:
     _stage = name
 
 
+def printable(text: str, kept: str = "\n\t") -> str:
+    """Text with control characters written out, but those in `kept`.
+
+    A name, a tag or a file's text could else move the cursor, or write over what was said.
+    """
+    return CONTROL.sub(lambda m: m[0] if m[0] in kept else f"\\x{ord(m[0]):02x}", text)
+
+
 def say(message: str) -> None:
     """Write one fact to stderr, flushed at once: whoever reads the pipe sees it live."""
-    sys.stderr.write(f"{_stage}: {message}\n")
+    sys.stderr.write(f"{_stage}: {printable(message)}\n")
     sys.stderr.flush()
 
 

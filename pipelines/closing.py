@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from minigpt.log import minutes
+from minigpt.log import minutes, printable
 from minigpt.roles import FINETUNE, PRETRAIN, of_role
 from pipelines.runner import Outcome, Result
 
@@ -109,7 +109,7 @@ def bits(figures: Mapping[str, Any], source: str) -> str:
 
 def shortened(text: str) -> str:
     """Text on one line in quotation marks, cut at a word."""
-    words = " ".join(text.split())
+    words = printable(" ".join(text.split()))
     if len(words) > SAMPLE_CHARACTERS:
         words = words[:SAMPLE_CHARACTERS].rsplit(" ", 1)[0] + " …"
     return f'"{words}"'

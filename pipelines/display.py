@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from minigpt.log import minutes
+from minigpt.log import minutes, printable
 from pipelines.runner import Outcome, Result
 
 PLAIN_SECONDS = 5.0  # between two lines about a running stage where the output is a log
@@ -35,7 +35,8 @@ class Display:
 
     def row(self, stage: str, outcome: str, time: str, said: str) -> str:
         """One line of the table."""
-        return f"{stage:<{self.width}}{outcome:<10}{time:>6}    {said}".rstrip()
+        words = printable(said, kept="")
+        return f"{stage:<{self.width}}{outcome:<10}{time:>6}    {words}".rstrip()
 
     def checking(self, stage: str) -> None:
         """DVC looks whether the stage is up to date."""

@@ -14,6 +14,7 @@ from prefect.runtime import flow_run
 from prefect.states import Completed
 
 from minigpt.errors import GateRefusedError
+from minigpt.log import printable
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
 from minigpt.tracking.store import database_of, open_store, tracking_uri
@@ -131,6 +132,6 @@ def run_flow(root: Path, wait: bool, debug: bool) -> int:
         if told := note(root, ref):
             print(f"\n{told}")
     if done.refusal:
-        print(f"\n{done.refusal}")
+        print(printable(f"\n{done.refusal}"))
     sys.stdout.flush()
     return 0

@@ -39,7 +39,7 @@ def run(root: Path, wait: bool, debug: bool) -> int:
             seconds = time.time() - psutil.Process().create_time()  # imports take their share
             print(nothing_to_do(done.stages, done.standing, seconds))
             if done.refusal:
-                print(f"\n{done.refusal}")
+                print(log.printable(f"\n{done.refusal}"))
             return 0
         from pipelines.release import run_flow  # with Prefect and MLflow it takes seconds
 

@@ -18,7 +18,7 @@ def ended(work: Callable[[], int], stopped: str, debug: bool = False) -> int:
     except MiniGPTError as error:
         if debug:
             raise
-        sys.stderr.write(f"{error}\n")
+        sys.stderr.write(f"{log.printable(str(error))}\n")
         return error.exit_code
     except KeyboardInterrupt:
         sys.stderr.write(f"{stopped}\n")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from minigpt import log
 from minigpt.process import tied
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -110,3 +111,8 @@ def test_a_current_folder_that_is_gone_is_one_line(tmp_path):
     )
     assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
     assert done.stderr.startswith("the current folder is gone")
+
+
+def test_what_is_said_holds_no_control_characters(capsys):
+    log.say("a\x1b[2Jb\x9bc\rd\te\nf")
+    assert capsys.readouterr().err.endswith(": a\\x1b[2Jb\\x9bc\\x0dd\te\nf\n")

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minigpt.cli.shared import Json, project_registry, show_json, show_table, talk
+from minigpt.cli.shared import Json, project_registry, show_json, show_table, talk, tell
 
 if TYPE_CHECKING:
     from minigpt.registry.promotion.compare import Comparison, Line
@@ -63,7 +63,7 @@ def show(comparison: "Comparison", name: str) -> None:
             f"{version.name} {version.version}" for version in (comparison.first, comparison.second)
         )
         title, judged_on = f"{first} and {second}", f"{comparison.first.name} {judged_on}"
-    typer.echo(
+    tell(
         f"{title}, on the {comparison.documents} test documents of {judged_on}, bits per byte "
         "(int8 and int4: on the beginning of each)"
     )
@@ -81,10 +81,10 @@ def show(comparison: "Comparison", name: str) -> None:
     show_table(("weights", first, second), sizes)
     width = max(4, len(first) + 2, len(second) + 2)
     for pair in comparison.samples:
-        typer.echo(f"\n{' '.join(pair.prompt.split())} … (seed {pair.seed})")
+        tell(f"\n{' '.join(pair.prompt.split())} … (seed {pair.seed})")
         for number, text in ((first, pair.first), (second, pair.second)):
             words = " ".join(text.split())
-            typer.echo(f"  {number:<{width}}{words[:EXCERPT]}{'…' if len(words) > EXCERPT else ''}")
+            tell(f"  {number:<{width}}{words[:EXCERPT]}{'…' if len(words) > EXCERPT else ''}")
     if comparison.leaked is None:
         talk("The document index of one is gone: nobody can tell whether it was trained on these.")
     elif comparison.leaked:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from minigpt.cli import versions
-from minigpt.cli.shared import Json, project_registry, show_json, talk
+from minigpt.cli.shared import Json, project_registry, show_json, talk, tell
 
 keys = typer.Typer(
     no_args_is_help=True,
@@ -40,7 +40,7 @@ def new(openssf: Openssf = False, as_json: Json = False) -> None:
     if as_json:
         show_json({"private": str(path), "public": str(public)})
         return
-    typer.echo(str(public))
+    tell(str(public))
     talk(f"{path} is for you alone: keep a copy, give it to nobody")
     talk(f"Next: minigpt registry sign champion{' --openssf' * openssf}")
 
@@ -87,7 +87,7 @@ def sign(
         if as_json:
             show_json({"signature": SIGNATURE, "package": str(package), "public": str(public)})
         else:
-            typer.echo(f"{version.version} of {version.name} has {SIGNATURE}")
+            tell(f"{version.version} of {version.name} has {SIGNATURE}")
             talk(f"Next: model_signing verify key {package} --signature FILE --public_key {public}")
         return
     from minigpt.registry.provenance.provenance import ENVELOPE
@@ -97,7 +97,7 @@ def sign(
     if as_json:
         show_json({"signature": ENVELOPE, "key": signed_by})
     else:
-        typer.echo(f"{version.version} of {version.name} is signed by key {signed_by[:12]}")
+        tell(f"{version.version} of {version.name} is signed by key {signed_by[:12]}")
         ref = shortest_ref(version.name, version.version, registry.name)
         talk(f"Next: minigpt verify {ref} --signature")
 
@@ -117,7 +117,7 @@ def sbom(
         show_json(bom)
     else:
         about = bom["metadata"]["component"]
-        typer.echo(
+        tell(
             f"{about['version']} of {about['name']} has {BOM}: {len(bom['components'])} components"
         )
         talk(f"Next: minigpt registry sbom {reference} --json > bom.cdx.json")

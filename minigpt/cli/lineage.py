@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from minigpt.cli import overview as shown
-from minigpt.cli.shared import Json, project_registry, show_json, talk
+from minigpt.cli.shared import Json, in_one_line, project_registry, show_json, talk, tell
 from minigpt.errors import ParamsError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def show_version(reference: str, stages: bool, as_json: bool) -> None:
         show_json(shown.as_facts(about))
         return
     for line in shown.lines(about):
-        typer.echo(line)
+        tell(in_one_line(line))
     if stages:
         typer.echo("")
         shown.show_stages(about)
@@ -97,9 +97,9 @@ def show_text(what: str, as_json: bool) -> None:
         show_json({name: trace_facts(trace) for name, trace in traces.items()})
         return
     for name, trace in traces.items():
-        typer.echo(trace_text(trace) if name == registry.name else f"{name}: {trace_text(trace)}")
+        tell(trace_text(trace) if name == registry.name else f"{name}: {trace_text(trace)}")
         for line in namesakes(trace):
-            typer.echo(line)
+            tell(in_one_line(line))
     pruned = {} if registry.is_new else pruned_in(registry, registry.name)
     if pruned:
         talk(f"not known of {', '.join(sorted(pruned, key=int))}: pruned, with their indices")

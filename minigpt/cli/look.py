@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from minigpt.cli.shared import Json, project_root, show_json, show_table, talk
+from minigpt.cli.shared import Json, project_root, show_json, show_table, talk, tell
 from minigpt.errors import BusyError, MiniGPTError, ParamsError
 from minigpt.git import require_git
 from minigpt.log import minutes
@@ -105,7 +105,7 @@ def plan(as_json: Json = False) -> None:
         return
     total = sum(stage["seconds"] for stage in facts["stages"].values())
     device = "" if facts["device"] == "cpu" else "GPU "
-    typer.echo(
+    tell(
         f"{facts['parameters'] / 1e6:.2f}M parameters · "
         f"{facts['memory_bytes'] / 1e6:.0f} MB of {device}memory"
     )
@@ -137,7 +137,7 @@ def report(as_json: Json = False) -> None:
     if as_json:
         show_json({"report": page.relative_to(root).as_posix()})
     else:
-        typer.echo(page.relative_to(root).as_posix())
+        tell(page.relative_to(root).as_posix())
 
 
 def preset(

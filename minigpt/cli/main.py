@@ -98,7 +98,7 @@ def main() -> None:
     except MiniGPTError as error:
         if os.environ.get("MINIGPT_DEBUG"):
             raise
-        typer.echo(str(error), err=True)
+        typer.echo(log.printable(str(error)), err=True)
         sys.exit(error.exit_code)
 
 

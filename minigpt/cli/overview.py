@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from minigpt.cli.shared import show_table, talk
+from minigpt.cli.shared import show_table, talk, tell
 from minigpt.cli.versions import facts
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def show_stages(overview: "Overview") -> None:
         ],
     )
     if record.dirty:
-        typer.echo(f"\nsource.patch  {overview.patch or 'is gone'}")
+        tell(f"\nsource.patch  {overview.patch or 'is gone'}")
     if overview.runs_at is None:
         talk("To open a run in a browser: make up")
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from minigpt.cli import versions
-from minigpt.cli.shared import Json, project_registry, show_json, show_table, talk
+from minigpt.cli.shared import Json, project_registry, show_json, show_table, talk, tell
 
 if TYPE_CHECKING:
     from minigpt.registry.prune import Pruning
@@ -40,7 +40,7 @@ def prune(
     for reason, numbers in staying(pruning).items():
         talk(f"  stays: {', '.join(numbers)} ({reason})")
     if not (pruning.remove or pruning.unfinished):
-        typer.echo(f"no version of {registry.name} is to be removed")
+        tell(f"no version of {registry.name} is to be removed")
         return
     show_table(
         ("version", "registered", "bytes"),
@@ -54,21 +54,21 @@ def prune(
         ),
     )
     if pruning.unfinished:
-        typer.echo(
+        tell(
             f"left of {', '.join(pruning.unfinished)}, which an earlier prune did not finish: "
             f"{pruning.unfinished_bytes:,} bytes"
         )
     count = len(pruning.remove)
     what = f"{count} version{'' if count == 1 else 's'}, {pruning.bytes / 1e6:,.1f} MB"
     if not yes:
-        typer.echo(f"would free: {what}")
+        tell(f"would free: {what}")
         talk(f"nothing was changed. To do it: minigpt registry prune --keep {keep} --yes")
         return
     if pruning.left_to_server:
-        typer.echo(f"removed: {what}, once the server has collected them")
+        tell(f"removed: {what}, once the server has collected them")
         talk(f"Run on the server: {collect(pruning)}")
     else:
-        typer.echo(f"removed: {what}")
+        tell(f"removed: {what}")
     talk("Next: minigpt registry log")
 
 

@@ -1,6 +1,7 @@
 """What several commands need."""
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,9 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from minigpt.log import printable
+
 if TYPE_CHECKING:
     from minigpt.registry.registry import Registry
 
+LEFT_BY_JSON = re.compile("[\x7f-\x9f]")
+"""Control characters that JSON lets stand; terminals obey them."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script to read.")]
 
 
@@ -22,12 +27,13 @@ def project_root() -> Path:
 
 def show_json(value: Any) -> None:
     """JSON on stdout, keys sorted."""
-    typer.echo(json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False))
+    text = json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False)
+    typer.echo(LEFT_BY_JSON.sub(lambda control: f"\\u{ord(control[0]):04x}", text))
 
 
 def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Left-aligned columns on stdout, as wide as their widest cell."""
-    table = [list(header), *([str(cell) for cell in row] for row in rows)]
+    table = [list(header), *([in_one_line(cell) for cell in row] for row in rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]
     for row in table:
         typer.echo(
@@ -35,9 +41,19 @@ def show_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
         )
 
 
+def in_one_line(cell: object) -> str:
+    """A cell of a table: its lines one behind the other."""
+    return printable(" ".join(str(cell).splitlines()), kept="")
+
+
+def tell(text: str) -> None:
+    """Lines for people, on stdout."""
+    typer.echo(printable(text))
+
+
 def talk(message: str) -> None:
     """One line for people, on stderr."""
-    print(message, file=sys.stderr)
+    print(printable(message), file=sys.stderr)
 
 
 def project_registry() -> "Registry":

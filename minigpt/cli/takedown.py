@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minigpt.cli.shared import Json, project_root, show_json, talk
+from minigpt.cli.shared import Json, project_root, show_json, talk, tell
 from minigpt.errors import GateRefusedError, ParamsError
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ def takedown(
     registry = Registry(root, params.release.name)
     planned = plan(registry, what, params.validation, include_near)
     if not planned.seen:
-        show_json(facts(planned)) if as_json else typer.echo(unseen(planned, registry.name))
+        show_json(facts(planned)) if as_json else tell(unseen(planned, registry.name))
         return
     if dry_run:
-        show_json(facts(planned)) if as_json else typer.echo(concerns(planned))
+        show_json(facts(planned)) if as_json else tell(concerns(planned))
         talk("nothing was changed (--dry-run)")
         return
     if not (reason and reason.strip()):
@@ -61,7 +61,7 @@ def takedown(
     if not yes:
         typer.confirm("Take it out and build without it?", abort=True, err=True)
     done = carry_out(registry, planned, reason.strip(), wait)
-    show_json(done.values) if as_json else typer.echo(done.text)
+    show_json(done.values) if as_json else tell(done.text)
     new = done.values["now"]["version"]
     if done.champion_has_it:
         raise GateRefusedError(

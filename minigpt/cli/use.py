@@ -10,6 +10,7 @@ import typer
 
 from minigpt.cli.shared import Json, project_registry, show_json, talk
 from minigpt.errors import ParamsError
+from minigpt.log import printable
 
 if TYPE_CHECKING:
     from minigpt.generation.config import SamplingConfig
@@ -60,11 +61,12 @@ def generate(
     machine.prepare_torch()
     package = load_package(folder, machine.torch_device)
     engine = TorchEngine(package.model)
+    seen = printable if sys.stdout.isatty() else str  # a file gets what the model wrote
     start, text = time.perf_counter(), ""
     for piece in write(engine, package.tokenizer, prompt, sampling, max_tokens, seed, stop):
         text += piece
         if not as_json:
-            sys.stdout.write((prompt if text == piece else "") + piece)
+            sys.stdout.write(seen((prompt if text == piece else "") + piece))
             sys.stdout.flush()
     seconds = time.perf_counter() - start
     tokens = len(package.tokenizer.encode(text))

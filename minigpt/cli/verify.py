@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minigpt.cli.shared import Json, project_registry, show_json, show_table, talk
+from minigpt.cli.shared import Json, project_registry, show_json, show_table, talk, tell
 from minigpt.errors import ParamsError, UntrustedError
 from minigpt.registry.verification.verdict import Report, lines, summary
 
@@ -102,10 +102,8 @@ def exit_with(code: int) -> None:
 def show(report: Report) -> None:
     """The verdicts, then what follows."""
     show_table(("output", "files", "verdict"), lines(report.verdicts))
-    typer.echo(summary(report))
-    typer.echo(
-        f"vouched for: {report.vouched}" if report.vouched_by != "nobody" else report.vouched
-    )
+    tell(summary(report))
+    tell(f"vouched for: {report.vouched}" if report.vouched_by != "nobody" else report.vouched)
     if report.holds:
         talk(f"Next: minigpt lineage {report.ref}")
     elif report.mode == "from-cache":
@@ -150,9 +148,9 @@ def check_signature(
     problems = check(registry, version, key)
     if not as_json:
         for problem in problems:
-            typer.echo(problem)
+            tell(problem)
         if not problems:
-            typer.echo("the signature holds, and every file is the one that was signed")
+            tell("the signature holds, and every file is the one that was signed")
             ref = shortest_ref(version.name, version.version, registry.name)
             talk(f"Next: minigpt verify {ref}")
     return {

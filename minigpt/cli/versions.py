@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minigpt.cli.shared import Json, project_registry, project_root, show_json, show_table, talk
+from minigpt.cli.shared import (
+    Json,
+    project_registry,
+    project_root,
+    show_json,
+    show_table,
+    talk,
+    tell,
+)
 from minigpt.errors import RegistryError
 
 if TYPE_CHECKING:
@@ -26,7 +34,8 @@ def show(as_json: Json = False) -> None:
 
     Example: minigpt registry list
     """
-    from minigpt.registry.versions import list_versions
+    from minigpt.registry.refs import lost
+    from minigpt.registry.versions import list_versions, lost_aliases
 
     registry = project_registry()
     versions = list_versions(registry)
@@ -48,6 +57,8 @@ def show(as_json: Json = False) -> None:
                 for v in versions
             ),
         )
+        for alias, number in lost_aliases(registry, registry.name, versions).items():
+            talk(lost(registry.name, alias, number, versions[-1].version))
 
 
 @app.command()
@@ -71,7 +82,7 @@ def sync(
     if as_json:
         show_json(facts(version) | {"alias": "challenger"})
     else:
-        typer.echo(f"{version.name} {version.version} · {', '.join(version.aliases)}")
+        tell(f"{version.name} {version.version} · {', '.join(version.aliases)}")
         if "champion" not in version.aliases:
             talk("Next: minigpt registry promote challenger")
 
@@ -103,7 +114,7 @@ def promote(
         return
     name = f"{done.version.name} {done.version.version}"
     before = f" in place of version {done.before}" if done.moved and done.before else ""
-    typer.echo(f"{name} is champion" + (before if done.moved else " already"))
+    tell(f"{name} is champion" + (before if done.moved else " already"))
     for condition in done.conditions:
         talk(f"  {condition.about:<18} {condition.found}")
     if before:
@@ -138,11 +149,11 @@ def rollback(
     version = done.version
     name = f"{version.name} {version.version}"
     if not done.moved:
-        typer.echo(f"{name} is champion already")
+        tell(f"{name} is champion already")
         return
     figure = "" if version.bits_per_byte is None else f", {version.bits_per_byte:.3f} bits per byte"
     registered = f"registered {version.created.astimezone():%Y-%m-%d %H:%M}"
-    typer.echo(f"restored {name} in place of version {done.before} ({registered}{figure})")
+    tell(f"restored {name} in place of version {done.before} ({registered}{figure})")
     talk(
         f"version {done.before} stays registered. To undo: minigpt registry rollback "
         f"--to {back_to(done, registry.name)}"

@@ -69,7 +69,7 @@ def write_artifact(registry: Registry, version: Version, path: str, data: bytes)
         RegistryError: it cannot be written.
     """
     with clear_errors(registry.store.uri):
-        base = local_path(registry.artifacts_uri(version.run_id))
+        base = local_path(_place(registry, version))
         if base is not None:  # whole or not at all, and where the store says now: MLflow caches
             write_bytes(base / path, data)
             return
@@ -137,7 +137,7 @@ def version_files(registry: Registry, version: Version) -> Iterator[VersionFiles
     """
     with contextlib.ExitStack() as stack:
         with clear_errors(registry.store.uri):
-            artifacts = local_path(registry.artifacts_uri(version.run_id))
+            artifacts = local_path(_place(registry, version))
             temporary = TemporaryDirectory(prefix="minigpt-files-")
             folder = Path(stack.enter_context(temporary))
             if artifacts is None:
@@ -152,6 +152,24 @@ def version_files(registry: Registry, version: Version) -> Iterator[VersionFiles
         except RegistryError:
             model = None
         yield VersionFiles(version, artifacts, model)
+
+
+def _place(registry: Registry, version: Version) -> str:
+    """Where the artifacts of a version lie.
+
+    Raises:
+        RegistryError: the run that holds them is gone.
+    """
+    try:
+        return registry.artifacts_uri(version.run_id)
+    except mlflow_errors() as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        raise RegistryError(
+            f"{version.name} {version.version}: its run {version.run_id} is gone, and what the "
+            f"version holds with it. {FROM_COPY}; or to register what was built here again, delete "
+            "the version in MLflow, then: minigpt registry sync"
+        ) from error
 
 
 def package_of(registry: Registry, version: Version, copied_to: Path | None = None) -> Path:

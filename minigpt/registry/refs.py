@@ -9,7 +9,13 @@ from minigpt.errors import PackageError, UnknownVersionError
 from minigpt.registry.artifacts import json_object, package_of, read_artifact
 from minigpt.registry.pruned import pruned_in
 from minigpt.registry.registry import Registry
-from minigpt.registry.versions import CHALLENGER, CHAMPION, Version, list_versions
+from minigpt.registry.versions import (
+    CHALLENGER,
+    CHAMPION,
+    Version,
+    list_versions,
+    lost_aliases,
+)
 from minigpt.tracking.store import shown, tracking_uri
 
 REF = re.compile(r"(?:models:/)?(?:(?P<name>[^/@\s]+)[/@])?(?P<what>[^/@\s]+)")
@@ -55,10 +61,19 @@ def find_version(registry: Registry, ref: str) -> Version:
             f"{name} has no version {what} (it has {known}). See: minigpt registry list"
         )
     newest = shortest_ref(name, versions[-1].version, own)
+    if number := lost_aliases(registry, name, versions).get(what):
+        raise UnknownVersionError(lost(name, what, number, newest))
     todo = f"; to make one champion: minigpt registry promote {newest}" if what == CHAMPION else ""
     raise UnknownVersionError(
         f"no version of {name} is called {what} yet. See: minigpt registry list{todo}"
     )
+
+
+def lost(name: str, alias: str, number: str, newest: str) -> str:
+    """What to say of an alias whose version was deleted; `newest` is what to type for one left."""
+    cure = {CHAMPION: f"promote {newest}", CHALLENGER: "sync"}.get(alias)
+    todo = f"Run: minigpt registry {cure}" if cure else "Delete the alias in MLflow, or set it anew"
+    return f"{alias} is version {number} of {name}, which was deleted in MLflow. {todo}"
 
 
 def shortest_ref(name: str, number: str, own: str) -> str:

@@ -1,10 +1,11 @@
 """The versions of a registered model, and what a person may call one."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from minigpt.errors import RegistryError
 from minigpt.registry import mutex
 from minigpt.registry.registry import Registry
 from minigpt.tracking.paging import every_page
@@ -129,6 +130,17 @@ def aliases_in(registry: Registry, name: str) -> dict[str, str]:
             return {}
 
 
+def lost_aliases(registry: Registry, name: str, versions: Iterable[Version]) -> dict[str, str]:
+    """Alias to number of those of `name` that point to none of its `versions`: it was deleted.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    known = {version.version for version in versions}
+    aliases = aliases_in(registry, name)
+    return {alias: number for alias, number in sorted(aliases.items()) if number not in known}
+
+
 def _search(registry: Registry, query: str = "") -> Iterator[Any]:
     """Versions by name and number: in that order a page misses none that is changed meanwhile."""
     with clear_errors(registry.store.uri):
@@ -151,6 +163,22 @@ def _as_text(aliases: Mapping[str, Any]) -> dict[str, str]:
     return {alias: str(number) for alias, number in aliases.items()}
 
 
+def _figure(entry: Any) -> float | None:
+    """The bits per byte that a version is tagged with.
+
+    Raises:
+        RegistryError: the tag was edited, and is no number.
+    """
+    text = entry.tags.get(BITS)
+    try:
+        return None if text is None else float(text)
+    except ValueError as error:
+        raise RegistryError(
+            f"{entry.name} {entry.version}: its tag {BITS} is {text!r}, not a number. Put it back "
+            "in MLflow (the metric is in the version's run), or delete the tag"
+        ) from error
+
+
 def _version(entry: Any, aliases: Mapping[str, str]) -> Version:
     number, tags = str(entry.version), entry.tags
     return Version(
@@ -160,7 +188,7 @@ def _version(entry: Any, aliases: Mapping[str, str]) -> Version:
         commit=tags.get(COMMIT, ""),
         dirty=tags.get(DIRTY) == "true",
         aliases=tuple(sorted(alias for alias, aliased in aliases.items() if aliased == number)),
-        bits_per_byte=float(tags[BITS]) if BITS in tags else None,
+        bits_per_byte=_figure(entry),
         created=datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC),
         run_id=entry.run_id or "",
         taken_down=tags.get(TAKEN_DOWN),

@@ -131,8 +131,6 @@ def main(folder: Path) -> None:
     """Deliver until nothing is open and all is delivered, or nobody takes it."""
     if hasattr(os, "nice"):
         os.nice(10)
-    # Ours to repeat: MLflow's own would be minutes.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
     while (lock := take_lock(folder / LOCK)) is not None:
         try:
             delivered = work(folder)

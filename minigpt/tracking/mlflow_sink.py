@@ -1,9 +1,6 @@
 """The sink that keeps runs in MLflow."""
 
 import contextlib
-import http.client
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -27,8 +24,6 @@ from minigpt.tracking.store import (
     tracking_uri,
 )
 from minigpt.tracking.tracker import Event
-
-ANSWER_SECONDS = 5.0
 
 
 class MlflowSink:
@@ -89,7 +84,6 @@ class MlflowSink:
         """The store; opened anew after a failure."""
         try:
             if self._store is None:
-                refuse_silent(tracking_uri(self._root))
                 self._store = open_store(self._root)
                 with clear_errors(self._store.uri):
                     waiting = {path.stem for path in journals(self._folder)}
@@ -122,27 +116,3 @@ def refuse_deleted(store: Store) -> None:
             f"{shown(store.uri)}: the experiment {EXPERIMENT} was deleted there. To restore it: "
             f"mlflow experiments restore --experiment-id {store.experiment_id}"
         )
-
-
-def refuse_silent(uri: str) -> None:
-    """Ask a server for any answer: MLflow would wait minutes for one that accepts and is silent.
-
-    Raises:
-        RegistryError: none came in time.
-    """
-    if not uri.startswith(("http://", "https://")):
-        return
-    address = f"{shown(uri).rstrip('/')}/health"
-    try:
-        with urllib.request.urlopen(address, timeout=ANSWER_SECONDS):  # noqa: S310 - http(s) only
-            return
-    except (urllib.error.HTTPError, http.client.HTTPException):
-        return  # it answers
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        if isinstance(reason, OSError) and "CERTIFICATE" in str(reason):
-            return  # MLflow has settings of its own for these
-        raise RegistryError(
-            f"{shown(uri)} does not answer ({reason}). Start that server, "
-            "or unset MLFLOW_TRACKING_URI."
-        ) from error

@@ -7,6 +7,7 @@ What only reads a sqlite store whose tables are known does without MLflow (docs/
 import contextlib
 import logging
 import os
+import re
 import sqlite3
 import sys
 import threading
@@ -19,8 +20,10 @@ from urllib.request import url2pathname
 
 from minigpt.errors import RegistryError
 from minigpt.process import quiet_environment
+from minigpt.tracking.address import refuse_address
 from minigpt.tracking.client import Client
 from minigpt.tracking.reader import BUSY_SECONDS, Reader
+from minigpt.tracking.silence import refuse_silent
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -32,8 +35,9 @@ OPENING_SECONDS = 60.0
 SETTINGS = {
     # Else a uv.lock in the working directory changes what a model is logged with.
     "MLFLOW_UV_AUTO_DETECT": "false",
-    # MLflow's own 7 block training for minutes.
+    # MLflow's own 7 times 120 s block a command, or training, for a quarter of an hour.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
 }
 
 
@@ -50,13 +54,11 @@ def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI, else the checkout's own sqlite store.
 
     Raises:
-        RegistryError: it is no address, or the checkout's path reads as another one in one.
+        RegistryError: it is no address of a store that lasts, or the checkout's path reads as
+            another one in an address.
     """
     if chosen := os.environ.get("MLFLOW_TRACKING_URI"):
-        try:
-            urlsplit(chosen)
-        except ValueError as error:
-            raise RegistryError(f"MLFLOW_TRACKING_URI is no address: {error}") from error
+        refuse_address(chosen)
         return chosen
     own = (root.resolve() / "mlflow.db").as_posix()
     if "?" in own or unquote(own) != own:
@@ -118,6 +120,8 @@ def clear_errors(uri: str) -> Iterator[None]:
             raise RegistryError(
                 f"{shown(uri)} cannot be reached. Start that server, or unset MLFLOW_TRACKING_URI."
             ) from error
+        if "out-of-date database schema" in str(error):
+            raise RegistryError(_other_tables(uri, str(error))) from error
         reason = (str(error).strip() or type(error).__name__).replace(uri.rstrip("/"), shown(uri))
         raise RegistryError(f"{shown(uri)}: {' '.join(reason.split())[:500]}") from error
 
@@ -131,6 +135,16 @@ def mlflow_errors() -> "tuple[type[MlflowException], ...]":
     """What MLflow raises, for an `except` clause; nothing while it is not imported."""
     module = sys.modules.get("mlflow.exceptions")
     return (module.MlflowException,) if module else ()
+
+
+def _other_tables(uri: str, said: str) -> str:
+    """What to say of a store that another MLflow made: its own word is for older ones only."""
+    found = re.search(r"found version (\w+)", said)
+    return (
+        f"{shown(uri)}: its tables are of another MLflow ({found[1] if found else 'unknown'}). "
+        f"If that was an older one, copy the store, then: mlflow db upgrade '{shown(uri)}'. "
+        "If it was a newer one, install that, or name another store: MLFLOW_TRACKING_URI"
+    )
 
 
 def _is_unreachable(error: Exception) -> bool:
@@ -251,7 +265,9 @@ def _check(database: Path) -> None:
             query = "select artifact_location from experiments where name = ?"
             row = connection.execute(query, [EXPERIMENT]).fetchone() if tables else None
     except sqlite3.OperationalError as error:
-        raise RegistryError(f"{database}: {error}; close what holds it, then try again") from error
+        locked = "locked" in str(error)
+        todo = "close what holds it" if locked else "make it a file that can be read and written"
+        raise RegistryError(f"{database}: {error}; {todo}, then try again") from error
     except sqlite3.DatabaseError as error:
         raise RegistryError(
             f"{database}: {error}. Move it away; `minigpt registry sync` fills a new one."
@@ -295,6 +311,7 @@ def _mlflow_client(uri: str) -> "MlflowClient":
 
 def _connect(uri: str, database: Path | None) -> Store:
     """Open a store through MLflow; its experiment is made where it has none."""
+    refuse_silent(shown(uri))
     with clear_errors(uri):
         client = _mlflow_client(uri)
         opened = Client(lambda: client)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import sqlite3
 
 import pytest
 from typer.testing import CliRunner
@@ -96,3 +97,62 @@ def test_a_log_with_a_gap_is_shown_and_the_command_fails(run, changed, add_versi
 
 def test_a_name_without_events_says_how_to_begin(run):
     assert "minigpt registry promote challenger" in run("log").stderr
+
+
+def test_an_alias_whose_version_was_deleted_is_named_and_mended(run, changed, add_version):
+    add_version(1.7)
+    run("promote", "2")
+    client = changed.registry.store.client
+    client.delete_model_version("minigpt-test", "2")
+    with sqlite3.connect(changed.root / "mlflow.db") as store:  # MLflows of old leave them
+        store.execute("delete from registered_model_aliases")
+        store.executemany(
+            "insert into registered_model_aliases (alias, version, name, workspace) "
+            "values (?, 2, 'minigpt-test', 'default')",
+            [("challenger",), ("champion",), ("tried",)],
+        )
+    said = "{} is version 2 of minigpt-test, which was deleted in MLflow. {}"
+    champion = said.format("champion", "Run: minigpt registry promote 1")
+    challenger = said.format("challenger", "Run: minigpt registry sync")
+    tried = said.format("tried", "Delete the alias in MLflow, or set it anew")
+    assert run("list").stderr.splitlines() == [challenger, champion, tried]
+    for command, refusal in (("promote", challenger), ("rollback", champion)):
+        with pytest.raises(RegistryError) as raised:
+            run(command)
+        assert str(raised.value) == refusal
+    assert run("promote", "1").stdout == "minigpt-test 1 is champion\n"
+    assert champion not in run("list").stderr
+
+
+ESCAPES = "\x1b[2J\x9b31m\r\nminigpt-test 9  champion"
+
+
+def test_a_text_of_the_store_neither_moves_the_cursor_nor_adds_a_line(run, changed):
+    rows = len(run("list").stdout.splitlines())
+    with sqlite3.connect(changed.root / "mlflow.db") as store:
+        row = (ESCAPES, "minigpt-test")
+        store.execute("insert into registered_model_aliases values (?, 1, ?, 'default')", row)
+        for key, value in (("minigpt.commit", ESCAPES), ("minigpt.taken_down", "{}")):
+            row = (value, key, "minigpt-test")
+            store.execute("delete from model_version_tags where key = ? and name = ?", row[1:])
+            store.execute(
+                "insert into model_version_tags (value, key, name, version, workspace) "
+                "values (?, ?, ?, 1, 'default')",
+                row,
+            )
+    listed, lineage = run("list").stdout, RUNNER.invoke(app, ["lineage", "1"]).stdout
+    assert len(listed.splitlines()) == rows
+    for shown in (listed, lineage, run("list", "--json").stdout):
+        assert not {"\x1b", "\x9b", "\r"} & set(shown)
+        assert not any(line.startswith("minigpt-test 9") for line in shown.splitlines())
+    assert r"\x1b[2J\x9b31m minigpt-test 9  champion" in listed
+    assert r"\x1b[2J\x9b31m minigpt-test 9  champion" in lineage
+
+
+def test_a_figure_that_was_edited_is_named(run, changed):
+    with sqlite3.connect(changed.root / "mlflow.db") as store:
+        store.execute(
+            "update model_version_tags set value = 'low' where key = 'minigpt.bits_per_byte'"
+        )
+    with pytest.raises(RegistryError, match=r"minigpt-test 1: its tag .* is 'low', not a number"):
+        run("list")

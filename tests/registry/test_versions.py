@@ -1,11 +1,12 @@
 import shutil
+import sqlite3
 
 import pytest
 
 from minigpt.errors import PackageError, RegistryError, UnknownVersionError
 from minigpt.package import load_package
 from minigpt.registry import artifacts
-from minigpt.registry.artifacts import package_of
+from minigpt.registry.artifacts import package_of, version_files, write_artifact
 from minigpt.registry.refs import find_version, resolve, shortest_ref
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import list_versions
@@ -140,3 +141,18 @@ def test_what_names_no_version_is_bad_input(changed, ref):
     with pytest.raises(UnknownVersionError) as refusal:
         find_version(changed.registry, ref)
     assert refusal.value.exit_code == 2
+
+
+def test_a_version_whose_run_was_purged_is_named_with_its_cure(changed):
+    version = find_version(changed.registry, "1")
+    with sqlite3.connect(changed.root / "mlflow.db") as store:
+        store.execute("delete from runs where run_uuid = ?", (version.run_id,))
+    registry = Registry(changed.root, NAME)
+
+    def read():
+        with version_files(registry, version):
+            pass
+
+    for ask in (read, lambda: write_artifact(registry, version, "a.txt", b"")):
+        with pytest.raises(RegistryError, match=f"{NAME} 1: its run .* is gone.*registry sync"):
+            ask()

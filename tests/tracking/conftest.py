@@ -1,5 +1,8 @@
+import socket
+
 import pytest
 
+from minigpt.tracking import silence
 from minigpt.tracking import store as stores
 from minigpt.tracking.mlflow_tracker import JOURNAL
 
@@ -37,3 +40,15 @@ def run_of(store):
         return run
 
     return only_run
+
+
+@pytest.fixture
+def silent(monkeypatch):
+    """The address of a server that accepts and never answers."""
+    monkeypatch.setattr(silence, "ANSWER_SECONDS", 0.1)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        yield address

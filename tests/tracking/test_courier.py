@@ -12,24 +12,12 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 
 from minigpt.errors import RegistryError
 from minigpt.process import take_lock
-from minigpt.tracking import courier, mlflow_sink, open_journal
+from minigpt.tracking import courier, open_journal, silence
 from minigpt.tracking.courier import Courier, trouble_of
 from minigpt.tracking.delivery import deliver_all, waiting
 from minigpt.tracking.journal import RUNS, journals
 from minigpt.tracking.store import open_store
 from tests.patience import patience, until
-
-
-@pytest.fixture
-def silent(monkeypatch):
-    """The address of a server that accepts and never answers."""
-    monkeypatch.setattr(mlflow_sink, "ANSWER_SECONDS", 0.1)
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        server.listen()
-        address = f"http://127.0.0.1:{server.getsockname()[1]}"
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
-        yield address
 
 
 def test_a_flow_ends_beside_a_server_that_never_answers_and_says_what_waits(
@@ -162,7 +150,7 @@ def test_a_server_that_is_killed_and_comes_back_misses_no_metric_and_has_none_tw
     root, store, run_of, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(mlflow_sink, "ANSWER_SECONDS", patience(30))
+    monkeypatch.setattr(silence, "ANSWER_SECONDS", patience(30))
     server = Server(root, tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{server.port}")
     journal = open_journal(tmp_path, "pretrain", "pretrain")

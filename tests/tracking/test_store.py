@@ -70,11 +70,46 @@ def test_a_file_that_is_no_database_is_named(tmp_path):
         stores.open_store(tmp_path)
 
 
-def test_a_file_store_is_refused_in_one_line(monkeypatch, tmp_path):
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "runs").as_uri())
-    with pytest.raises(RegistryError) as refusal:
+def test_a_folder_in_the_place_of_a_store_is_not_said_to_be_held(tmp_path):
+    (tmp_path / "mlflow.db").mkdir()
+    with pytest.raises(RegistryError, match=r"unable to open .* make it a file that can be read"):
         stores.open_store(tmp_path)
-    assert "\n" not in str(refusal.value)
+
+
+def test_a_store_of_another_mlflow_is_named_with_both_cures(root, store, tmp_path):
+    shutil.copyfile(root / "mlflow.db", tmp_path / "mlflow.db")
+    with sqlite3.connect(tmp_path / "mlflow.db") as tables:
+        tables.execute("update alembic_version set version_num = 'ffffffffffff'")
+        tables.execute("update experiments set artifact_location = 's3://bucket/runs'")
+    with pytest.raises(
+        RegistryError, match=r"another MLflow .ffffffffffff.*upgrade.*newer"
+    ) as said:
+        stores.open_store(tmp_path)
+    assert f"'sqlite:///{tmp_path.as_posix()}/mlflow.db'" in str(said.value)
+
+
+def test_a_server_that_never_answers_is_named(silent, tmp_path):
+    with pytest.raises(RegistryError, match=f"{silent} does not answer .*unset MLFLOW_TRACKING"):
+        stores.open_store(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite:///runs.db?timeout=5"),
+        *("file:runs", "file:///runs", "runs", "/runs"),
+    ],
+)
+def test_a_store_that_would_not_last_is_refused_and_nothing_is_made(address, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    for ask in (stores.is_new, stores.open_store):
+        with pytest.raises(
+            RegistryError, match=r"Write sqlite:////elsewhere/mlflow\.db or"
+        ) as said:
+            ask(tmp_path)
+        assert "\n" not in str(said.value)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_moved_checkout_is_noticed_and_mended(root, store, tmp_path):

@@ -21,7 +21,7 @@ from minigpt.registry.promotion.history import (
 from minigpt.registry.refs import find_version, shortest_ref
 from minigpt.registry.registry import Registry
 from minigpt.registry.revocation import read_revocation
-from minigpt.registry.versions import CHAMPION, Version, aliases_in, champion_of, version_of
+from minigpt.registry.versions import CHAMPION, Version, champion_of, version_of
 from minigpt.tracking.store import clear_errors
 
 
@@ -177,8 +177,9 @@ def _change(
 
 def _refuse_overtaken(registry: Registry, version: Version, before: str | None) -> None:
     """What was decided holds for the champion and the version as they were then."""
-    aliases = aliases_in(registry, version.name)
-    now, present = aliases.get(CHAMPION), version_of(registry, version.name, version.version)
+    champion = champion_of(registry, version.name)  # None also where that version was deleted
+    now = champion.version if champion else None
+    present = version_of(registry, version.name, version.version)
     what = None
     if now != before:
         what = f"version {now} was made champion" if now else "champion was taken away"
