@@ -32,6 +32,22 @@ TORCH = "2.13.0"
 TORCH_CHOICES = ("auto", "cpu", "cuda")
 
 
+def ended(arguments: list[str]) -> int:
+    """`main`; what the system refuses, standard output too, is one line, not a traceback."""
+    try:
+        code = main(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # a reader that has left (`| head`) wants no word
+        pass
+    except OSError as error:
+        what = error.filename or "standard output"
+        fail(f"{what}: {error.strerror}. Mend that, then run the same command.")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+    return 1
+
+
 def main(arguments: list[str]) -> int:
     """Run the command in `arguments`; its exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -301,4 +317,4 @@ def fail(message: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(ended(sys.argv[1:]))

@@ -4,12 +4,17 @@ pipelines.runner reads those lines, so the name in front is a contract, not deco
 """
 
 import contextlib
+import errno
 import io
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 
+from minigpt.errors import MiniGPTError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No room, as the system says it."""
 _stage = "minigpt"
 
 
@@ -45,6 +50,24 @@ def reader_may_leave() -> Iterator[None]:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
         raise SystemExit(1) from None
+
+
+@contextlib.contextmanager
+def output_taken() -> Iterator[None]:
+    """A block whose output goes where there may be no room (`> log` on a full disk).
+
+    Raises:
+        MiniGPTError: there is none.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+        what = error.filename or "standard output, or a file of this command"
+        raise MiniGPTError(f"{what} cannot be written: {error.strerror}") from error
 
 
 def set_name(name: str) -> None:
