@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,13 @@ def start_server(root: Path) -> Callable[[], None]:
         return lambda: wait_for(ours, START_SECONDS, missing)
     port = a_port(0)
     home = Path(os.environ.get("PREFECT_HOME") or root.resolve() / ".prefect")
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MiniGPTError(
+            f"{home}: Prefect's folder cannot be made: {error.strerror}. Mend that, or name "
+            "another one as PREFECT_HOME"
+        ) from error
     url = f"http://{LOCAL}:{port}/api"
     log = root / WORK / "logs" / "server.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +119,9 @@ def wait_for(
             urllib.request.urlopen(f"{url}/health", timeout=5).close()  # noqa: S310
         except urllib.error.HTTPError:
             return  # it answers, if only that it wants a key
-        except OSError:
+        except ValueError:
+            break  # no address: asking again would not help
+        except (OSError, HTTPException):  # the latter where another kind of server answers
             time.sleep(0.1)
         else:
             return

@@ -7,6 +7,7 @@ What only reads a sqlite store whose tables are known does without MLflow (docs/
 import contextlib
 import logging
 import os
+import re
 import sqlite3
 import sys
 import threading
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 EXPERIMENT = "minigpt"
 OPENING_SECONDS = 60.0
 
+STORE = re.compile(r"sqlite(\+\w+)?:///.|(?!(?i:sqlite|file)\b)[\w+.-]+://.|databricks|arn:")
+"""How the address of a store begins; MLflow keeps no versions in a folder of files any more."""
+
 SETTINGS = {
     # Else a uv.lock in the working directory changes what a model is logged with.
     "MLFLOW_UV_AUTO_DETECT": "false",
@@ -50,13 +54,19 @@ def tracking_uri(root: Path) -> str:
     """MLFLOW_TRACKING_URI, else the checkout's own sqlite store.
 
     Raises:
-        RegistryError: it is no address, or the checkout's path reads as another one in one.
+        RegistryError: it is no address of a store, or the checkout's path reads as another one in
+            one.
     """
     if chosen := os.environ.get("MLFLOW_TRACKING_URI"):
         try:
             urlsplit(chosen)
         except ValueError as error:
             raise RegistryError(f"MLFLOW_TRACKING_URI is no address: {error}") from error
+        if not STORE.match(chosen):
+            raise RegistryError(
+                f"MLFLOW_TRACKING_URI={shown(chosen)}: expected sqlite:////FOLDER/mlflow.db or a "
+                "server's http://HOST:PORT. For the checkout's own store: unset it"
+            )
         return chosen
     own = (root.resolve() / "mlflow.db").as_posix()
     if "?" in own or unquote(own) != own:
