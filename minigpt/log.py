@@ -15,6 +15,7 @@ from minigpt.errors import MiniGPTError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No room, as the system says it."""
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _stage = "minigpt"
 
 
@@ -53,21 +54,27 @@ def reader_may_leave() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def output_taken() -> Iterator[None]:
-    """A block whose output goes where there may be no room (`> log` on a full disk).
+def refusals_told() -> Iterator[None]:
+    """A block in which the system's refusal is for a person to mend, whatever it is about.
+
+    No room, under `> log` too, and no permission: of a file that root made under sudo, say.
 
     Raises:
-        MiniGPTError: there is none.
+        MiniGPTError: the system refused.
     """
     try:
         yield
     except OSError as error:
-        if error.errno not in FULL:
+        if error.errno in FULL:
+            what = error.filename or "standard output, or a file of this command"
+            problem = f"{what} cannot be written: {error.strerror}"
+        elif error.errno in FORBIDDEN and error.filename:
+            problem = f"{error.filename}: {error.strerror}. Mend that, then run the same command"
+        else:
             raise
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
-        what = error.filename or "standard output, or a file of this command"
-        raise MiniGPTError(f"{what} cannot be written: {error.strerror}") from error
+        raise MiniGPTError(problem) from error
 
 
 def set_name(name: str) -> None:

@@ -110,6 +110,25 @@ def test_a_full_disk_under_stdout_is_one_line(program):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import pipelines.terminal as t; sys.exit(t.ended(refused, ''))",
+        "import minigpt.run as r; r.stage_main(refused)",
+    ],
+)
+def test_a_file_that_the_system_refuses_is_one_line(program):
+    code = (
+        "import sys\n"
+        "def refused(): raise PermissionError(13, 'Permission denied', 'dvc.lock')\n"
+        f"{program}"
+    )
+    done = python("-c", code, text=True)
+    assert done.returncode == 1
+    assert "dvc.lock: Permission denied. Mend that, then run the same command" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="a folder in use cannot be removed there")
 def test_a_current_folder_that_is_gone_is_one_line(tmp_path):
     code = (

@@ -72,7 +72,7 @@ def main() -> None:
     quiet_environment()
     log.set_name("minigpt")
     try:
-        with log.output_taken(), here(), log.reader_may_leave():
+        with log.refusals_told(), here(), log.reader_may_leave():
             app()
     except MiniGPTError as error:
         if os.environ.get("MINIGPT_DEBUG"):
