@@ -66,8 +66,7 @@ def start_server(root: Path) -> Callable[[], None]:
     # However often is usual there: silence ends a run of ours, see deployments.zombies.
     use({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_SECONDS})
     if configured := PREFECT_API_URL.value():
-        missing = f"no Prefect server answers at {configured}. Start it, or unset PREFECT_API_URL"
-        return lambda: wait_for(configured, ANSWER_SECONDS, missing)
+        return lambda: refuse_silent(configured)
     if ours := server_url(root):
         use({PREFECT_API_URL: ours})
         missing = f"what make up started does not answer at {ours}. Run: make down, then make up"
@@ -95,6 +94,16 @@ def start_server(root: Path) -> Callable[[], None]:
     use({PREFECT_API_URL: url, PREFECT_HOME: home})
     silent = f"Prefect's server did not start; what it said: {log}"
     return lambda: wait_for(url, START_SECONDS, silent, lambda: process.poll() is None)
+
+
+def refuse_silent(configured: str) -> None:
+    """Refuse a PREFECT_API_URL at which nobody answers.
+
+    Raises:
+        MiniGPTError: nobody does.
+    """
+    missing = f"no Prefect server answers at {configured}. Start it, or unset PREFECT_API_URL"
+    wait_for(configured, ANSWER_SECONDS, missing)
 
 
 def use(settings: dict[Any, Any]) -> None:
