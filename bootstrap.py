@@ -30,6 +30,24 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 LOCKS = ROOT / "requirements"
 TORCH = "2.13.0"
 TORCH_CHOICES = ("auto", "cpu", "cuda")
+UNUSABLE = re.compile(r"\$\w+|[{};]" if os.name == "nt" else r"\$\w+|[{}\n:]")
+"""What venv, setuptools or a script's first line cannot hold of a path."""
+
+
+def ended(arguments: list[str]) -> int:
+    """`main`; what the system refuses, standard output too, is one line, not a traceback."""
+    try:
+        code = main(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # a reader that has left (`| head`) wants no word
+        pass
+    except OSError as error:
+        what = error.filename or "standard output"
+        fail(f"{what}: {error.strerror}. Mend that, then run the same command.")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+    return 1
 
 
 def main(arguments: list[str]) -> int:
@@ -54,6 +72,8 @@ def main(arguments: list[str]) -> int:
         return 0 if command in ("-h", "--help", "help") else 2
     if command == "down":
         return down(rest)
+    if found := UNUSABLE.search(str(ROOT)):
+        return fail(f"{ROOT}: no .venv works in a path with {found[0]!r}. Rename the folder.")
     if shutil.which("git") is None:
         return fail("git is not on PATH; minigpt records the commit of every model. Install git.")
     try:
@@ -152,7 +172,7 @@ def set_up(*, dev: bool, quiet: bool) -> None:
         installer.install(["--require-hashes", "-r", LOCKS / f"{group}.txt"])
         if group == "base":
             torch = install_torch(installer)
-            installer.install(["--no-deps", "--no-build-isolation", "-e", ROOT])
+            installer.install(["--no-deps", "--no-build-isolation", "-e", "."])  # in ROOT
         else:
             torch = None
         done.append(stamp(group))
@@ -184,6 +204,7 @@ class Installer:
     """
 
     def __init__(self) -> None:
+        os.environ.update(cache_settings())
         pip_only = os.environ.get("MINIGPT_INSTALLER") == "pip"
         self.uv = None if pip_only else shutil.which("uv") or self.fetch_uv()
         self.name = "uv" if self.uv else "pip"
@@ -220,6 +241,18 @@ class Installer:
             self.uv, self.name = None, "pip"
         pip = [str(PYTHON), "-m", "pip", "install", "-q", "--disable-pip-version-check"]
         return subprocess.run([*pip, *words], check=check, cwd=ROOT).returncode == 0
+
+
+def cache_settings() -> dict[str, str]:
+    """Caches in the project for a user without a home to write to: a container's, a service's."""
+    # Path's own expanduser raises where there is no home.
+    home = os.path.expanduser("~/.cache")  # noqa: PTH111
+    place = Path(os.environ.get("XDG_CACHE_HOME") or home).absolute()
+    there = next(folder for folder in (place, *place.parents) if folder.exists())
+    if there.is_dir() and os.access(there, os.W_OK | os.X_OK):
+        return {}
+    caches = {"UV_CACHE_DIR": "uv", "PIP_CACHE_DIR": "pip"}
+    return {k: str(ROOT / ".cache" / v) for k, v in caches.items() if k not in os.environ}
 
 
 def uv_settings() -> dict[str, str]:
@@ -301,4 +334,4 @@ def fail(message: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(ended(sys.argv[1:]))

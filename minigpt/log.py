@@ -4,6 +4,7 @@ pipelines.runner reads those lines, so the name in front is a contract, not deco
 """
 
 import contextlib
+import errno
 import io
 import os
 import re
@@ -11,6 +12,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+from minigpt.errors import MiniGPTError
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""No room, as the system says it."""
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _stage = "minigpt"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -47,6 +53,30 @@ def reader_may_leave() -> Iterator[None]:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
         raise SystemExit(1) from None
+
+
+@contextlib.contextmanager
+def refusals_told() -> Iterator[None]:
+    """A block in which the system's refusal is for a person to mend, whatever it is about.
+
+    No room, under `> log` too, and no permission: of a file that root made under sudo, say.
+
+    Raises:
+        MiniGPTError: the system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL:
+            what = error.filename or "standard output, or a file of this command"
+            problem = f"{what} cannot be written: {error.strerror}"
+        elif error.errno in FORBIDDEN and error.filename:
+            problem = f"{error.filename}: {error.strerror}. Mend that, then run the same command"
+        else:
+            raise
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+        raise MiniGPTError(problem) from error
 
 
 def set_name(name: str) -> None:

@@ -21,6 +21,8 @@ from minigpt.config import Config
 from minigpt.errors import ParamsError
 
 PREFIX = "MINIGPT_"
+TORCHRUN = ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+"""What torchrun sets beside WORLD_SIZE."""
 
 
 class Machine(Config):
@@ -79,6 +81,16 @@ class Machine(Config):
             )
         return self.device
 
+    def check(self) -> None:
+        """Refuse at once what a stage would refuse when others have done their work.
+
+        Raises:
+            ParamsError: torch cannot use the device that was asked for, or WORLD_SIZE is wrong.
+        """
+        processes()
+        if self.device not in ("auto", "cpu"):  # only torch knows; else it need not be imported
+            _ = self.torch_device
+
     def prepare_torch(self) -> None:
         """Make torch deterministic on this machine's threads. Call before the first tensor."""
         import torch
@@ -97,6 +109,9 @@ class Machine(Config):
         """What the bytes of a trained file depend on beside commit and data. No torch is imported.
 
         `processes` is there for more than one only: nothing else needs to be said of one.
+
+        Raises:
+            ParamsError: WORLD_SIZE is wrong.
         """
         count = processes()
         gpus = usable_gpus()[:count] if self.device in ("auto", "cuda") else []
@@ -137,8 +152,25 @@ def instruction_set() -> str:
 
 
 def processes() -> int:
-    """How many processes train together: torchrun sets WORLD_SIZE."""
-    return int(os.environ.get("WORLD_SIZE") or 1)
+    """How many processes train together: torchrun sets WORLD_SIZE, and what they meet by.
+
+    Raises:
+        ParamsError: WORLD_SIZE is no such number, or stands there without the rest of it.
+    """
+    size = os.environ.get("WORLD_SIZE") or "1"
+    if not (size.isdecimal() and int(size)):
+        raise ParamsError(
+            f"WORLD_SIZE={size!r}: expected a number of processes, which torchrun sets. "
+            "Unset WORLD_SIZE"
+        )
+    if int(size) == 1:
+        return 1
+    if missing := [name for name in TORCHRUN if not os.environ.get(name, "").strip()]:
+        raise ParamsError(
+            f"WORLD_SIZE={size}, but {', '.join(missing)} not set: torchrun sets all of them. "
+            "To train in one process: unset WORLD_SIZE"
+        )
+    return int(size)
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,9 @@ import threading
 import time
 from pathlib import Path
 
-from minigpt.process import is_alive, process_stat
+from minigpt.process import SHELLS, is_alive, process_stat
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
-SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
 
 
 def die_with_parent(grace_seconds: float = 3.0) -> None:

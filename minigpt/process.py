@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from minigpt.errors import BusyError
+from minigpt.errors import BusyError, MiniGPTError
 from minigpt.log import say
 
 WORK = Path(".work")
@@ -54,6 +54,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PROXIES = ("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "http_proxy", "https_proxy")
 ASIDE = "MINIGPT_ASIDE_"
 """Begins the name under which a variable waits for those whom it does not harm."""
+SHELLS = ("sh", "dash", "bash", "zsh", "ksh", "fish")
 ONLINE_STAGE = "download"
 """The one stage that may ask the network: a source of kind hf needs the hub."""
 
@@ -108,9 +109,16 @@ def take_lock(path: Path, name: str | None = None) -> int | None:
     `name` is what the next one is told; without it, this process's command line.
 
     The kernel frees the lock when the last process with that descriptor closes it or dies.
+
+    Raises:
+        MiniGPTError: the file cannot be opened: it is another user's, say.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        cure = "Mend its permissions (under sudo it became root's), then run the same command"
+        raise MiniGPTError(f"{path}: cannot be locked: {error.strerror}. {cure}") from error
     try:
         _lock(descriptor)
     except OSError:
@@ -310,8 +318,15 @@ def run_dvc(
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if on_line else {}
     aside = {n.removeprefix(ASIDE): v for n, v in os.environ.items() if n.startswith(ASIDE)}
     command = [sys.executable, "-m", "dvc", *args]
-    with tied(command, cwd, {"PATH": path, **aside, **(env or {})}, **pipes) as process:
+    ours = {"PATH": path, "SHELL": stage_shell(), **aside, **(env or {})}
+    with tied(command, cwd, ours, **pipes) as process:
         for line in process.stdout or ():
             if on_line:
                 on_line(line.rstrip("\n"))
         return process.wait()
+
+
+def stage_shell() -> str:
+    """SHELL, through which DVC starts stages; /bin/sh where it is none (a service's nologin)."""
+    named = os.environ.get("SHELL", "")
+    return named if Path(named).name in SHELLS and os.access(named, os.X_OK) else "/bin/sh"

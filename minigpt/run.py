@@ -148,7 +148,8 @@ def stage_main(main: Callable[..., None]) -> NoReturn:
         log.say(f"expected {len(wanted)} paths ({' '.join(wanted)}), got {len(paths)}")
         raise SystemExit(2)
     try:
-        main(*paths)
+        with log.refusals_told():
+            main(*paths)
     except MiniGPTError as error:
         log.say(str(error))
         raise SystemExit(error.exit_code) from error

@@ -21,6 +21,7 @@ from minigpt.tracking.store import database_of, open_store, tracking_uri
 from pipelines.build import build, holder_name, parent_run, untagged
 from pipelines.closing import all_unchanged, closing, nothing_to_do
 from pipelines.committed import note
+from pipelines.preflight import check_environment
 from pipelines.runner import Result
 from pipelines.server import log_to_file, start_server
 from pipelines.services import BEATS
@@ -46,10 +47,11 @@ def release(wait: bool = True) -> State[Release]:
     """Build, register what was built, promote it. A refusal is a result: Completed, named Refused.
 
     Raises:
-        MiniGPTError: params.yaml, the store or a stage is not in order.
+        MiniGPTError: params.yaml, the environment, the store or a stage is not in order.
     """
     root = Path.cwd()
     params = load_params(Params, root / PARAMS)
+    check_environment(root)
     with (
         workspace_lock(root, wait, holder_name()),
         parent_run(root) as (journal, _),

@@ -41,6 +41,9 @@ def run(root: Path, wait: bool, debug: bool) -> int:
             if done.refusal:
                 print(log.printable(f"\n{done.refusal}"))
             return 0
+        from pipelines.preflight import check_environment
+
+        check_environment(root)
         from pipelines.release import run_flow  # with Prefect and MLflow it takes seconds
 
         return run_flow(root, wait, debug)

@@ -17,6 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +66,20 @@ def start_server(root: Path) -> Callable[[], None]:
     # However often is usual there: silence ends a run of ours, see deployments.zombies.
     use({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_SECONDS})
     if configured := PREFECT_API_URL.value():
-        missing = f"no Prefect server answers at {configured}. Start it, or unset PREFECT_API_URL"
-        return lambda: wait_for(configured, ANSWER_SECONDS, missing)
+        return lambda: refuse_silent(configured)
     if ours := server_url(root):
         use({PREFECT_API_URL: ours})
         missing = f"what make up started does not answer at {ours}. Run: make down, then make up"
         return lambda: wait_for(ours, START_SECONDS, missing)
     port = a_port(0)
     home = Path(os.environ.get("PREFECT_HOME") or root.resolve() / ".prefect")
-    home.mkdir(parents=True, exist_ok=True)
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MiniGPTError(
+            f"{home}: Prefect's folder cannot be made: {error.strerror}. Mend that, or name "
+            "another one as PREFECT_HOME"
+        ) from error
     if not (home / "prefect.db").exists():
         print("set-up     Prefect makes its database, once …", flush=True)
     url = f"http://{LOCAL}:{port}/api"
@@ -90,6 +96,16 @@ def start_server(root: Path) -> Callable[[], None]:
     use({PREFECT_API_URL: url, PREFECT_HOME: home})
     silent = f"Prefect's server did not start; what it said: {log}"
     return lambda: wait_for(url, START_SECONDS, silent, lambda: process.poll() is None)
+
+
+def refuse_silent(configured: str) -> None:
+    """Refuse a PREFECT_API_URL at which nobody answers.
+
+    Raises:
+        MiniGPTError: nobody does.
+    """
+    missing = f"no Prefect server answers at {configured}. Start it, or unset PREFECT_API_URL"
+    wait_for(configured, ANSWER_SECONDS, missing)
 
 
 def use(settings: dict[Any, Any]) -> None:
@@ -114,7 +130,9 @@ def wait_for(
             urllib.request.urlopen(f"{url}/health", timeout=5).close()  # noqa: S310
         except urllib.error.HTTPError:
             return  # it answers, if only that it wants a key
-        except OSError:
+        except ValueError:
+            break  # no address: asking again would not help
+        except (OSError, HTTPException):  # the latter where another kind of server answers
             time.sleep(0.1)
         else:
             return

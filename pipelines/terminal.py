@@ -13,7 +13,7 @@ def ended(work: Callable[[], int], stopped: str, debug: bool = False) -> int:
     With `debug` an error of ours shows its traceback.
     """
     try:
-        with log.reader_may_leave():
+        with log.refusals_told(), log.reader_may_leave():
             return work()
     except MiniGPTError as error:
         if debug:

@@ -21,7 +21,8 @@ import psutil
 from minigpt import log
 from minigpt.errors import BusyError, MiniGPTError, ParamsError
 from minigpt.process import WORK, holder_of, named, take_lock
-from minigpt.tracking.store import open_store, shown, tracking_uri
+from minigpt.tracking.address import shown
+from minigpt.tracking.store import open_store, tracking_uri
 from pipelines.services import MARK, NIGHTLY, UP, marked, read_up, server_url, supervisor_pid
 from pipelines.terminal import ended
 
@@ -38,7 +39,8 @@ def up(root: Path, cron: str | None = None) -> list[str]:
 
     Raises:
         ParamsError: it is up with a schedule other than `cron`.
-        MiniGPTError: the store is not in order, or a service does not start.
+        MiniGPTError: the store is not in order, a Prefect server of the user's does not answer, or
+            a service does not start.
     """
     if (status := read_up(root)) and cron not in (None, status["cron"]):
         raise ParamsError(
@@ -49,6 +51,10 @@ def up(root: Path, cron: str | None = None) -> list[str]:
         return told(root, status, "is up already")
     began, supervisor, name = time.monotonic(), None, "up"
     if supervisor_pid(root) is None:
+        if configured := os.environ.get("PREFECT_API_URL"):
+            from pipelines.server import refuse_silent  # with Prefect
+
+            refuse_silent(configured)
         open_store(root)  # it raises here, in one line, where it cannot be opened
         end(list(marked(root)))  # what a killed supervisor left
         log.say("starting Prefect, the schedule and MLflow's UI: about half a minute")

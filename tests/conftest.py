@@ -19,7 +19,7 @@ from filelock import FileLock
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from minigpt.parent import SHELLS
+from minigpt.process import SHELLS
 from minigpt.tracking.relocate import relocate
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -7,6 +7,10 @@ from minigpt import machine
 from minigpt.errors import ParamsError
 from minigpt.machine import Gpu, Machine
 
+TORCHRUN = {
+    "WORLD_SIZE": "2", "RANK": "0", "LOCAL_RANK": "0",
+    "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1",
+}  # fmt: skip
 A, B = Gpu("NVIDIA A", "GPU-aaaa-1"), Gpu("NVIDIA B", "GPU-bbbb-2")
 
 
@@ -91,8 +95,26 @@ def test_the_number_of_processes_is_said_where_there_is_more_than_one(with_gpus,
     one = Machine.load().fingerprint()
     monkeypatch.setenv("WORLD_SIZE", "1")
     assert Machine.load().fingerprint() == one
-    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
     assert Machine.load().fingerprint() == one | {"device": "NVIDIA A + NVIDIA B", "processes": 2}
+
+
+@pytest.mark.parametrize("size", ["abc", "0", "-2", "1.5", " "])
+def test_a_number_of_processes_that_is_none_is_named(monkeypatch, size):
+    monkeypatch.setenv("WORLD_SIZE", size)
+    with pytest.raises(ParamsError, match=f"WORLD_SIZE='{size}'.* Unset WORLD_SIZE"):
+        Machine.load().fingerprint()
+
+
+def test_a_number_of_processes_that_torchrun_did_not_set_is_refused(monkeypatch):
+    for name, value in TORCHRUN.items():
+        monkeypatch.setenv(name, value)
+    assert machine.processes() == 2
+    monkeypatch.delenv("LOCAL_RANK")
+    monkeypatch.setenv("MASTER_PORT", "")
+    with pytest.raises(ParamsError, match="WORLD_SIZE=2, but LOCAL_RANK, MASTER_PORT not set"):
+        Machine.load().check()
 
 
 def test_the_driver_tells_of_gpus_in_proc_and_torch_of_its_build(tmp_path, monkeypatch):

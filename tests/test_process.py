@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.errors import BusyError
+from minigpt.errors import BusyError, MiniGPTError
 from minigpt.process import (
     is_alive,
     quiet_environment,
     remove_stale_rwlock,
     stage_lock,
+    stage_shell,
     tied,
     workspace_lock,
 )
@@ -53,6 +54,32 @@ def test_a_holder_that_was_killed_holds_nothing(tmp_path):
         other.kill()
     with workspace_lock(tmp_path):
         pass
+
+
+def test_a_lock_that_cannot_be_opened_is_named_with_its_cure(tmp_path):
+    (tmp_path / ".work" / "workspace.lock").mkdir(parents=True)
+    refused = r"workspace\.lock: cannot be locked: Is a directory\. Mend its permissions"
+    with pytest.raises(MiniGPTError, match=refused), workspace_lock(tmp_path):
+        pass
+    (tmp_path / ".work" / "workspace.lock").rmdir()
+    (tmp_path / ".work").rmdir()
+    (tmp_path / ".work").touch()
+    with pytest.raises(MiniGPTError, match="cannot be locked"), stage_lock("a", root=tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("shell", "used"),
+    [
+        ("/bin/sh", "/bin/sh"),
+        ("", "/bin/sh"),
+        ("/no/such/bash", "/bin/sh"),
+        ("/usr/sbin/nologin", "/bin/sh"),
+    ],
+)
+def test_dvc_starts_stages_through_a_shell_that_is_one(shell, used, monkeypatch):
+    monkeypatch.setenv("SHELL", shell)
+    assert stage_shell() == used
 
 
 def test_children_of_the_holder_pass_through(tmp_path):

@@ -56,6 +56,7 @@ def test_children_write_utf8_to_us(environment, monkeypatch, tmp_path):
         "from minigpt.cli.main import main; import sys; sys.argv = ['minigpt', '--help']; main()",
         "import pipelines.terminal as t; sys.exit(t.ended(lambda: print('x' * 100_000) or 0, ''))",
         "import pipelines.terminal as t; sys.exit(t.ended(lambda: print('x') or 0, ''))",
+        "import bootstrap; sys.exit(bootstrap.ended(['--help']))",
     ],
 )
 def test_a_reader_that_has_left_ends_a_program_quietly(program):
@@ -88,14 +89,44 @@ def test_streams_that_are_closed_are_opened_on_nothing(tmp_path):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a full disk to try")
-def test_a_full_disk_under_stdout_is_one_line():
+@pytest.mark.parametrize(
+    "program",
+    [
+        ("-m", "minigpt.cli.main", "--help"),
+        (
+            "-c",
+            "import sys, pipelines.terminal as t; sys.exit(t.ended(lambda: print('x') or 0, ''))",
+        ),
+        ("bootstrap.py", "--help"),
+    ],
+)
+def test_a_full_disk_under_stdout_is_one_line(program):
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
-            [sys.executable, "-m", "minigpt.cli.main", "--help"],
-            cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            [sys.executable, *program], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True
+        )
     assert done.returncode == 1
-    assert done.stderr.endswith("cannot be written: No space left on device\n")
+    assert "standard output" in done.stderr
+    assert "No space left on device" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import pipelines.terminal as t; sys.exit(t.ended(refused, ''))",
+        "import minigpt.run as r; r.stage_main(refused)",
+    ],
+)
+def test_a_file_that_the_system_refuses_is_one_line(program):
+    code = (
+        "import sys\n"
+        "def refused(): raise PermissionError(13, 'Permission denied', 'dvc.lock')\n"
+        f"{program}"
+    )
+    done = python("-c", code, text=True)
+    assert done.returncode == 1
+    assert "dvc.lock: Permission denied. Mend that, then run the same command" in done.stderr
     assert done.stderr.count("\n") == 1
 
 

@@ -1,7 +1,6 @@
 """`minigpt`: one command, one file a group of commands; heavy imports happen inside a command."""
 
 import contextlib
-import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -15,8 +14,6 @@ from minigpt.cli import compare, key, lineage, look, prune, takedown, use, verif
 from minigpt.errors import MiniGPTError
 from minigpt.process import quiet_environment
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-"""No room, as the system says it."""
 EPILOG = "Exit codes: 0 done, 1 failed, 2 bad input, 3 refused by the gate."
 
 app = typer.Typer(
@@ -69,31 +66,13 @@ def here() -> Iterator[None]:
     yield
 
 
-@contextlib.contextmanager
-def output_taken() -> Iterator[None]:
-    """A block whose output goes where there may be no room (`> log` on a full disk).
-
-    Raises:
-        MiniGPTError: there is none.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
-        what = error.filename or "standard output, or a file of this command"
-        raise MiniGPTError(f"{what} cannot be written: {error.strerror}") from error
-
-
 def main() -> None:
     """The entry point: our errors become one line and an exit code."""
     log.prepare_streams()
     quiet_environment()
     log.set_name("minigpt")
     try:
-        with output_taken(), here(), log.reader_may_leave():
+        with log.refusals_told(), here(), log.reader_may_leave():
             app()
     except MiniGPTError as error:
         if os.environ.get("MINIGPT_DEBUG"):

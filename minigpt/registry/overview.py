@@ -21,8 +21,8 @@ from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import CHAMPION, Version, version_of
 from minigpt.roles import MAIN, main_first
+from minigpt.tracking.address import shown
 from minigpt.tracking.environment import distributions
-from minigpt.tracking.store import shown
 
 
 @dataclass(frozen=True)

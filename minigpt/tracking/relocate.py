@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from minigpt.errors import RegistryError
+from minigpt.tracking.address import shown
 from minigpt.tracking.reader import BUSY_SECONDS
 from minigpt.tracking.store import (
     EXPERIMENT,
@@ -12,7 +13,6 @@ from minigpt.tracking.store import (
     database_of,
     local_path,
     only_opener,
-    shown,
     tracking_uri,
 )
 

@@ -15,12 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 from urllib.request import url2pathname
 
 from minigpt.errors import RegistryError
 from minigpt.process import quiet_environment
-from minigpt.tracking.address import refuse_address
+from minigpt.tracking.address import refuse_address, shown
 from minigpt.tracking.client import Client
 from minigpt.tracking.reader import BUSY_SECONDS, Reader
 from minigpt.tracking.silence import refuse_silent
@@ -173,12 +173,6 @@ def refuse_unwritable(store: Store) -> None:
         raise RegistryError(
             f"{database}: {error}. Nothing was changed; {todo}, then try again"
         ) from error
-
-
-def shown(uri: str) -> str:
-    """A store's address for people and logs: without user and password."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in uri else uri
 
 
 def local_path(uri: str) -> Path | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -18,7 +19,8 @@ from minigpt.process import workspace_lock
 from minigpt.registry.config import RegistryParams
 from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.promotion.promote import Promotion
-from pipelines import release, server, sweep
+from pipelines import release, run, server, sweep
+from pipelines.preflight import check_environment
 from pipelines.release import promote
 from pipelines.run import main
 from pipelines.services import BEATS, HEARTBEAT_SECONDS
@@ -59,6 +61,46 @@ def test_a_second_run_is_refused_and_the_first_named(inside, capsys, monkeypatch
     assert len(said.splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MINIGPT_THREADS", "abc"),
+        ("MINIGPT_DEVICE", "mps"),
+        ("WORLD_SIZE", "abc"),
+        ("MINIGPT_KEY", "/no/such/key.pem"),
+        ("MLFLOW_TRACKING_URI", "localhost:5000"),
+    ],
+)
+def test_what_the_end_of_a_run_would_refuse_is_refused_before_it_starts(
+    name, value, project, monkeypatch
+):
+    """A key or a store that cannot be used was told of after all stages had run."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(MiniGPTError, match=name):
+        check_environment(project)
+    monkeypatch.setattr(run, "load_params", lambda *_: None)
+    monkeypatch.setattr(run, "settled", lambda *_: None)
+    with pytest.raises(MiniGPTError, match=name):
+        run.run(project, wait=False, debug=False)
+    assert not (project / ".prefect").exists()
+
+
+@pytest.mark.parametrize("url", ["foo", "http://127.0.0.1:abc/api"])
+def test_what_is_no_address_of_a_server_is_named_at_once(url, inside):
+    missing = re.escape(f"no Prefect server answers at {url}. Start it, or unset PREFECT_API_URL")
+    with temporary_settings({PREFECT_API_URL: url}), pytest.raises(MiniGPTError, match=missing):
+        server.start_server(inside)()
+
+
+def test_a_folder_that_prefect_cannot_have_is_named(inside, monkeypatch):
+    monkeypatch.setenv("PREFECT_HOME", str(inside / "params.yaml" / "home"))
+    with (
+        temporary_settings({PREFECT_API_URL: None}),
+        pytest.raises(MiniGPTError, match=r"params\.yaml/home: Prefect's folder cannot be made"),
+    ):
+        server.start_server(inside)
+
+
 def test_a_configured_server_that_does_not_answer_is_named(inside, monkeypatch):
     monkeypatch.setattr(server, "ANSWER_SECONDS", 0.2)
     with (
@@ -81,7 +123,7 @@ def test_a_run_beats_as_often_as_it_is_listened_to_on_any_server(url, inside, mo
 
 
 @pytest.mark.parametrize(
-    ("module", "run", "flow", "options"),
+    ("module", "function", "flow", "options"),
     [
         (release, "run_flow", "release", (False, True)),
         (
@@ -92,7 +134,7 @@ def test_a_run_beats_as_often_as_it_is_listened_to_on_any_server(url, inside, mo
         ),
     ],
 )
-def test_a_run_by_hand_says_that_it_beats(module, run, flow, options, inside, monkeypatch):
+def test_a_run_by_hand_says_that_it_beats(module, function, flow, options, inside, monkeypatch):
     def seen(*_, **__):
         raise MiniGPTError(" ".join(TagsContext.get().current_tags))
 
@@ -101,7 +143,7 @@ def test_a_run_by_hand_says_that_it_beats(module, run, flow, options, inside, mo
     monkeypatch.setattr(module, "start_server", lambda _: lambda: None)
     monkeypatch.setattr(module, flow, seen)
     with pytest.raises(MiniGPTError, match=BEATS):
-        getattr(module, run)(inside, *options)
+        getattr(module, function)(inside, *options)
 
 
 def test_the_part_of_a_run_carries_its_tags(inside, monkeypatch):

@@ -149,6 +149,16 @@ def test_a_service_that_cannot_start_is_named(tmp_path, monkeypatch):
         up.up(tmp_path, "* * * * *")
 
 
+def test_a_server_of_the_users_that_does_not_answer_is_named_before_anything_starts(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PREFECT_API_URL", "foo")
+    monkeypatch.setattr(up, "start", lambda *_: pytest.fail("started"))
+    with pytest.raises(MiniGPTError, match="no Prefect server answers at foo"):
+        up.up(tmp_path)
+    assert not (tmp_path / "mlflow.db").exists()
+
+
 def test_another_schedule_than_the_one_that_is_up_is_refused(tmp_path, monkeypatch):
     state = {"ready": True, "cron": "0 3 * * *", "services": {}}
     monkeypatch.setattr(up, "read_up", lambda root: state)

@@ -185,6 +185,28 @@ def test_what_is_no_address_is_one_line(tmp_path, monkeypatch):
         stores.open_store(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["runs", "./mlruns", "file:///runs", "localhost:5000", "sqlite:x.db", "sqlite://x.db"],
+)
+def test_an_address_that_is_no_store_s_is_refused_with_those_that_are(
+    address, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    with pytest.raises(RegistryError, match=f"MLFLOW_TRACKING_URI={address} .*Write sqlite:////"):
+        stores.open_store(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["sqlite:////folder/x.db", "https://user:secret@host", "mysql+pymysql://host/x", "databricks"],
+)
+def test_every_kind_of_store_may_be_named(address, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    assert stores.tracking_uri(tmp_path) == address
+
+
 def test_a_database_whose_driver_is_not_installed_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://user:secret@127.0.0.1:1/x")
     with pytest.raises(RegistryError, match=r"postgresql://127.0.0.1:1/x: No module named"):

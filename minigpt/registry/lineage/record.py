@@ -24,8 +24,8 @@ from minigpt.registry.lineage.index import index_of
 from minigpt.registry.lineage.producing_runs import ProducingRuns
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
+from minigpt.tracking.address import shown
 from minigpt.tracking.environment import Environment
-from minigpt.tracking.store import shown
 
 RECORD = "lineage.json"
 ARCHIVES = "data/archives/"

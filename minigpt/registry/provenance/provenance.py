@@ -39,8 +39,8 @@ from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
 from minigpt.release.manifest import Manifest, load_files
+from minigpt.tracking.address import shown
 from minigpt.tracking.environment import environment
-from minigpt.tracking.store import shown
 
 ENVELOPE = "release/provenance.dsse.json"
 SLSA = "https://slsa.dev/provenance/v1"
