@@ -61,11 +61,12 @@ def register(registry: Registry, journal: str | None = None) -> Version:
             checkout, the user's key does not open, or the store cannot be opened.
     """
     root, name = registry.root, registry.name
+    # The record names the runs that made it; and what waits is to go also where nothing is built.
+    deliver_all(root)
     manifest = load_manifest(root / MANIFEST)
     identity = manifest_digest(root / MANIFEST)
     with remembered(root) as of_file:  # a version that is registered already is only found
         _refuse_changed(root, manifest, of_file)
-    deliver_all(root)  # the record names the runs that made it
     parent = run_in_mlflow(root, journal) if journal else None
     with only_changer(registry, name) as lease:
         numbers = [v.version for v in list_versions(registry) if v.digest == identity]

@@ -19,6 +19,7 @@ from minigpt.registry.register import register
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import TAKEN_DOWN, list_versions
 from minigpt.tracking import open_journal
+from minigpt.tracking.journal import RUNS, journals
 from minigpt.tracking.store import local_path
 from tests.registry.logs import whole_log
 
@@ -239,3 +240,12 @@ def test_a_folder_without_git_is_refused_and_nothing_registered(changed):
     with pytest.raises(RegistryError, match="git init"):
         register(changed.registry)
     assert len(list_versions(changed.registry)) == 1
+
+
+def test_what_waits_is_delivered_though_the_build_is_refused(changed):
+    journal = open_journal(changed.root, "pretrain", "pretrain")
+    journal.close()
+    (changed.root / "metrics" / "evaluate.json").write_text("{}")
+    with pytest.raises(RegistryError, match=r"is not what release/manifest.json describes"):
+        register(changed.registry)
+    assert journals(changed.root / RUNS) == []
