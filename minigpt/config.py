@@ -1,8 +1,8 @@
 """The base of every params class: frozen, no unknown keys, field docstrings as descriptions."""
 
-from typing import Annotated, Any, Self, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
 """As large as torch takes it."""
@@ -18,6 +18,18 @@ class Config(BaseModel):
         validate_default=True,
         allow_inf_nan=False,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, values: Any) -> Any:
+        """YAML's `yes` and `on` are true, which pydantic would take for 1 where a number stands."""
+        for name, field in cls.model_fields.items():
+            value = values.get(field.alias or name) if isinstance(values, dict) else None
+            kinds = (field.annotation, *get_args(field.annotation))
+            if isinstance(value, bool) and bool not in kinds:
+                found = str(value).lower()
+                raise ValueError(f"{name}: {found} (yes, no, on, off) is no value; quote a word")
+        return values
 
     def replace(self, **changes: Any) -> Self:
         """A validated copy with `changes`; an unknown name or a bad value raises."""

@@ -101,6 +101,11 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path):
         ("seed: 0x_", "not YAML: invalid literal"),
         ("seed: !!bool maybe", "not YAML: 'maybe'"),
         ("seed: !!timestamp soon", "not YAML: "),
+        (
+            "pretrain: {max_steps: yes}",
+            r"pretrain: max_steps: true \(yes, no, on, off\) is no value",
+        ),
+        ("gate: {max_quantization_loss: off}", "gate: max_quantization_loss: false .* is no value"),
         (f"seed: {10**31}", "seed: Input should be less than 9223372036854775808"),
         (f"seed: {'9' * 5000}", "not YAML: Exceeds the limit"),
         (f"seed: {'[' * 3000}", "nested too deeply"),
