@@ -53,6 +53,7 @@ def clean_folder(root: Path) -> Iterator[Path]:
     base = root.resolve() / FOLDER
     lock: int | None = None
     try:
+        base.mkdir(parents=True, exist_ok=True)
         remove_abandoned(base)
         path = base / f"{os.getpid()}.lock"
         lock = take_lock(path)
