@@ -34,6 +34,7 @@ from minigpt.tracking.courier import Courier
 from pipelines.build import came_to, holder_name, untagged
 from pipelines.clone import Clone, throwaway
 from pipelines.dag import read_stages
+from pipelines.preflight import check_environment
 from pipelines.server import log_to_file, start_server
 from pipelines.services import BEATS
 from pipelines.terminal import ended
@@ -264,6 +265,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
     """Check what must hold before anything starts, run the flow, tell how it ended."""
     require_git(root)
     combinations(root, options.overrides)
+    check_environment(root)
     with workspace_lock(root, options.wait, "a sweep"):
         server_answers = start_server(root)
         if not options.debug:

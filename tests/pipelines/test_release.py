@@ -4,6 +4,8 @@ import contextlib
 import os
 import re
 import shutil
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -65,6 +67,7 @@ def test_a_second_run_is_refused_and_the_first_named(inside, capsys, monkeypatch
     ("name", "value"),
     [
         ("MINIGPT_THREADS", "abc"),
+        ("MINIGPT_THREAD", "2"),
         ("MINIGPT_DEVICE", "mps"),
         ("WORLD_SIZE", "abc"),
         ("MINIGPT_KEY", "/no/such/key.pem"),
@@ -83,6 +86,20 @@ def test_what_the_end_of_a_run_would_refuse_is_refused_before_it_starts(
     with pytest.raises(MiniGPTError, match=name):
         run.run(project, wait=False, debug=False)
     assert not (project / ".prefect").exists()
+
+
+def test_a_setting_of_prefect_that_is_none_is_one_line():
+    code = (
+        "import sys; from pathlib import Path; from pipelines import preflight, terminal\n"
+        "sys.exit(terminal.ended(lambda: preflight.check_environment(Path()), ''))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True,
+        env={**os.environ, "PREFECT_LOGGING_LEVEL": "foo"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "LoggingSettings level: Input should be" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("url", ["foo", "http://127.0.0.1:abc/api"])
