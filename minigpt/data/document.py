@@ -126,17 +126,24 @@ def stored_columns(folder: Path) -> list[str]:
 def read_rows(path: Path, columns: list[str] | None = None) -> list[dict[str, Any]]:
     """Rows of a Parquet file; all of its columns where none are named."""
     with open_parquet(path) as file:
-        return list(file.read(columns=columns).to_pylist())
+        return list(file.read(columns=columns, use_threads=False).to_pylist())
 
 
 @contextlib.contextmanager
 def open_parquet(path: Path) -> Iterator[Any]:
-    """A pyarrow ParquetFile (its read_table would import pandas: a second more)."""
+    """A pyarrow ParquetFile (its read_table would import pandas: a second more).
+
+    Of bytes, not of a file, whose reading starts threads: Arrow's can abort a process that ends
+    while they live, with exit code -6 behind good work (github.com/apache/arrow/issues/34314).
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path) as file:
+        with (
+            pa.memory_map(os.fspath(path)) as mapped,
+            pq.ParquetFile(pa.BufferReader(mapped.read_buffer())) as file,
+        ):
             yield file
     except FileNotFoundError as error:
         raise DataError(f"{path} is not there. Run: dvc repro validate") from error

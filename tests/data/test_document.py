@@ -78,3 +78,26 @@ def test_bytes_do_not_depend_on_zone_locale_hash_seed_or_folder(tmp_path):
 def test_facts_are_the_json_in_meta():
     document = Document(*"abcdefghij", meta='{"undecodable": 3}')
     assert document.facts == {"undecodable": 3}
+
+
+THREADS = """
+import os, sys
+from pathlib import Path
+import pyarrow.parquet
+from minigpt.data.document import read_documents
+from minigpt.registry.lineage import index
+threads = lambda: len(os.listdir("/proc/self/task"))
+before, folder = threads(), Path(sys.argv[1])
+assert read_documents(folder)
+index.read_artifact = lambda *_: (folder / "documents.parquet").read_bytes()
+assert index.index_of(None, None)
+print(threads() - before)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_reading_leaves_no_thread_that_could_abort_the_process_at_its_end(tmp_path, documents):
+    write_documents(tmp_path / DOCUMENTS, documents)
+    command = [sys.executable, "-c", THREADS, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")

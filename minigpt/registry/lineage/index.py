@@ -47,7 +47,8 @@ def index_of(registry: Registry, version: Version) -> list[Document] | None:
         return None
     blank = dict.fromkeys(COLUMNS, "")
     try:
-        rows = pq.ParquetFile(io.BytesIO(data)).read().to_pylist()  # read_table imports pandas
+        file = pq.ParquetFile(pa.BufferReader(data))  # see open_parquet
+        rows = file.read(use_threads=False).to_pylist()
         return [Document(**(blank | row)) for row in rows]
     except (pa.ArrowException, TypeError) as error:
         raise RegistryError(
