@@ -50,9 +50,14 @@ def reader_may_leave() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+        _drop_output()
         raise SystemExit(1) from None
+
+
+def _drop_output() -> None:
+    """Let what stdout still holds go nowhere: Python flushes it once more at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
@@ -74,8 +79,7 @@ def refusals_told() -> Iterator[None]:
             problem = f"{error.filename}: {error.strerror}. Mend that, then run the same command"
         else:
             raise
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
+        _drop_output()
         raise MiniGPTError(problem) from error
 
 

@@ -12,19 +12,7 @@ from minigpt.errors import DataError, ParamsError
 from minigpt.own_text import name_of, plan_own_text, plan_problems
 from minigpt.params import Params, load_params
 from minigpt.presets import load_preset, write_params
-from tests.letters import LETTER, letter, letters_in, project_in, read, tree
-
-
-@pytest.fixture
-def root(tmp_path):
-    """A project with the presets of this checkout."""
-    return project_in(tmp_path)
-
-
-@pytest.fixture
-def letters(tmp_path):
-    """Twenty letters at home."""
-    return letters_in(tmp_path)
+from tests.letters import LETTER, letter, read, tree
 
 
 @pytest.mark.parametrize(

@@ -10,19 +10,7 @@ from minigpt import own_text
 from minigpt.cli import look
 from minigpt.errors import DataError, ParamsError
 from minigpt.own_text import plan_own_text
-from tests.letters import letter, letters_in, project_in, read, tree
-
-
-@pytest.fixture
-def root(tmp_path):
-    """A project with the presets of this checkout."""
-    return project_in(tmp_path)
-
-
-@pytest.fixture
-def letters(tmp_path):
-    """Twenty letters at home."""
-    return letters_in(tmp_path)
+from tests.letters import letter, read, tree
 
 
 @pytest.mark.parametrize("around", ["", "data", "data/local"])
