@@ -163,9 +163,9 @@ def note_trouble(folder: Path, trouble: str) -> None:
     """Keep why a round failed, for the next stage to say."""
     path = folder / TROUBLE
     with contextlib.suppress(OSError):
-        if trouble:
+        if trouble and trouble != trouble_of(folder):  # a stage may be reading it
             path.write_text(f"{trouble}\n", encoding="utf-8")
-        else:
+        elif not trouble:
             path.unlink(missing_ok=True)
 
 

@@ -9,6 +9,9 @@ import tarfile
 import pytest
 
 from minigpt.graph import read_graph
+from minigpt.tracking.courier import TROUBLE
+from minigpt.tracking.journal import RUNS
+from tests.patience import until
 
 
 def refusal(done):
@@ -122,6 +125,9 @@ def test_a_full_disk_leaves_no_half_written_output(project):
     shutil.rmtree(project.root / "models" / "base")
     command = read_graph(project.root)["pretrain"].cmd.split()
     # Straight to the stage: DVC's own database would be the first to meet the limit.
+    said = refusal(project.run(*command, check=False, prefix=limited))
+    trouble = project.root / RUNS / TROUBLE  # its courier tells it there, for the next stage
+    until(lambda: trouble.is_file() and "mlflow.db: cannot be made" in trouble.read_text())
     said = refusal(project.run(*command, check=False, prefix=limited))
     assert "mlflow.db: cannot be made" in said
     untracked = {"MINIGPT_TRACKER": "none"}
