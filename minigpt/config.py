@@ -23,10 +23,12 @@ class Config(BaseModel):
     @classmethod
     def _yes_is_no_number(cls, values: Any) -> Any:
         """YAML's `yes` and `on` are true, which pydantic would take for 1 where a number stands."""
+        given = values if isinstance(values, dict) else {}
         for name, field in cls.model_fields.items():
-            value = values.get(field.alias or name) if isinstance(values, dict) else None
-            kinds = (field.annotation, *get_args(field.annotation))
-            if isinstance(value, bool) and bool not in kinds:
+            value = given.get(field.alias or name)
+            if not isinstance(value, bool):
+                continue
+            if bool not in (field.annotation, *get_args(field.annotation)):
                 found = str(value).lower()
                 raise ValueError(f"{name}: {found} (yes, no, on, off) is no value; quote a word")
         return values

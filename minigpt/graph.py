@@ -55,10 +55,14 @@ def read_graph(root: Path) -> dict[str, StageSpec]:
         stages = dict(yaml.safe_load(path.read_text(encoding="utf-8"))["stages"])
         return {name: spec_of(name, stage) for name, stage in stages.items()}
     except UNREADABLE as error:  # the marks of a merge, a stage without a cmd
-        said = " ".join(str(error).split()) or "nested too deeply"
         raise ParamsError(
-            f"{path.name} cannot be read: {said}. Mend it, or: git checkout {path.name}"
+            f"{path.name} cannot be read: {reason(error)}. Mend it, or: git checkout {path.name}"
         ) from error
+
+
+def reason(error: Exception) -> str:
+    """What one of UNREADABLE says, on one line."""
+    return " ".join(str(error).split()) or "nested too deeply"  # RecursionError's may be empty
 
 
 def spec_of(name: str, stage: Any) -> StageSpec:

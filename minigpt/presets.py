@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from minigpt.errors import MiniGPTError, ParamsError
 from minigpt.files import write_text
 from minigpt.git import run_git
-from minigpt.graph import UNREADABLE
+from minigpt.graph import UNREADABLE, reason
 from minigpt.log import say
 from minigpt.params import PARAMS, STAGE_PARAMS, Params, explain
 
@@ -37,8 +37,9 @@ def load_preset(root: Path, name: str) -> Params:
     try:
         changes = dict(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except UNREADABLE as error:
-        said = " ".join(str(error).split()) or "nested too deeply"
-        raise ParamsError(f"presets/{path.name}: not YAML, or no sections: {said}") from error
+        raise ParamsError(
+            f"presets/{path.name}: not YAML, or no sections: {reason(error)}"
+        ) from error
     return checked(merge(defaults(), changes), path.name)
 
 

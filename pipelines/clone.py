@@ -13,7 +13,7 @@ from minigpt.files import write_text
 from minigpt.git import git, require_git
 from minigpt.machine import Machine
 from minigpt.process import WORK, run_dvc
-from minigpt.registry.verification.dvc_settings import use_cache
+from minigpt.registry.dvc_settings import use_cache
 from pipelines.dag import opened
 
 PLACE = WORK / "sweep"

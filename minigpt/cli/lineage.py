@@ -66,7 +66,7 @@ def show_version(reference: str, stages: bool, as_json: bool) -> None:
         show_json(shown.as_facts(about))
         return
     for line in shown.lines(about):
-        tell(in_one_line(line))
+        typer.echo(in_one_line(line))
     if stages:
         typer.echo("")
         shown.show_stages(about)
@@ -99,7 +99,7 @@ def show_text(what: str, as_json: bool) -> None:
     for name, trace in traces.items():
         tell(trace_text(trace) if name == registry.name else f"{name}: {trace_text(trace)}")
         for line in namesakes(trace):
-            tell(in_one_line(line))
+            typer.echo(in_one_line(line))
     pruned = {} if registry.is_new else pruned_in(registry, registry.name)
     if pruned:
         talk(f"not known of {', '.join(sorted(pruned, key=int))}: pruned, with their indices")

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from minigpt.errors import MiniGPTError
+from minigpt.files import write_text
 from minigpt.log import say
 from minigpt.process import take_lock
 from minigpt.tracking.delivery import Delivery, sinks_of, waiting
@@ -162,10 +163,10 @@ def work(folder: Path) -> bool:
 def note_trouble(folder: Path, trouble: str) -> None:
     """Keep why a round failed, for the next stage to say."""
     path = folder / TROUBLE
-    with contextlib.suppress(OSError):
-        if trouble and trouble != trouble_of(folder):  # a stage may be reading it
-            path.write_text(f"{trouble}\n", encoding="utf-8")
-        elif not trouble:
+    with contextlib.suppress(OSError, MiniGPTError):
+        if trouble:
+            write_text(path, f"{trouble}\n")  # whole: a stage may be reading it
+        else:
             path.unlink(missing_ok=True)
 
 

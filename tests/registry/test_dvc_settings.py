@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from minigpt.registry.verification.dvc_settings import use_cache
+from minigpt.registry.dvc_settings import use_cache
 
 
 def dvc(root, *arguments):

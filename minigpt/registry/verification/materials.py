@@ -20,8 +20,8 @@ from minigpt.errors import DataError, RegistryError
 from minigpt.files import write_bytes, write_text
 from minigpt.graph import read_graph
 from minigpt.process import run_dvc
+from minigpt.registry import dvc_settings
 from minigpt.registry.artifacts import VersionFiles
-from minigpt.registry.verification import dvc_settings
 from minigpt.registry.verification.reference_files import folder_list, object_path
 
 ARCHIVES = "data/archives"

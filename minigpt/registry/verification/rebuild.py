@@ -23,7 +23,7 @@ from minigpt.graph import read_graph
 from minigpt.machine import PREFIX
 from minigpt.process import WORK, holder_of, named, run_dvc, take_lock
 from minigpt.registry.artifacts import PATCH
-from minigpt.registry.verification.dvc_settings import own_settings
+from minigpt.registry.dvc_settings import own_settings
 from minigpt.registry.verification.trust import Code
 from minigpt.registry.versions import Version
 

@@ -21,11 +21,11 @@ from minigpt.errors import RegistryError, UntrustedError
 from minigpt.graph import read_graph
 from minigpt.machine import Machine
 from minigpt.registry.artifacts import VersionFiles, version_files
+from minigpt.registry.dvc_settings import use_cache
 from minigpt.registry.lineage.record import read_record
 from minigpt.registry.refs import find_version, shortest_ref
 from minigpt.registry.registry import Registry
 from minigpt.registry.verification.compare_files import compare, trained_on
-from minigpt.registry.verification.dvc_settings import use_cache
 from minigpt.registry.verification.integrity import (
     check_cache,
     check_stored,

@@ -1,4 +1,4 @@
-"""DVC's settings for the repository that a version is rebuilt in; none are taken from its tree.
+"""DVC's settings for a repository of ours: a rebuilding, which takes none from its tree; a sweep's.
 
 They are written by the writer that DVC uses. Places are relative to the settings' own folder: so
 the name of a folder above (`C# notes`, `this, that`) is nowhere a part of them.
