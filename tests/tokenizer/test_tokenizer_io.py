@@ -63,9 +63,10 @@ def test_transformers_loads_it(tokenizer, texts, tmp_path, monkeypatch):
     assert theirs.convert_tokens_to_ids("<|endoftext|>") == tokenizer.eot_id
 
 
-def test_tiktoken_reads_the_rank_file(tokenizer, tmp_path):
+def test_tiktoken_reads_the_rank_file(tokenizer, tmp_path, monkeypatch):
     from tiktoken.load import load_tiktoken_bpe
 
+    monkeypatch.setenv("TIKTOKEN_CACHE_DIR", "")  # else it keeps a copy in the system's temp
     tokenizer.save(tmp_path / "t")
     assert load_tiktoken_bpe(str(tmp_path / "t" / io.RANKS_FILE)) == tokenizer.ranks
 
