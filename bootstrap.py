@@ -21,6 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
@@ -30,8 +31,8 @@ PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 LOCKS = ROOT / "requirements"
 TORCH = "2.13.0"
 TORCH_CHOICES = ("auto", "cpu", "cuda")
-UNUSABLE = re.compile(r"\$\w+|[{};]" if os.name == "nt" else r"\$\w+|[{}\n:]")
-"""What venv, setuptools or a script's first line cannot hold of a path."""
+UNUSABLE = re.compile(r"\$\w+|[{};%]" if os.name == "nt" else r"\$\w+|[{}\n:%]")
+"""What venv, setuptools, alembic or a script's first line cannot hold of a path."""
 
 
 def ended(arguments: list[str]) -> int:
@@ -64,8 +65,9 @@ def main(arguments: list[str]) -> int:
         return fail(f"MINIGPT_TORCH={os.environ['MINIGPT_TORCH']}: expected one of {TORCH_CHOICES}")
     command, *rest = arguments or ["--help"]
     commands = {
-        "setup": None, "run": run, "up": up, "down": down, "test": test, "lint": lint,
-        "prove": prove, "deps": deps,
+        "setup": None, "run": module("pipelines.run"), "up": module("pipelines.up"), "down": down,
+        "test": test, "lint": lint, "prove": module("pytest", "-m", "prove", "--timeout=3600"),
+        "deps": module("pipelines.deps"),
     }  # fmt: skip
     if command not in commands:
         print(__doc__)
@@ -90,14 +92,9 @@ def main(arguments: list[str]) -> int:
     return action(rest) if action else 0
 
 
-def run(rest: list[str]) -> int:
-    """The flow: build, register, promote."""
-    return call([PYTHON, "-m", "pipelines.run", *rest])
-
-
-def up(rest: list[str]) -> int:
-    """Prefect's server, the schedule and MLflow's UI, in the background."""
-    return call([PYTHON, "-m", "pipelines.up", *rest])
+def module(name: str, *options: str) -> Callable[[list[str]], int]:
+    """The command that runs a module with what else was typed."""
+    return lambda rest: become([PYTHON, "-m", name, *options, *rest])
 
 
 def down(rest: list[str]) -> int:
@@ -105,23 +102,13 @@ def down(rest: list[str]) -> int:
     if not PYTHON.exists():
         print("nothing is up here. To start it: make up")
         return 0
-    return call([PYTHON, "-m", "pipelines.up", "--down", *rest])
+    return become([PYTHON, "-m", "pipelines.up", "--down", *rest])
 
 
 def test(rest: list[str]) -> int:
     """The tests that every change must pass; all of them, in two processes, or those in `rest`."""
     spread = [] if rest else ["-n", "2", "--dist", "loadscope"]
-    return call([PYTHON, "-m", "pytest", "-m", "not prove", *spread, *rest])
-
-
-def prove(rest: list[str]) -> int:
-    """The slow proofs: full rebuilds, many kills, the default preset."""
-    return call([PYTHON, "-m", "pytest", "-m", "prove", "--timeout=3600", *rest])
-
-
-def deps(rest: list[str]) -> int:
-    """The code deps of every stage, from what its script imports."""
-    return call([PYTHON, "-m", "pipelines.deps", *rest])
+    return become([PYTHON, "-m", "pytest", "-m", "not prove", *spread, *rest])
 
 
 def lint(rest: list[str]) -> int:
@@ -136,18 +123,37 @@ def lint(rest: list[str]) -> int:
     return max(call(check) for check in checks)
 
 
+def become(command: list[object]) -> int:
+    """Go on as `command`: a signal to make, or to this process, is then one to it.
+
+    Windows has no such thing: there it is run, and its exit code returned.
+    """
+    if os.name != "nt":
+        words = [str(word) for word in command]
+        sys.stdout.flush()
+        os.chdir(ROOT)
+        os.execve(words[0], words, environment())  # noqa: S606 (it never returns)
+    return call(command)
+
+
 def call(command: list[object]) -> int:
-    """Run in the project's root with .venv first on PATH.
+    """Run in the project's root; its exit code. Ctrl-C is for it to answer, in its own time."""
+    process = subprocess.Popen([str(word) for word in command], cwd=ROOT, env=environment())
+    while True:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            continue
+
+
+def environment() -> dict[str, str]:
+    """This one with .venv first on PATH.
 
     What is imported keeps its bytecode, in .venv and beside our code: without it every process
     compiles its libraries again, half of what a short stage takes (docs/decisions/0028).
     """
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
-    environment["PATH"] = os.pathsep.join([str(BIN), os.environ.get("PATH", "")])
-    try:
-        return subprocess.run([str(c) for c in command], cwd=ROOT, env=environment).returncode
-    except KeyboardInterrupt:
-        return 130
+    ours = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
+    return ours | {"PATH": os.pathsep.join([str(BIN), os.environ.get("PATH", "")])}
 
 
 def set_up(*, dev: bool, quiet: bool) -> None:

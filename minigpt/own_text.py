@@ -20,7 +20,7 @@ from minigpt.data.folder import Folder, look_into, named, shown
 from minigpt.data.readers import SUFFIXES
 from minigpt.data.sources.local import refuse_unfit
 from minigpt.data.splits import deal
-from minigpt.data.text import ICONV
+from minigpt.data.text import ICONV, SURROGATE
 from minigpt.digest import IGNORED, file_digest
 from minigpt.errors import DataError, ParamsError
 from minigpt.evaluation.passages import cut
@@ -120,6 +120,8 @@ def plan_own_text(root: Path, path: Path, *, force: bool = False) -> OwnText:
     formats = ", ".join(SUFFIXES)
     if not path.is_dir():
         raise ParamsError(f"{path} is not a folder; give one that holds {formats} files")
+    if SURROGATE.search(str(path)):
+        raise ParamsError(f"{shown(str(path))}: its name is not UTF-8; rename the folder")
     name = name_of(path)
     base = load_preset(root, "local")
     sources = {

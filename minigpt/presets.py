@@ -33,7 +33,10 @@ def load_preset(root: Path, name: str) -> Params:
     """
     path = root / "presets" / f"{name}.yaml"
     if not path.is_file():
-        raise ParamsError(f"no preset {name!r}; there are: {', '.join(preset_names(root))}")
+        there = f"there are: {', '.join(preset_names(root))}"
+        if not preset_names(root):
+            there = f"{root} is not a minigpt project. Run this in one"
+        raise ParamsError(f"no preset {name!r}; {there}")
     try:
         changes = dict(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
     except UNREADABLE as error:

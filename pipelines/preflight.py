@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from minigpt.errors import ParamsError
 from minigpt.machine import PREFIX, Machine
 from minigpt.registry.provenance.keys import signing_key
-from minigpt.tracking.store import tracking_uri
+from minigpt.tracking.address import tracking_uri
 
 
 def check_environment(root: Path) -> None:

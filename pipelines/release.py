@@ -17,7 +17,8 @@ from minigpt.errors import GateRefusedError
 from minigpt.log import printable
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
-from minigpt.tracking.store import database_of, open_store, tracking_uri
+from minigpt.tracking.address import tracking_uri
+from minigpt.tracking.store import database_of, open_store
 from pipelines.build import build, holder_name, parent_run, untagged
 from pipelines.closing import all_unchanged, closing, nothing_to_do
 from pipelines.committed import note

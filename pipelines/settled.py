@@ -11,7 +11,7 @@ from minigpt.registry.config import RegistryParams
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import CHALLENGER, CHAMPION, Version, list_versions
 from minigpt.release.manifest import MANIFEST, manifest_digest
-from minigpt.tracking.journal import RUNS, journals
+from minigpt.tracking.delivery import all_delivered
 from pipelines.dag import anything_stale
 from pipelines.lockfile import keep_lock
 
@@ -41,7 +41,7 @@ def settled(root: Path, params: RegistryParams) -> Settled | None:
     """
     keep_lock(root)  # before anything reads it: a killed DVC may have left half
     built = (root / MANIFEST).is_file() and (root / REPORT).is_file()
-    if not built or journals(root / RUNS):
+    if not built or not all_delivered(root):
         return None
     registry = Registry(root, params.release.name)
     version = registered(registry)

@@ -23,7 +23,8 @@ from minigpt import log
 from minigpt.files import write_json
 from minigpt.log import say
 from minigpt.process import WORK, tied
-from minigpt.tracking.store import open_store, tracking_uri
+from minigpt.tracking.address import tracking_uri
+from minigpt.tracking.store import open_store
 from pipelines.services import (
     HEARTBEAT_SECONDS,
     LOCAL,

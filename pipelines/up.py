@@ -21,8 +21,8 @@ import psutil
 from minigpt import log
 from minigpt.errors import BusyError, MiniGPTError, ParamsError
 from minigpt.process import WORK, holder_of, named, take_lock
-from minigpt.tracking.address import shown
-from minigpt.tracking.store import open_store, tracking_uri
+from minigpt.tracking.address import shown, tracking_uri
+from minigpt.tracking.store import open_store
 from pipelines.services import MARK, NIGHTLY, UP, marked, read_up, server_url, supervisor_pid
 from pipelines.terminal import ended
 

@@ -1,5 +1,9 @@
 """Set-up refuses what cannot work before it makes anything, and needs no home."""
 
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +11,7 @@ import pytest
 import bootstrap
 
 
-@pytest.mark.parametrize("name", ["a{b}", "of $user", "new\nline", "1:2"])
+@pytest.mark.parametrize("name", ["a{b}", "of $user", "new\nline", "1:2", "50 % co"])
 def test_a_path_in_which_no_venv_works_is_refused_before_one_is_made(
     name, tmp_path, monkeypatch, capsys
 ):
@@ -19,7 +23,7 @@ def test_a_path_in_which_no_venv_works_is_refused_before_one_is_made(
     assert said.endswith("Rename the folder.\n")
 
 
-@pytest.mark.parametrize("name", ["sp ace", "é", "it's", 'a "b"', "a[b]#c", "100 % $", "-dash"])
+@pytest.mark.parametrize("name", ["sp ace", "é", "it's", 'a "b"', "a[b]#c", "100 $", "-dash"])
 def test_other_paths_are_not(name):
     assert not bootstrap.UNUSABLE.search(str(Path("/home") / name))
 
@@ -36,3 +40,34 @@ def test_caches_lie_in_the_project_where_the_home_cannot_be_written(tmp_path, mo
     assert all(path.is_relative_to(bootstrap.ROOT / ".cache") for path in caches.values())
     monkeypatch.setenv("UV_CACHE_DIR", "/elsewhere")
     assert list(bootstrap.cache_settings()) == ["PIP_CACHE_DIR"]
+
+
+BEFORE = "import sys; sys.path.insert(0, sys.argv[1]); import bootstrap; "
+CHILD = "import signal, sys, time; signal.signal(signal.{}, lambda *_: {}); print('up', flush=True)"
+SLOW = "(time.sleep(1), sys.exit(7))"
+
+
+def started(call, child):
+    """A process that calls bootstrap so, once what it starts is up."""
+    code = f"{BEFORE} sys.exit(bootstrap.{call}([sys.executable, '-c', sys.argv[2]]))"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(Path(bootstrap.__file__).parent), child],
+        stdout=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == "up\n"
+    return process
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signal reaches another process there")
+@pytest.mark.parametrize("call", ["call", "become"])
+def test_ctrl_c_is_answered_by_what_runs_in_its_own_time(call):
+    process = started(call, f"{CHILD.format('SIGINT', SLOW)}; time.sleep(600)")
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait() == 7
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no signal reaches another process there")
+def test_a_signal_to_make_run_is_one_to_the_flow():
+    process = started("become", f"{CHILD.format('SIGTERM', SLOW)}; time.sleep(600)")
+    process.terminate()
+    assert process.wait() == 7

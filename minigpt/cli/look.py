@@ -9,7 +9,15 @@ from typing import Annotated
 
 import typer
 
-from minigpt.cli.shared import Json, project_root, show_json, show_table, talk, tell
+from minigpt.cli.shared import (
+    Json,
+    project_root,
+    require_project,
+    show_json,
+    show_table,
+    talk,
+    tell,
+)
 from minigpt.errors import BusyError, MiniGPTError, ParamsError
 from minigpt.git import require_git
 from minigpt.log import minutes
@@ -132,7 +140,7 @@ def report(as_json: Json = False) -> None:
     from minigpt.evaluation.report import render
     from minigpt.registry.durations import stage_durations
 
-    root = project_root()
+    root = require_project()
     page = render(root, stage_durations(root))
     if as_json:
         show_json({"report": page.relative_to(root).as_posix()})
@@ -186,9 +194,7 @@ def clean(
     from minigpt.process import workspace_lock
     from minigpt.tracking.journal import RUNS
 
-    root = project_root()
-    if not (root / "dvc.yaml").is_file():
-        raise MiniGPTError(f"{root} is not a minigpt project (no dvc.yaml); nothing was removed")
+    root = require_project()
     names = [".work", "reports", ".prefect", *([".cache"] if cache else [])]
     paths = [root / name for name in names if (root / name).exists()]
     if not paths:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from minigpt.errors import ParamsError
 from minigpt.log import printable
 
 if TYPE_CHECKING:
@@ -23,6 +24,20 @@ def project_root() -> Path:
     """The nearest folder at or above the current one that holds dvc.yaml; else the current one."""
     here = Path.cwd()
     return next((p for p in (here, *here.parents) if (p / "dvc.yaml").is_file()), here)
+
+
+def require_project() -> Path:
+    """`project_root`, where there is one.
+
+    Raises:
+        ParamsError: no folder at or above the current one is a project.
+    """
+    root = project_root()
+    if not (root / "dvc.yaml").is_file():
+        raise ParamsError(
+            f"{root} is not a minigpt project (no dvc.yaml). Nothing was changed. Run this in one"
+        )
+    return root
 
 
 def show_json(value: Any) -> None:

@@ -74,10 +74,12 @@ def sync(
     from minigpt.process import workspace_lock
     from minigpt.registry.register import register
     from minigpt.registry.registry import Registry
+    from minigpt.tracking.delivery import deliver_all
 
     root = project_root()
     params = load_params(Params, root / PARAMS)
     with workspace_lock(root, wait=wait):  # while a stage writes, outputs are of two builds
+        deliver_all(root, of_others=True)
         version = register(Registry(root, params.release.name))
     if as_json:
         show_json(facts(version) | {"alias": "challenger"})

@@ -16,8 +16,7 @@ from minigpt.registry.versions import (
     list_versions,
     lost_aliases,
 )
-from minigpt.tracking.address import shown
-from minigpt.tracking.store import tracking_uri
+from minigpt.tracking.address import shown, tracking_uri
 
 REF = re.compile(r"(?:models:/)?(?:(?P<name>[^/@\s]+)[/@])?(?P<what>[^/@\s]+)")
 

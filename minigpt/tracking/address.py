@@ -1,14 +1,63 @@
-"""What MLFLOW_TRACKING_URI may name."""
+"""Which store keeps the runs of a checkout, and what MLFLOW_TRACKING_URI may name."""
 
+import hashlib
 import os
 import re
-from urllib.parse import urlsplit
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from minigpt.errors import RegistryError
 
 IN_MEMORY = ("sqlite:", "sqlite:///:memory:")
 STORE = re.compile(r"sqlite(\+\w+)?:///.|(?!(?i:sqlite|file)\b)[\w+.-]+://.|databricks|arn:")
 """How the address of a store begins."""
+
+
+OWN = ""
+"""The name of the checkout's own store, wherever the checkout lies."""
+NONE = "?"
+"""The name of what is no store."""
+
+
+def tracking_uri(root: Path) -> str:
+    """MLFLOW_TRACKING_URI, else the checkout's own sqlite store.
+
+    Raises:
+        RegistryError: it is no address of a store that lasts, or the checkout's path reads as
+            another one in an address.
+    """
+    if chosen := os.environ.get("MLFLOW_TRACKING_URI"):
+        refuse_address(chosen)
+        return chosen
+    own = _own_database(root)
+    if "?" in own or unquote(own) != own:
+        raise RegistryError(
+            f"{root.resolve()}: MLflow cannot keep a store in a folder with a question mark, or a "
+            "percent sign before two digits, in its path. Rename the folder, or name a place: "
+            "MLFLOW_TRACKING_URI=sqlite:////elsewhere/mlflow.db"
+        )
+    return f"sqlite:///{own}"
+
+
+def store_name(root: Path) -> str:
+    """What tells the store that the environment asks for from others: its address, no password."""
+    try:
+        uri = tracking_uri(root)
+    except RegistryError:  # told by whoever opens it
+        return NONE
+    return OWN if uri == f"sqlite:///{_own_database(root)}" else shown(uri)
+
+
+def of_store(file: str, store: str) -> str:
+    """The name of a file that each store of a checkout has its own of."""
+    if store == OWN:
+        return file
+    stem, dot, suffix = file.rpartition(".")
+    return f"{stem}-{hashlib.sha256(store.encode()).hexdigest()[:8]}{dot}{suffix}"
+
+
+def _own_database(root: Path) -> str:
+    return (root.resolve() / "mlflow.db").as_posix()
 
 
 def refuse_address(chosen: str) -> None:

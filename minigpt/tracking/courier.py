@@ -18,12 +18,10 @@ from minigpt.errors import MiniGPTError
 from minigpt.files import write_text
 from minigpt.log import say
 from minigpt.process import take_lock
-from minigpt.tracking.delivery import Delivery, sinks_of, waiting
-from minigpt.tracking.journal import PARENT_ENV, RUNS, has_ended, journals
+from minigpt.tracking.address import of_store, store_name
+from minigpt.tracking.delivery import COURIER, TROUBLE, Delivery, is_at_work, sinks_of, waiting
+from minigpt.tracking.journal import PARENT_ENV, RUNS, journals
 
-LOCK = "courier.lock"
-TROUBLE = "trouble.txt"
-"""Why the last round of a courier failed: it has no terminal to say it on."""
 POLL_SECONDS = 1.5
 LINGER_SECONDS = 3.0  # between two stages of one `dvc repro`
 LONGEST_PAUSE_SECONDS = 30.0
@@ -35,8 +33,8 @@ class Courier:
     """Rounds of delivery until it is told that nothing more comes."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._delivery = Delivery(folder, sinks_of(folder), self._progressed)
+        self._folder, self._store = folder, store_of_checkout(folder)
+        self._delivery = Delivery(folder, sinks_of(folder), self._progressed, self._store)
         self._last_progress = time.monotonic()
         self._nothing_more = threading.Event()
         self._given_up = False
@@ -94,12 +92,17 @@ class Courier:
                     self._progressed()
             self._given_up = True
             if thread.is_alive():
-                say(left(self._folder, self.trouble))
+                say(left(self._folder, self._store, self.trouble))
 
 
-def left(folder: Path, trouble: str) -> str:
+def store_of_checkout(folder: Path) -> str:
+    """The `store_name` of the checkout whose journals `folder` holds."""
+    return store_name(folder.parents[len(RUNS.parts) - 1])
+
+
+def left(folder: Path, store: str, trouble: str) -> str:
     """What waits, why, and what delivers it."""
-    events, runs = waiting(folder)
+    events, runs = waiting(folder, store)
     why = f" ({trouble})" if trouble else ""
     return (
         f"{events} events of {runs} runs wait in {RUNS.as_posix()}{why}; "
@@ -108,7 +111,10 @@ def left(folder: Path, trouble: str) -> str:
 
 
 def start_courier(folder: Path) -> None:
-    """Start the process that delivers from `folder`, where no flow does and none is at work."""
+    """Start the process that delivers to the store of this environment, where no flow does.
+
+    One is enough: it ends at once where another is at work.
+    """
     if os.environ.get(PARENT_ENV):
         return
     log = folder.parent / "logs" / "courier.log"
@@ -122,9 +128,12 @@ def start_courier(folder: Path) -> None:
 
 
 def trouble_of(folder: Path) -> str | None:
-    """Why nothing is delivered; None where all is well."""
+    """Why no courier delivers; None where all is well, and under a flow, which says it itself."""
+    if os.environ.get(PARENT_ENV):
+        return None
     with contextlib.suppress(OSError):
-        return (folder / TROUBLE).read_text(encoding="utf-8").strip() or None
+        path = folder / of_store(TROUBLE, store_of_checkout(folder))
+        return path.read_text(encoding="utf-8").strip() or None
     return None
 
 
@@ -132,24 +141,26 @@ def main(folder: Path) -> None:
     """Deliver until nothing is open and all is delivered, or nobody takes it."""
     if hasattr(os, "nice"):
         os.nice(10)
-    while (lock := take_lock(folder / LOCK)) is not None:
+    store = store_of_checkout(folder)
+    while (lock := take_lock(folder / of_store(COURIER, store))) is not None:
         try:
-            delivered = work(folder)
+            delivered = work(folder, store)
         finally:
             os.close(lock)
-        if not delivered or not journals(folder):  # else one began while this process ended
+        # Else one began while this process ended.
+        if not delivered or waiting(folder, store) == (0, 0):
             return
 
 
-def work(folder: Path) -> bool:
+def work(folder: Path, store: str) -> bool:
     """Rounds of delivery. Whether all was delivered."""
     courier, failures, pause = Courier(folder), 0, POLL_SECONDS
     quiet_since = time.monotonic()
     while folder.is_dir():
         worked = courier.try_round()
         failures = 0 if worked else failures + 1
-        note_trouble(folder, courier.trouble)
-        if any(not has_ended(path) for path in journals(folder)):
+        note_trouble(folder / of_store(TROUBLE, store), courier.trouble)
+        if any(map(is_at_work, journals(folder, store))):
             quiet_since = time.monotonic()
         elif failures >= TRIES:
             return False
@@ -160,9 +171,8 @@ def work(folder: Path) -> bool:
     return True
 
 
-def note_trouble(folder: Path, trouble: str) -> None:
+def note_trouble(path: Path, trouble: str) -> None:
     """Keep why a round failed, for the next stage to say."""
-    path = folder / TROUBLE
     with contextlib.suppress(OSError, MiniGPTError):
         if trouble:
             write_text(path, f"{trouble}\n")  # whole: a stage may be reading it

@@ -1,4 +1,4 @@
-"""Carries journals to sinks: in order, at least once; a second time changes nothing there.
+"""Carries a store's journals to sinks: in order, at least once; a second time changes nothing.
 
 What is acknowledged is noted beside the journal after each batch, so a kill between any two steps
 makes the next delivery repeat a batch and lose none. One process at a time delivers.
@@ -13,24 +13,33 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from minigpt.errors import RegistryError
+from minigpt.files import ABANDONED_SECONDS
 from minigpt.log import say
 from minigpt.process import take_lock
+from minigpt.tracking.address import OWN, of_store, store_name
 from minigpt.tracking.journal import (
     RUNS,
     SINKS,
     SUFFIX,
+    Line,
     beginning,
     end_killed,
     has_ended,
     journals,
     read,
+    store_of,
 )
-from minigpt.tracking.owner import has_died
+from minigpt.tracking.owner import has_died, is_of_this_machine
 from minigpt.tracking.sink import GoneError, RefusedError, Sink
 
 BATCH = 500  # events
-LOCK = "delivery.lock"
+LOCK, COURIER = "delivery.lock", "courier.lock"
+TROUBLE = "trouble.txt"
+"""Why the last round of a courier failed: it has no terminal to say it on."""
+DAMAGED = ".damaged"
 NOTES = {".files", *(f".{sink}" for sink in SINKS)}
 """What lies beside a journal, by suffix."""
 LOCK_SECONDS = 60.0
@@ -48,13 +57,18 @@ class Progress:
 
 
 class Delivery:
-    """The journals of one folder and the sinks that they go to."""
+    """The journals of one folder that are for one store, and the sinks that they go to."""
 
     def __init__(
-        self, folder: Path, sinks: Sequence[Sink], on_progress: Callable[[], None] = lambda: None
+        self,
+        folder: Path,
+        sinks: Sequence[Sink],
+        on_progress: Callable[[], None] = lambda: None,
+        store: str = OWN,
     ) -> None:
         """`on_progress` is called after each batch that a sink acknowledged."""
         self._folder, self._sinks, self._on_progress = folder, sinks, on_progress
+        self._store = store
         self._seen: dict[Path, int] = {}
 
     def round(self, wait_s: float = LOCK_SECONDS) -> None:
@@ -64,41 +78,45 @@ class Delivery:
             RegistryError: a sink cannot take it now, or another process has been delivering for
                 `wait_s` seconds.
         """
-        if not journals(self._folder):
+        if not journals(self._folder, self._store):
             return
-        with only_deliverer(self._folder, wait_s):
-            for path in journals(self._folder):
+        with only_deliverer(self._folder, wait_s, self._store):
+            for path in journals(self._folder, self._store):
                 self._deliver(path)
             for note in self._folder.glob("*.*"):  # of journals whose removal was cut off
-                if note.suffix in NOTES and not note.with_suffix(SUFFIX).exists():
+                left = (note.with_suffix(suffix).exists() for suffix in (SUFFIX, DAMAGED))
+                if note.suffix in NOTES and not any(left):
                     discard(note)
+            (self._folder / of_store(TROUBLE, self._store)).unlink(missing_ok=True)
 
     def anything_new(self) -> bool:
         """Whether a round would find something to do."""
-        for path in journals(self._folder):
+        for path in journals(self._folder, self._store):
             with contextlib.suppress(FileNotFoundError):  # another process delivered it
                 if self._seen.get(path) != path.stat().st_size or is_orphan(path):
                     return True
         return False
 
     def _deliver(self, path: Path) -> None:
+        if (began := beginning(path)) is None:
+            set_aside(path)
+            return
         if is_orphan(path):
             end_killed(path)
-        size, wanted = path.stat().st_size, set(beginning(path).event["sinks"])
+        size, wanted = path.stat().st_size, set(began.event["sinks"])
         for sink in self._sinks:
-            if sink.name in wanted and self._deliver_to(sink, path):
+            if sink.name in wanted and self._deliver_to(sink, path, began):
                 wanted.remove(sink.name)
         self._seen[path] = size
         if not wanted:
             remove(path)
 
-    def _deliver_to(self, sink: Sink, path: Path) -> bool:
+    def _deliver_to(self, sink: Sink, path: Path, began: Line) -> bool:
         """Deliver the rest of a journal. Whether it is complete, and all of it delivered."""
         note, place = path.with_suffix(f".{sink.name}"), sink.place()
         progress = read_progress(note)
         if progress is None or progress.place != place:
-            first = beginning(path)
-            progress = Progress(place, sink.begin(path.stem, first.event), first.end)
+            progress = Progress(place, sink.begin(path.stem, began.event), began.end)
             self._acknowledge(note, progress)
         lines = [] if progress.done else read(path, progress.offset)
         for start in range(0, len(lines), BATCH):
@@ -129,15 +147,35 @@ def sinks_of(folder: Path) -> list[Sink]:
     return [MlflowSink(folder.parents[len(RUNS.parts) - 1], folder)]
 
 
-def deliver_all(root: Path) -> None:
-    """Deliver what waits in the checkout `root`.
+def deliver_all(root: Path, *, of_others: bool = False) -> None:
+    """Deliver what waits in the checkout `root` for the store that the environment names.
+
+    `of_others`: that store gets also what waits for others whose courier is not at work.
 
     Raises:
         RegistryError: a sink cannot take it now. Nothing is lost.
     """
-    folder = root.resolve() / RUNS
-    if journals(folder):
-        Delivery(folder, sinks_of(folder)).round()
+    folder, own = root.resolve() / RUNS, store_name(root)
+    others = {store_of(path) for path in journals(folder)} - {own} if of_others else set()
+    for store in (own, *sorted(store for store in others if not courier_at_work(folder, store))):
+        if journals(folder, store):
+            Delivery(folder, sinks_of(folder), store=store).round()
+
+
+def courier_at_work(folder: Path, store: str) -> bool:
+    """Whether a process delivers from `folder` to a store."""
+    if (lock := take_lock(folder / of_store(COURIER, store))) is None:
+        return True
+    os.close(lock)
+    return False
+
+
+def all_delivered(root: Path) -> bool:
+    """Whether no journal holds what the store has yet to get, and none has to be ended."""
+    folder, store = root.resolve() / RUNS, store_name(root)
+    return waiting(folder, store) == (0, 0) and not any(
+        beginning(path) is None or is_orphan(path) for path in journals(folder, store)
+    )
 
 
 def run_in_mlflow(root: Path, journal: str) -> str | None:
@@ -146,12 +184,13 @@ def run_in_mlflow(root: Path, journal: str) -> str | None:
     return progress.run if progress else None
 
 
-def waiting(folder: Path) -> tuple[int, int]:
-    """How many events of how many runs have yet to be delivered."""
+def waiting(folder: Path, store: str | None = None) -> tuple[int, int]:
+    """How many events of how many runs have yet to be delivered; with `store`, to that one."""
     counts = []
-    for path in journals(folder):
+    for path in journals(folder, store):
         with contextlib.suppress(FileNotFoundError):  # another process delivered it
-            names = beginning(path).event["sinks"]
+            began = beginning(path)
+            names = began.event["sinks"] if began else SINKS
             notes = [read_progress(path.with_suffix(f".{name}")) for name in names]
             counts.append(len(read(path, min(note.offset if note else 0 for note in notes))))
     counts = [count for count in counts if count]
@@ -159,16 +198,37 @@ def waiting(folder: Path) -> tuple[int, int]:
 
 
 def read_progress(note: Path) -> Progress | None:
-    """What was noted; None where nothing was delivered yet."""
+    """What was noted; None where nothing was delivered yet, or the note is damaged."""
     try:
-        return Progress(**json.loads(note.read_text()))
-    except (OSError, ValueError, TypeError):
+        progress = TypeAdapter(Progress).validate_json(note.read_bytes())
+        return progress if 0 < progress.offset <= note.with_suffix(SUFFIX).stat().st_size else None
+    except (OSError, ValueError):
         return None
 
 
 def is_orphan(path: Path) -> bool:
-    """Whether a journal has no end and its process is gone."""
-    return not has_ended(path) and has_died(beginning(path).event["owner"])
+    """Whether a journal has no end, and its process is gone.
+
+    Of another machine's (a container's, before it got another name) long silence tells so.
+    """
+    if has_ended(path) or (began := beginning(path)) is None:
+        return False
+    if is_of_this_machine(began.event["owner"]):
+        return has_died(began.event["owner"])
+    return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
+
+
+def is_at_work(path: Path) -> bool:
+    """Whether a process of this machine is still writing a journal."""
+    began = beginning(path)
+    return bool(began and is_of_this_machine(began.event["owner"]) and not has_ended(path))
+
+
+def set_aside(path: Path) -> None:
+    """Rename a journal whose beginning is damaged: nobody can tell which run it is of."""
+    aside = path.with_suffix(DAMAGED)
+    path.replace(aside)
+    say(f"{path}: its first line cannot be read, so its run is lost; what is left: {aside.name}")
 
 
 def remove(path: Path) -> None:
@@ -187,14 +247,14 @@ def discard(note: Path) -> None:
 
 
 @contextlib.contextmanager
-def only_deliverer(folder: Path, wait_s: float) -> Iterator[None]:
-    """Hold the lock of a folder's delivery.
+def only_deliverer(folder: Path, wait_s: float, store: str = OWN) -> Iterator[None]:
+    """Hold the lock of a folder's delivery to a store.
 
     Raises:
         RegistryError: another process has held it for `wait_s` seconds.
     """
     deadline = time.monotonic() + wait_s
-    while (lock := take_lock(folder / LOCK, "a delivery")) is None:
+    while (lock := take_lock(folder / of_store(LOCK, store), "a delivery")) is None:
         if time.monotonic() > deadline:
             raise RegistryError(
                 f"{folder}: another process has been delivering for {wait_s:.0f} s; try again"

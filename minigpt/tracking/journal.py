@@ -1,6 +1,7 @@
 """The journal of a run: what a stage records, one JSON line an event, in .work/runs.
 
-A stage only appends; `delivery` carries the lines to whoever keeps runs, now or later.
+A stage only appends; `delivery` carries the lines to whoever keeps runs, now or later. Which store
+that is, the environment of the stage said, or that of its flow: the first line names it.
 """
 
 import contextlib
@@ -15,8 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from minigpt.errors import DataError
+from minigpt.files import write_bytes
 from minigpt.log import say
 from minigpt.process import WORK
+from minigpt.tracking.address import NONE, OWN, store_name
+from minigpt.tracking.event import checked
 from minigpt.tracking.owner import this_process
 from minigpt.tracking.system_metrics import SystemMetrics
 from minigpt.tracking.tracker import Event, Recorder, Status, milliseconds
@@ -39,6 +44,7 @@ class Journal(Recorder):
         tags: Mapping[str, str] | None = None,
         parent: str | None = None,
         sinks: Sequence[str] = SINKS,
+        store: str = OWN,
     ) -> None:
         """Begin the run `name`; `parent` is the id of the journal that it belongs under."""
         seconds, rest = divmod(time.time_ns(), 10**9)  # one look at the clock: ids sort by it
@@ -52,13 +58,10 @@ class Journal(Recorder):
         begin = {
             "event": "begin", "time": milliseconds(), "name": name, "stage": stage,
             "tags": dict(tags or {}), "parent": parent, "owner": this_process(),
-            "sinks": list(sinks),
+            "sinks": list(sinks), "store": store,
         }  # fmt: skip
         with self._unharmed():
-            folder.mkdir(parents=True, exist_ok=True)
-            part = self.path.with_suffix(".part")
-            part.write_bytes(_line(begin))
-            part.replace(self.path)  # so that a journal without a beginning is never seen
+            write_bytes(self.path, _line(begin))  # whole: none is seen without a beginning
             self._file = os.open(self.path, os.O_WRONLY | os.O_APPEND)
 
     def record(self, kind: str, **facts: Any) -> None:
@@ -110,9 +113,11 @@ class Journal(Recorder):
     def _unharmed(self) -> Iterator[None]:
         try:
             yield
-        except OSError as error:
+        except (OSError, DataError) as error:
             if not self._complained:
-                say(f"the run's record has a gap: {self.path}: {error.strerror or error}")
+                why = error.__cause__ or error
+                why = getattr(why, "strerror", None) or why
+                say(f"the run's record has a gap: {self.path}: {why}")
             self._complained = True
 
 
@@ -120,9 +125,11 @@ def open_journal(
     root: Path, name: str, stage: str | None = None, tags: Mapping[str, str] | None = None
 ) -> Journal:
     """Begin a run of the checkout `root`, under the one that MINIGPT_PARENT_RUN names."""
-    if parent := os.environ.get(PARENT_ENV):
-        return Journal(Path(parent).parent, name, stage, tags, Path(parent).stem)
-    return Journal(root.resolve() / RUNS, name, stage, tags)
+    if not (parent := os.environ.get(PARENT_ENV)):
+        return Journal(root.resolve() / RUNS, name, stage, tags, store=store_name(root))
+    began = beginning(Path(parent))
+    store = began.event["store"] if began else NONE
+    return Journal(Path(parent).parent, name, stage, tags, Path(parent).stem, store=store)
 
 
 @dataclass(frozen=True)
@@ -143,17 +150,17 @@ def read(path: Path, start: int = 0) -> list[Line]:
                 break
             end += len(raw)
             with contextlib.suppress(ValueError):
-                event = json.loads(raw)
-                if isinstance(event, dict) and "event" in event:
-                    lines.append(Line(event, end))
+                lines.append(Line(checked(json.loads(raw)), end))
     return lines
 
 
-def beginning(path: Path) -> Line:
-    """The first line of a journal."""
-    with path.open("rb") as file:
+def beginning(path: Path) -> Line | None:
+    """The first line of a journal; None where it cannot be read, or the journal is gone."""
+    with contextlib.suppress(ValueError, FileNotFoundError), path.open("rb") as file:
         raw = file.readline()
-    return Line(json.loads(raw), len(raw))
+        event = checked(json.loads(raw))
+        return Line(event, len(raw)) if event["event"] == "begin" else None
+    return None
 
 
 def has_ended(path: Path) -> bool:
@@ -163,9 +170,19 @@ def has_ended(path: Path) -> bool:
         return file.read().rpartition(b"\n{")[2].startswith(b'"event": "close"')
 
 
-def journals(folder: Path) -> list[Path]:
-    """The journals of a folder, oldest first."""
-    return sorted(folder.glob(f"*{SUFFIX}"))
+def journals(folder: Path, store: str | None = None) -> list[Path]:
+    """The journals of a folder, oldest first; with `store`, those that it is to get.
+
+    Those that name no store, and damaged ones, are anybody's.
+    """
+    paths = sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_file())
+    return [path for path in paths if store is None or store_of(path) in (store, NONE)]
+
+
+def store_of(path: Path) -> str:
+    """Which store a journal is for, by its `store_name`."""
+    began = beginning(path)
+    return str(began.event["store"]) if began else NONE
 
 
 def end_killed(path: Path) -> None:

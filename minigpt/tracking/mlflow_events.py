@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minigpt.log import say
 from minigpt.tracking.tracker import Event, flatten
 
 if TYPE_CHECKING:
@@ -52,7 +53,9 @@ def write_events(client: "MlflowClient", run_id: str, events: Sequence[Event], b
                 _write_dataset(client, run_id, event)
             case "artifact":
                 path, folder = base / event["path"], event["folder"]
-                if path.is_dir():
+                if not path.exists():
+                    say(f"the record of run {run_id} has a gap: {path} is gone")
+                elif path.is_dir():
                     client.log_artifacts(run_id, str(path), folder)
                 else:
                     client.log_artifact(run_id, str(path), folder)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from minigpt.errors import RegistryError
-from minigpt.tracking.address import shown
+from minigpt.tracking.address import shown, tracking_uri
 from minigpt.tracking.journal import journals
 from minigpt.tracking.mlflow_events import write_events
 from minigpt.tracking.mlflow_tracker import (
@@ -21,7 +21,6 @@ from minigpt.tracking.store import (
     Store,
     clear_errors,
     open_store,
-    tracking_uri,
 )
 from minigpt.tracking.tracker import Event
 

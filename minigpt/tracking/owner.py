@@ -20,11 +20,16 @@ def this_process() -> dict[str, str]:
     }
 
 
+def is_of_this_machine(owner: Mapping[str, str]) -> bool:
+    """Whether a process is, or was, one of this machine's."""
+    return owner.get("host") == socket.gethostname()
+
+
 def has_died(owner: Mapping[str, str]) -> bool:
     """Whether that process is gone; of another machine's process nobody here can say so."""
     import psutil
 
-    if owner.get("host") != socket.gethostname():
+    if not is_of_this_machine(owner):
         return False
     try:
         process = psutil.Process(int(owner["pid"]))

@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 
 from minigpt.errors import RegistryError
-from minigpt.tracking.address import shown
+from minigpt.tracking.address import shown, tracking_uri
 from minigpt.tracking.reader import BUSY_SECONDS
 from minigpt.tracking.store import (
     EXPERIMENT,
@@ -13,7 +13,6 @@ from minigpt.tracking.store import (
     database_of,
     local_path,
     only_opener,
-    tracking_uri,
 )
 
 LOCATIONS = (

@@ -15,12 +15,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 from urllib.request import url2pathname
 
 from minigpt.errors import RegistryError
 from minigpt.process import quiet_environment
-from minigpt.tracking.address import refuse_address, shown
+from minigpt.tracking.address import shown, tracking_uri
 from minigpt.tracking.client import Client
 from minigpt.tracking.reader import BUSY_SECONDS, Reader
 from minigpt.tracking.silence import refuse_silent
@@ -48,26 +47,6 @@ class Store:
     uri: str
     client: Client
     experiment_id: str
-
-
-def tracking_uri(root: Path) -> str:
-    """MLFLOW_TRACKING_URI, else the checkout's own sqlite store.
-
-    Raises:
-        RegistryError: it is no address of a store that lasts, or the checkout's path reads as
-            another one in an address.
-    """
-    if chosen := os.environ.get("MLFLOW_TRACKING_URI"):
-        refuse_address(chosen)
-        return chosen
-    own = (root.resolve() / "mlflow.db").as_posix()
-    if "?" in own or unquote(own) != own:
-        raise RegistryError(
-            f"{root.resolve()}: MLflow cannot keep a store in a folder with a question mark, or a "
-            "percent sign before two digits, in its path. Rename the folder, or name a place: "
-            "MLFLOW_TRACKING_URI=sqlite:////elsewhere/mlflow.db"
-        )
-    return f"sqlite:///{own}"
 
 
 def database_of(uri: str) -> Path | None:
@@ -122,13 +101,21 @@ def clear_errors(uri: str) -> Iterator[None]:
             ) from error
         if "out-of-date database schema" in str(error):
             raise RegistryError(_other_tables(uri, str(error))) from error
+        if "invalid interpolation syntax" in str(error):
+            raise RegistryError(
+                f"{sys.prefix}: MLflow cannot work in a path with a percent sign. Rename the folder"
+            ) from error
         reason = (str(error).strip() or type(error).__name__).replace(uri.rstrip("/"), shown(uri))
         raise RegistryError(f"{shown(uri)}: {' '.join(reason.split())[:500]}") from error
 
 
 def store_errors() -> tuple[type[Exception], ...]:
-    """Whatever a store raises, for an `except` clause; a database's driver may not be there."""
-    return OSError, ImportError, sqlite3.Error, *mlflow_errors()
+    """Whatever a store raises, for an `except` clause.
+
+    A database's driver may not be there, its texts may be damaged, and alembic reads MLflow's own
+    path as a configuration in which % has a meaning.
+    """
+    return OSError, ImportError, ValueError, sqlite3.Error, *mlflow_errors()
 
 
 def mlflow_errors() -> "tuple[type[MlflowException], ...]":
@@ -262,7 +249,7 @@ def _check(database: Path) -> None:
         locked = "locked" in str(error)
         todo = "close what holds it" if locked else "make it a file that can be read and written"
         raise RegistryError(f"{database}: {error}; {todo}, then try again") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise RegistryError(
             f"{database}: {error}. Move it away; `minigpt registry sync` fills a new one."
         ) from error

@@ -46,6 +46,14 @@ def test_clean_leaves_a_folder_that_is_no_project_alone(tmp_path, monkeypatch):
     assert (tmp_path / "reports").is_dir()
 
 
+@pytest.mark.parametrize("command", [["report"], ["preset", "tiny"], ["clean", "--yes"]])
+def test_a_folder_that_is_no_project_is_named_and_left_as_it_is(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = RUNNER.invoke(app, command)
+    assert f"{tmp_path} is not a minigpt project" in str(done.exception)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_clean_removes_nothing_while_something_is_at_work(tmp_path, monkeypatch):
     (tmp_path / "dvc.yaml").touch()
     state = tmp_path / ".work" / "pretrain"

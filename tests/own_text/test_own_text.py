@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -240,6 +241,13 @@ def test_no_path_is_not_the_current_folder(root, letters, monkeypatch):
     monkeypatch.chdir(letters)
     with pytest.raises(ParamsError, match="needs your text"):
         look.preset("local", "")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_folder_whose_own_name_is_not_utf_8_is_named(root, letters):
+    folder = letters.rename(letters.with_name("caf\udce9"))
+    with pytest.raises(ParamsError, match=r"caf\\udce9: its name is not UTF-8; rename the folder"):
+        plan_own_text(root, folder)
 
 
 def test_a_file_that_opens_but_cannot_be_read_is_named(root, letters, monkeypatch):

@@ -9,7 +9,7 @@ import tarfile
 import pytest
 
 from minigpt.graph import read_graph
-from minigpt.tracking.courier import TROUBLE
+from minigpt.tracking.delivery import TROUBLE
 from minigpt.tracking.journal import RUNS
 from tests.patience import until
 

@@ -138,8 +138,8 @@ class Killer:
                         victim.send_signal(getattr(signal, f"SIG{name}"))
                 time.sleep(0.1)
             until(lambda: not any(map(is_living, alive)), seconds=60)
-            with contextlib.suppress(subprocess.TimeoutExpired):  # it may try a stage again
-                flow.wait(10)
+            # It may try a stage again; let it go no further than that.
+            until(lambda: flow.poll() is not None or self.at_work(), seconds=60)
             code = flow.poll()
         finally:
             end(flow)

@@ -14,8 +14,8 @@ from minigpt.errors import RegistryError
 from minigpt.process import take_lock
 from minigpt.tracking import courier, open_journal, silence
 from minigpt.tracking.courier import Courier, trouble_of
-from minigpt.tracking.delivery import deliver_all, waiting
-from minigpt.tracking.journal import RUNS, journals
+from minigpt.tracking.delivery import COURIER, TROUBLE, courier_at_work, deliver_all, waiting
+from minigpt.tracking.journal import RUNS, journals, store_of
 from minigpt.tracking.store import open_store
 from tests.patience import patience, until
 
@@ -65,14 +65,6 @@ def stage(tmp_path):
     return run
 
 
-def courier_has_ended(root):
-    """Whether the lock is free that the process holds for its whole life."""
-    if (lock := take_lock(root / RUNS / courier.LOCK)) is None:
-        return False
-    os.close(lock)
-    return True
-
-
 def test_a_stage_asks_no_server_and_imports_nothing_that_could(stage, silent, tmp_path):
     done = stage(MINIGPT_PARENT_RUN=str(tmp_path / RUNS / "flow.jsonl"))
     assert done.stdout == '[0, ["socket"]]\n'  # owner: the name of this host
@@ -84,7 +76,7 @@ def test_a_stage_under_plain_dvc_leaves_its_run_to_a_process_that_ends(stage, ro
     done = stage(MLFLOW_TRACKING_URI=address)
     assert done.stderr == ""
     until(lambda: not journals(tmp_path / RUNS))
-    until(lambda: courier_has_ended(tmp_path))
+    until(lambda: not courier_at_work(tmp_path / RUNS, address))
     assert trouble_of(tmp_path / RUNS) is None
     assert (tmp_path / ".work/logs/courier.log").read_text() == ""
 
@@ -96,13 +88,30 @@ def test_without_a_tracker_nothing_is_written(stage, tmp_path):
 
 def test_the_next_stage_says_why_nothing_is_delivered(stage, tmp_path):
     (tmp_path / RUNS).mkdir(parents=True)
-    (tmp_path / RUNS / courier.TROUBLE).write_text("the experiment was deleted\n")
-    lock = take_lock(tmp_path / RUNS / courier.LOCK)  # one is at work
+    (tmp_path / RUNS / TROUBLE).write_text("the experiment was deleted\n")
+    lock = take_lock(tmp_path / RUNS / COURIER)  # one is at work
     try:
         done = stage()
     finally:
         os.close(lock)
     assert "its record waits in .work/runs: the experiment was deleted" in done.stderr
+
+
+def test_a_record_goes_to_the_store_of_its_own_stage_while_another_courier_is_at_work(
+    stage, root, store, tmp_path
+):
+    address = f"sqlite:///{root.as_posix()}/mlflow.db"
+    before = len(store.client.search_runs([store.experiment_id], "", max_results=100))
+    dead = {"MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}
+    stage(**dead)
+    until(lambda: courier_at_work(tmp_path / RUNS, dead["MLFLOW_TRACKING_URI"]))
+    assert stage(MLFLOW_TRACKING_URI=address).stderr == ""  # nothing of the other one's trouble
+    until(lambda: not journals(tmp_path / RUNS, address))
+    runs = store.client.search_runs([store.experiment_id], "", max_results=100)
+    assert len(runs) == before + 1
+    [waits] = journals(tmp_path / RUNS)
+    assert store_of(waits) == dead["MLFLOW_TRACKING_URI"]
+    until(lambda: not courier_at_work(tmp_path / RUNS, dead["MLFLOW_TRACKING_URI"]))
 
 
 def serve(database, artifacts, port, ports, lose):

@@ -48,7 +48,7 @@ def test_a_torn_last_line_is_left_until_it_is_whole(tmp_path):
     journal.tag("a", "b")
     end = read(journal.path)[-1].end
     with journal.path.open("ab") as file:
-        file.write(b'{"event": "metrics", "val')
+        file.write(b'{"event": "metrics", "time": 1, "step": 0, "val')
     assert [line.end for line in read(journal.path)][-1] == end
     with journal.path.open("ab") as file:
         file.write(b'ues": {}}\n')

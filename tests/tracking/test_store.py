@@ -1,5 +1,7 @@
 import multiprocessing
 import os
+import random
+import re
 import shutil
 import sqlite3
 
@@ -211,3 +213,30 @@ def test_a_database_whose_driver_is_not_installed_is_one_line(tmp_path, monkeypa
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql://user:secret@127.0.0.1:1/x")
     with pytest.raises(RegistryError, match=r"postgresql://127.0.0.1:1/x: No module named"):
         stores.open_store(tmp_path)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_database_that_something_wrote_into_is_told_by_name(root, store, tmp_path, seed):
+    """Some have sqlite3 raise UnicodeDecodeError (0 and 5 here), which is no sqlite3.Error."""
+    database, chance = tmp_path / "mlflow.db", random.Random(seed)
+    shutil.copy(root / "mlflow.db", database)
+    with database.open("r+b") as file:
+        for _ in range(200):
+            file.seek(chance.randrange(0 if seed % 2 else 4096, database.stat().st_size))
+            file.write(chance.randbytes(40))
+
+    def ask():
+        opened = stores.open_store(tmp_path)
+        with stores.clear_errors(opened.uri):
+            opened.client.search_registered_models()
+            opened.client.search_runs([opened.experiment_id], "")
+
+    with pytest.raises(RegistryError, match=re.escape(str(database))):
+        ask()
+
+
+def test_a_path_that_alembic_cannot_read_is_told():
+    from alembic.config import Config
+
+    with pytest.raises(RegistryError, match="percent sign"), stores.clear_errors("sqlite:///a"):
+        Config().set_main_option("script_location", "/home/50 % co/.venv")
