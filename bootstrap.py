@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
     if command == "down":
         return down(rest)
     if found := UNUSABLE.search(str(ROOT)):
-        return fail(f"{ROOT}: no .venv works in a path with {found[0]!r}. Rename the folder.")
+        return fail(f"{ROOT}: nothing works in a path with {found[0]!r}. Rename the folder.")
     if shutil.which("git") is None:
         return fail("git is not on PATH; minigpt records the commit of every model. Install git.")
     try:
@@ -120,7 +120,8 @@ def lint(rest: list[str]) -> int:
         [BIN / "mypy"],
         [BIN / "lint-imports"],
     )
-    return max(call(check) for check in checks)
+    codes = [call(check) for check in checks]
+    return int(any(codes))
 
 
 def become(command: list[object]) -> int:
@@ -130,7 +131,7 @@ def become(command: list[object]) -> int:
     """
     if os.name != "nt":
         words = [str(word) for word in command]
-        sys.stdout.flush()
+        print(end="", flush=True)
         os.chdir(ROOT)
         os.execve(words[0], words, environment())  # noqa: S606 (it never returns)
     return call(command)

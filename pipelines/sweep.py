@@ -105,7 +105,7 @@ def run_trial(
         environment = {}
         if parent is not None:
             tags = {"minigpt.experiment": trial.name}
-            run = Journal(parent.path.parent, str(trial), tags=tags, parent=parent.id)
+            run = Journal(parent.path.parent, str(trial), tags=tags, parent=parent.path)
             run.params(trial.overrides)
             environment[PARENT_ENV] = str(run.path)
             open_runs.callback(run.close, "KILLED")  # replaced below, unless we are stopped

@@ -54,6 +54,7 @@ def doctor(as_json: Json = False) -> None:
         checks.append(("params.yaml", True, "every value is allowed"))
     except ParamsError as error:
         checks.append(("params.yaml", False, str(error)))
+    checks.append(("records", True, records_of(root)))
     free = shutil.disk_usage(root).free
     checks.append(("disk", free > 2e9, f"{free / 1e9:.0f} GB free (2 GB needed)"))
     settings = Machine.load()
@@ -80,6 +81,18 @@ def doctor(as_json: Json = False) -> None:
         )
     if not all(ok for _, ok, _ in checks):
         raise typer.Exit(1)
+
+
+def records_of(root: Path) -> str:
+    """What of the runs here has yet to reach a store."""
+    from minigpt.tracking.address import store_name
+    from minigpt.tracking.delivery import waiting, waiting_for_others
+    from minigpt.tracking.journal import RUNS
+
+    folder, own = root / RUNS, store_name(root)
+    counts = {"this store": waiting(folder, own), **waiting_for_others(folder, own)}
+    waits = [f"{runs} wait for {store}" for store, (_, runs) in counts.items() if runs]
+    return f"{', '.join(waits)}; minigpt registry sync delivers them" if waits else "all delivered"
 
 
 def commit_of(root: Path) -> tuple[bool, str]:

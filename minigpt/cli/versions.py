@@ -68,6 +68,8 @@ def sync(
 ) -> None:
     """Register what was built here, if the store lacks it, as challenger.
 
+    Records that wait are delivered first, those for a store that is gone to this one.
+
     Example: minigpt registry sync
     """
     from minigpt.params import PARAMS, Params, load_params

@@ -13,6 +13,8 @@ STORE = re.compile(r"sqlite(\+\w+)?:///.|(?!(?i:sqlite|file)\b)[\w+.-]+://.|data
 """How the address of a store begins."""
 
 
+SECRET = re.compile(r"(?i)([?&][^=&#]*(?:pass|pwd|token|secret|key)[^=&#]*=)[^&#]+")
+"""A setting in an address that nobody is to see."""
 OWN = ""
 """The name of the checkout's own store, wherever the checkout lies."""
 NONE = "?"
@@ -45,7 +47,9 @@ def store_name(root: Path) -> str:
         uri = tracking_uri(root)
     except RegistryError:  # told by whoever opens it
         return NONE
-    return OWN if uri == f"sqlite:///{_own_database(root)}" else shown(uri)
+    if uri.startswith("sqlite:///"):  # whichever link it is reached by
+        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve().as_posix()}"
+    return OWN if uri == f"sqlite:///{_own_database(root)}" else shown(uri).rstrip("/")
 
 
 def of_store(file: str, store: str) -> str:
@@ -91,6 +95,13 @@ def allows_folders() -> bool:
 
 
 def shown(uri: str) -> str:
-    """A store's address for people and logs: without user and password."""
-    parts = urlsplit(uri)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl() if "@" in uri else uri
+    """A store's address for people, logs and journals: without user and password.
+
+    Of a database as SQLAlchemy reads it (a password may hold / ? #), of a server as a URL.
+    """
+    scheme, mark, rest = uri.partition("://")
+    if scheme.startswith("http"):
+        rest = re.sub(r"^[^/?#]*@", "", rest)
+    elif not scheme.startswith(("sqlite", "file")):
+        rest = re.sub(r"^[^:/@]*(:[^@]*)?@", "", rest)
+    return SECRET.sub(r"\1…", f"{scheme}{mark}{rest}")

@@ -1,8 +1,8 @@
 """Who delivers while stages work: a thread of the flow, else a process of its own.
 
 `python -m minigpt.tracking.courier FOLDER`: a stage under plain `dvc repro` starts it, once a
-workspace. It outlives the stage and its DVC, and ends when no journal is open and all is delivered,
-or when nobody takes what is left.
+workspace and store. It outlives the stage and its DVC, and ends when no journal is open and all is
+delivered, or when nobody takes what is left.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from minigpt.log import say
 from minigpt.process import take_lock
 from minigpt.tracking.address import of_store, store_name
 from minigpt.tracking.delivery import COURIER, TROUBLE, Delivery, is_at_work, sinks_of, waiting
-from minigpt.tracking.journal import PARENT_ENV, RUNS, journals
+from minigpt.tracking.journal import PARENT_ENV, RUNS, checkout_of, journals
 
 POLL_SECONDS = 1.5
 LINGER_SECONDS = 3.0  # between two stages of one `dvc repro`
@@ -33,7 +33,7 @@ class Courier:
     """Rounds of delivery until it is told that nothing more comes."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._store = folder, store_of_checkout(folder)
+        self._folder, self._store = folder, store_name(checkout_of(folder))
         self._delivery = Delivery(folder, sinks_of(folder), self._progressed, self._store)
         self._last_progress = time.monotonic()
         self._nothing_more = threading.Event()
@@ -46,8 +46,9 @@ class Courier:
 
     def try_round(self) -> bool:
         """Deliver what there is. Whether it worked."""
-        if not self._delivery.anything_new():
-            return not self.trouble
+        if not self._delivery.anything_new():  # else another process delivered what was left
+            self.trouble = ""
+            return True
         try:
             self._delivery.round()
         except MiniGPTError as error:
@@ -95,11 +96,6 @@ class Courier:
                 say(left(self._folder, self._store, self.trouble))
 
 
-def store_of_checkout(folder: Path) -> str:
-    """The `store_name` of the checkout whose journals `folder` holds."""
-    return store_name(folder.parents[len(RUNS.parts) - 1])
-
-
 def left(folder: Path, store: str, trouble: str) -> str:
     """What waits, why, and what delivers it."""
     events, runs = waiting(folder, store)
@@ -132,7 +128,7 @@ def trouble_of(folder: Path) -> str | None:
     if os.environ.get(PARENT_ENV):
         return None
     with contextlib.suppress(OSError):
-        path = folder / of_store(TROUBLE, store_of_checkout(folder))
+        path = folder / of_store(TROUBLE, store_name(checkout_of(folder)))
         return path.read_text(encoding="utf-8").strip() or None
     return None
 
@@ -141,8 +137,8 @@ def main(folder: Path) -> None:
     """Deliver until nothing is open and all is delivered, or nobody takes it."""
     if hasattr(os, "nice"):
         os.nice(10)
-    store = store_of_checkout(folder)
-    while (lock := take_lock(folder / of_store(COURIER, store))) is not None:
+    store = store_name(checkout_of(folder))
+    while (lock := only_courier(folder / of_store(COURIER, store))) is not None:
         try:
             delivered = work(folder, store)
         finally:
@@ -150,6 +146,14 @@ def main(folder: Path) -> None:
         # Else one began while this process ended.
         if not delivered or waiting(folder, store) == (0, 0):
             return
+
+
+def only_courier(path: Path) -> int | None:
+    """The lock of a courier's whole life; None where another has it."""
+    if (lock := take_lock(path)) is not None:
+        return lock
+    time.sleep(0.5)  # somebody may only have asked whether one is at work
+    return take_lock(path)
 
 
 def work(folder: Path, store: str) -> bool:

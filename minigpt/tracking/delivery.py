@@ -1,7 +1,7 @@
 """Carries a store's journals to sinks: in order, at least once; a second time changes nothing.
 
 What is acknowledged is noted beside the journal after each batch, so a kill between any two steps
-makes the next delivery repeat a batch and lose none. One process at a time delivers.
+makes the next delivery repeat a batch and lose none. One process at a time delivers to a store.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 from pydantic import TypeAdapter
@@ -26,6 +27,7 @@ from minigpt.tracking.journal import (
     SUFFIX,
     Line,
     beginning,
+    checkout_of,
     end_killed,
     has_ended,
     journals,
@@ -43,6 +45,8 @@ DAMAGED = ".damaged"
 NOTES = {".files", *(f".{sink}" for sink in SINKS)}
 """What lies beside a journal, by suffix."""
 LOCK_SECONDS = 60.0
+QUIET_SECONDS = 900.0
+"""As long a stage on another machine (a container) may have nothing to record."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class Progress:
 
 
 class Delivery:
-    """The journals of one folder that are for one store, and the sinks that they go to."""
+    """The journals of one folder that name one store, and the sinks that they go to."""
 
     def __init__(
         self,
@@ -65,10 +69,15 @@ class Delivery:
         sinks: Sequence[Sink],
         on_progress: Callable[[], None] = lambda: None,
         store: str = OWN,
+        *,
+        only_complete: bool = False,
     ) -> None:
-        """`on_progress` is called after each batch that a sink acknowledged."""
+        """`on_progress` is called after each batch that a sink acknowledged.
+
+        `only_complete`: leave journals that somebody may still be writing.
+        """
         self._folder, self._sinks, self._on_progress = folder, sinks, on_progress
-        self._store = store
+        self._store, self._only_complete = store, only_complete
         self._seen: dict[Path, int] = {}
 
     def round(self, wait_s: float = LOCK_SECONDS) -> None:
@@ -82,7 +91,8 @@ class Delivery:
             return
         with only_deliverer(self._folder, wait_s, self._store):
             for path in journals(self._folder, self._store):
-                self._deliver(path)
+                if not self._only_complete or has_ended(path) or is_orphan(path):
+                    self._deliver(path)
             for note in self._folder.glob("*.*"):  # of journals whose removal was cut off
                 left = (note.with_suffix(suffix).exists() for suffix in (SUFFIX, DAMAGED))
                 if note.suffix in NOTES and not any(left):
@@ -144,22 +154,31 @@ def sinks_of(folder: Path) -> list[Sink]:
     """Every sink there is, for the checkout whose journals `folder` holds."""
     from minigpt.tracking.mlflow_sink import MlflowSink
 
-    return [MlflowSink(folder.parents[len(RUNS.parts) - 1], folder)]
+    return [MlflowSink(checkout_of(folder), folder)]
 
 
 def deliver_all(root: Path, *, of_others: bool = False) -> None:
     """Deliver what waits in the checkout `root` for the store that the environment names.
 
-    `of_others`: that store gets also what waits for others whose courier is not at work.
+    `of_others`: that store gets also what is complete and waits for others without a courier.
 
     Raises:
         RegistryError: a sink cannot take it now. Nothing is lost.
     """
     folder, own = root.resolve() / RUNS, store_name(root)
-    others = {store_of(path) for path in journals(folder)} - {own} if of_others else set()
-    for store in (own, *sorted(store for store in others if not courier_at_work(folder, store))):
-        if journals(folder, store):
-            Delivery(folder, sinks_of(folder), store=store).round()
+    if journals(folder, own):
+        Delivery(folder, sinks_of(folder), store=own).round()
+    for store, (events, runs) in waiting_for_others(folder, own).items() if of_others else ():
+        if not courier_at_work(folder, store):
+            say(f"{events} events of {runs} runs that waited for {store} go to this store instead")
+            Delivery(folder, sinks_of(folder), store=store, only_complete=True).round()
+
+
+def waiting_for_others(folder: Path, own: str) -> dict[str, tuple[int, int]]:
+    """Store → events and runs that wait, for those that are not `own`."""
+    stores = {store_of(path) for path in journals(folder)} - {own}
+    counts = {store: waiting(folder, store) for store in sorted(stores)}
+    return {store: count for store, count in counts.items() if count != (0, 0)}
 
 
 def courier_at_work(folder: Path, store: str) -> bool:
@@ -200,10 +219,15 @@ def waiting(folder: Path, store: str | None = None) -> tuple[int, int]:
 def read_progress(note: Path) -> Progress | None:
     """What was noted; None where nothing was delivered yet, or the note is damaged."""
     try:
-        progress = TypeAdapter(Progress).validate_json(note.read_bytes())
+        progress = _progress_adapter().validate_json(note.read_bytes())
         return progress if 0 < progress.offset <= note.with_suffix(SUFFIX).stat().st_size else None
     except (OSError, ValueError):
         return None
+
+
+@cache
+def _progress_adapter() -> TypeAdapter[Progress]:
+    return TypeAdapter(Progress)
 
 
 def is_orphan(path: Path) -> bool:
@@ -215,19 +239,33 @@ def is_orphan(path: Path) -> bool:
         return False
     if is_of_this_machine(began.event["owner"]):
         return has_died(began.event["owner"])
-    return time.time() - path.stat().st_mtime > ABANDONED_SECONDS
+    return seconds_silent(path) > ABANDONED_SECONDS
 
 
 def is_at_work(path: Path) -> bool:
-    """Whether a process of this machine is still writing a journal."""
-    began = beginning(path)
-    return bool(began and is_of_this_machine(began.event["owner"]) and not has_ended(path))
+    """Whether a process is still writing a journal, as far as can be told of another machine's."""
+    if has_ended(path) or (began := beginning(path)) is None:
+        return False
+    if is_of_this_machine(began.event["owner"]):
+        return not has_died(began.event["owner"])
+    return seconds_silent(path) < QUIET_SECONDS
+
+
+def seconds_silent(path: Path) -> float:
+    """How long ago a journal was written to."""
+    try:
+        return time.time() - path.stat().st_mtime
+    except FileNotFoundError:  # it was delivered
+        return 0.0
 
 
 def set_aside(path: Path) -> None:
     """Rename a journal whose beginning is damaged: nobody can tell which run it is of."""
     aside = path.with_suffix(DAMAGED)
-    path.replace(aside)
+    try:
+        path.replace(aside)
+    except FileNotFoundError:  # not damaged: gone
+        return
     say(f"{path}: its first line cannot be read, so its run is lost; what is left: {aside.name}")
 
 

@@ -10,6 +10,13 @@ from minigpt.tracking.address import OWN
 from minigpt.tracking.tracker import Event
 
 
+class _Owner(TypedDict):
+    host: str
+    pid: Annotated[str, Field(pattern=r"^\d{1,18}$")]
+    started: Annotated[str, Field(pattern=r"^\d+(\.\d*)?$")]
+    since: str
+
+
 class _Begin(TypedDict):
     event: Literal["begin"]
     time: int
@@ -17,8 +24,8 @@ class _Begin(TypedDict):
     stage: str | None
     tags: dict[str, str]
     parent: str | None
-    owner: dict[str, str]
-    sinks: list[str]
+    owner: _Owner
+    sinks: Annotated[list[str], Field(min_length=1)]
     store: NotRequired[str]
 
 

@@ -42,11 +42,11 @@ class Journal(Recorder):
         name: str,
         stage: str | None = None,
         tags: Mapping[str, str] | None = None,
-        parent: str | None = None,
+        parent: Path | None = None,
         sinks: Sequence[str] = SINKS,
         store: str = OWN,
     ) -> None:
-        """Begin the run `name`; `parent` is the id of the journal that it belongs under."""
+        """Begin the run `name` for `store`; with `parent`, under that journal and for its store."""
         seconds, rest = divmod(time.time_ns(), 10**9)  # one look at the clock: ids sort by it
         began = time.strftime("%Y%m%dT%H%M%S", time.gmtime(seconds))
         self.id = f"{began}-{rest:09d}-{secrets.token_hex(4)}"
@@ -55,9 +55,12 @@ class Journal(Recorder):
         self._one_writer = threading.RLock()
         self._complained = self._torn = False
         self._monitor: SystemMetrics | None = None
+        if parent is not None:
+            with contextlib.suppress(OSError):
+                store = store_of(parent)
         begin = {
             "event": "begin", "time": milliseconds(), "name": name, "stage": stage,
-            "tags": dict(tags or {}), "parent": parent, "owner": this_process(),
+            "tags": dict(tags or {}), "parent": parent and parent.stem, "owner": this_process(),
             "sinks": list(sinks), "store": store,
         }  # fmt: skip
         with self._unharmed():
@@ -125,11 +128,9 @@ def open_journal(
     root: Path, name: str, stage: str | None = None, tags: Mapping[str, str] | None = None
 ) -> Journal:
     """Begin a run of the checkout `root`, under the one that MINIGPT_PARENT_RUN names."""
-    if not (parent := os.environ.get(PARENT_ENV)):
-        return Journal(root.resolve() / RUNS, name, stage, tags, store=store_name(root))
-    began = beginning(Path(parent))
-    store = began.event["store"] if began else NONE
-    return Journal(Path(parent).parent, name, stage, tags, Path(parent).stem, store=store)
+    if parent := os.environ.get(PARENT_ENV):
+        return Journal(Path(parent).parent, name, stage, tags, Path(parent))
+    return Journal(root.resolve() / RUNS, name, stage, tags, store=store_name(root))
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,11 @@ def read(path: Path, start: int = 0) -> list[Line]:
 
 
 def beginning(path: Path) -> Line | None:
-    """The first line of a journal; None where it cannot be read, or the journal is gone."""
+    """The first line of a journal; None where it is damaged, or the journal is gone.
+
+    Raises:
+        OSError: it may not be read.
+    """
     with contextlib.suppress(ValueError, FileNotFoundError), path.open("rb") as file:
         raw = file.readline()
         event = checked(json.loads(raw))
@@ -164,23 +169,40 @@ def beginning(path: Path) -> Line | None:
 
 
 def has_ended(path: Path) -> bool:
-    """Whether the last line of a journal is the end of its run."""
-    with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - 200))  # an end is shorter
-        return file.read().rpartition(b"\n{")[2].startswith(b'"event": "close"')
+    """Whether the last line of a journal is the end of its run, or the journal is gone."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 200))  # an end is shorter
+            last = file.read().rstrip(b"\n").rpartition(b"\n")[2]
+    except FileNotFoundError:
+        return True
+    with contextlib.suppress(ValueError):
+        return bool(checked(json.loads(last))["event"] == "close")
+    return False
 
 
 def journals(folder: Path, store: str | None = None) -> list[Path]:
     """The journals of a folder, oldest first; with `store`, those that it is to get.
 
-    Those that name no store, and damaged ones, are anybody's.
+    The checkout's own gets also those of no store: their environment named none, or they are
+    damaged.
     """
     paths = sorted(path for path in folder.glob(f"*{SUFFIX}") if path.is_file())
-    return [path for path in paths if store is None or store_of(path) in (store, NONE)]
+    stores = (OWN, NONE) if store == OWN else (store,)
+    return [path for path in paths if store is None or store_of(path) in stores]
+
+
+def checkout_of(folder: Path) -> Path:
+    """The checkout whose journals `folder` holds."""
+    return folder.parents[len(RUNS.parts) - 1]
 
 
 def store_of(path: Path) -> str:
-    """Which store a journal is for, by its `store_name`."""
+    """Which store a journal is for, by its `store_name`.
+
+    Raises:
+        OSError: it may not be read.
+    """
     began = beginning(path)
     return str(began.event["store"]) if began else NONE
 

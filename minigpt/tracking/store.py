@@ -101,10 +101,6 @@ def clear_errors(uri: str) -> Iterator[None]:
             ) from error
         if "out-of-date database schema" in str(error):
             raise RegistryError(_other_tables(uri, str(error))) from error
-        if "invalid interpolation syntax" in str(error):
-            raise RegistryError(
-                f"{sys.prefix}: MLflow cannot work in a path with a percent sign. Rename the folder"
-            ) from error
         reason = (str(error).strip() or type(error).__name__).replace(uri.rstrip("/"), shown(uri))
         raise RegistryError(f"{shown(uri)}: {' '.join(reason.split())[:500]}") from error
 
@@ -112,10 +108,9 @@ def clear_errors(uri: str) -> Iterator[None]:
 def store_errors() -> tuple[type[Exception], ...]:
     """Whatever a store raises, for an `except` clause.
 
-    A database's driver may not be there, its texts may be damaged, and alembic reads MLflow's own
-    path as a configuration in which % has a meaning.
+    A database's driver may not be there, its texts may be damaged.
     """
-    return OSError, ImportError, ValueError, sqlite3.Error, *mlflow_errors()
+    return OSError, ImportError, UnicodeDecodeError, sqlite3.Error, *mlflow_errors()
 
 
 def mlflow_errors() -> "tuple[type[MlflowException], ...]":
@@ -176,8 +171,12 @@ def _import_mlflow() -> None:
     """Import mlflow (seconds), quiet and with telemetry off."""
     quiet_environment()
     with _importing:
-        import mlflow  # noqa: F401
+        import mlflow
 
+    if "%" in mlflow.__path__[0]:  # alembic takes it for a part of its configuration
+        raise RegistryError(
+            f"{mlflow.__path__[0]}: MLflow does not work in a path with %. Rename the folder"
+        )
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # It logs a traceback before it raises the same error.

@@ -114,6 +114,16 @@ def test_a_record_goes_to_the_store_of_its_own_stage_while_another_courier_is_at
     until(lambda: not courier_at_work(tmp_path / RUNS, dead["MLFLOW_TRACKING_URI"]))
 
 
+def test_a_reason_that_is_gone_is_not_told_again(tmp_path):
+    journal = open_journal(tmp_path, "pretrain")
+    journal.close()
+    carrier = Courier(tmp_path / RUNS)
+    carrier.trouble = "the server is down"
+    journal.path.unlink()  # another process delivered it
+    assert carrier.try_round()
+    assert carrier.trouble == ""
+
+
 def serve(database, artifacts, port, ports, lose):
     """MLflow's own handlers behind HTTP. `lose`: how many answers to changes are lost."""
     os.environ["_MLFLOW_SERVER_FILE_STORE"] = f"sqlite:///{database.as_posix()}"

@@ -9,11 +9,15 @@ import time
 import pytest
 
 from minigpt.files import ABANDONED_SECONDS
+from minigpt.process import take_lock
 from minigpt.tracking import PARENT_ENV, open_journal
+from minigpt.tracking.address import of_store, shown, store_name
 from minigpt.tracking.courier import trouble_of
 from minigpt.tracking.delivery import (
+    COURIER,
     DAMAGED,
     LOCK,
+    QUIET_SECONDS,
     TROUBLE,
     Delivery,
     all_delivered,
@@ -30,6 +34,11 @@ def change(journal, number, **values):
     lines = journal.path.read_text().splitlines()
     lines[number] = json.dumps(json.loads(lines[number]) | values)
     journal.path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def fall_silent(journal, seconds):
+    since = time.time() - seconds - 1
+    os.utime(journal.path, (since, since))
 
 
 def test_each_store_gets_its_own_journals(tmp_path, monkeypatch):
@@ -50,19 +59,58 @@ def test_each_store_gets_its_own_journals(tmp_path, monkeypatch):
     assert journals(tmp_path / RUNS) == []
 
 
+@pytest.mark.parametrize(
+    ("address", "seen"),
+    [
+        ("http://u:p@h:5000/a@b", "http://h:5000/a@b"),
+        ("https://h/?token=s3cret&a=b", "https://h/?token=…&a=b"),
+        ("postgresql://u:pa/ss@host/db", "postgresql://host/db"),
+        ("postgresql://u:p?a#ss@host/db", "postgresql://host/db"),
+        ("mysql+pymysql://u@host/db", "mysql+pymysql://host/db"),
+        ("postgresql://host/db?user=u&password=s3cret", "postgresql://host/db?user=u&password=…"),
+        ("postgresql://host/db?options=a@b", "postgresql://host/db?options=a@b"),
+        ("sqlite:////home/me@work/mlflow.db", "sqlite:////home/me@work/mlflow.db"),
+        ("databricks", "databricks"),
+    ],
+)
+def test_nobody_sees_the_password_of_a_store(address, seen):
+    assert shown(address) == seen
+
+
+def test_one_store_has_one_name(tmp_path, monkeypatch):
+    checkout, link = tmp_path / "checkout", tmp_path / "link"
+    checkout.mkdir()
+    link.symlink_to(checkout)
+    names = set()
+    for address in ("", f"sqlite:///{checkout}/mlflow.db", f"sqlite:///{link}/mlflow.db"):
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        names.add(store_name(checkout))
+    assert names == {""}
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://h:5000/")
+    assert store_name(checkout) == "http://h:5000"
+
+
 def test_a_stage_records_where_its_flow_does(tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://tracking.example:5000")
     flow = open_journal(tmp_path, "pipeline")
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     monkeypatch.setenv(PARENT_ENV, str(flow.path))
     stage = open_journal(tmp_path / "clone", "pretrain")
-    assert store_of(stage.path) == store_of(flow.path) == "http://tracking.example:5000"
+    trial = Journal(flow.path.parent, "lr=0.01", parent=flow.path)
+    assert beginning(trial.path).event["parent"] == flow.id
+    trial.close()
+    assert (
+        store_of(trial.path)
+        == store_of(stage.path)
+        == store_of(flow.path)
+        == "http://tracking.example:5000"
+    )
     flow.close()
     stage.close()
 
 
 def test_what_waits_for_another_store_goes_only_where_a_person_asks_for_it(
-    root, run_of, monkeypatch
+    root, run_of, monkeypatch, capsys
 ):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     journal = open_journal(root, "pretrain", "pretrain")
@@ -71,9 +119,21 @@ def test_what_waits_for_another_store_goes_only_where_a_person_asks_for_it(
     deliver_all(root)
     assert journals(root / RUNS) == [journal.path]
     assert all_delivered(root)  # as far as this store is concerned
+    still_written = open_journal(root, "finetune", "finetune")
+    change(still_written, 0, store="http://127.0.0.1:9")
     deliver_all(root, of_others=True)
+    assert "3 events of 2 runs that waited for http://127.0.0.1:9 go to" in capsys.readouterr().err
     assert run_of(journal).info.status == "FINISHED"
+    assert journals(root / RUNS) == [still_written.path]
+    still_written.close()
+    lock = take_lock(root / RUNS / of_store(COURIER, "http://127.0.0.1:9"))  # one is at work
+    deliver_all(root, of_others=True)
+    assert journals(root / RUNS) == [still_written.path]
+    os.close(lock)
+    deliver_all(root, of_others=True)
     assert journals(root / RUNS) == []
+    for path in (root / RUNS).glob("*-*.lock"):
+        path.unlink()
 
 
 @pytest.mark.parametrize(
@@ -83,6 +143,8 @@ def test_what_waits_for_another_store_goes_only_where_a_person_asks_for_it(
         b"\0" * 4096,
         b'{"event": "begin", "time": 1, "na',
         b'{"event": "begin", "time": 1, "sinks": ["mlflow"]}\n',
+        b'{"event": "begin", "time": 1, "name": "a", "stage": null, "tags": {}, "parent": null, '
+        b'"owner": {"host": "here"}, "sinks": ["mlflow"]}\n',
         b'[1]\n{"event": "close", "time": 1, "status": "FINISHED"}\n',
         b'{"event": "close", "time": 1, "status": "FINISHED"}\n',
     ],
@@ -153,9 +215,11 @@ def test_a_journal_of_another_machine_is_ended_after_long_silence(tmp_path):
     Delivery(tmp_path / RUNS, [sink]).round()
     assert sink.runs == {journal.id: []}
     assert all_delivered(tmp_path)
+    assert is_at_work(journal.path)
+    fall_silent(journal, QUIET_SECONDS)
     assert not is_at_work(journal.path)
-    silent_since = time.time() - ABANDONED_SECONDS - 1
-    os.utime(journal.path, (silent_since, silent_since))
+    assert all_delivered(tmp_path)
+    fall_silent(journal, ABANDONED_SECONDS)
     assert not all_delivered(tmp_path)
     Delivery(tmp_path / RUNS, [sink]).round()
     assert sink.runs == {journal.id: ["close"]}
