@@ -78,7 +78,7 @@ class Lease:
         try:
             for other in others:
                 self._remove(other)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: others must not wait for an entry nobody renews
             self.release()
             raise
         return True
