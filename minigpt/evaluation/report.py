@@ -108,18 +108,18 @@ def sources(root: Path) -> list[dict[str, Any]]:
 
 
 def trainings(root: Path) -> list[dict[str, Any]]:
-    """Each training stage's loss curve and final figures."""
+    """Each training stage's loss curves."""
     charts = []
     for name in (role.stage for role in ROLES.values()):
-        path = root / "plots" / f"{name}.csv"
-        if not path.is_file():
+        lines = {}
+        for label, part in (("training", "train"), ("validation", "val")):
+            path = root / "plots" / name / f"{part}.csv"
+            if path.is_file():
+                with path.open(encoding="utf-8", newline="") as file:
+                    rows = list(csv.DictReader(file))
+                lines[label] = [(float(row["step"]), float(row[f"{part}_loss"])) for row in rows]
+        if not lines:
             continue
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        lines = {
-            label: [(float(row["step"]), float(row[column])) for row in rows if row.get(column)]
-            for label, column in (("training", "train_loss"), ("validation", "val_loss"))
-        }
         chart = line_chart(lines, "step", f"Loss of {name} in nats per token")
         charts.append({"name": name, "chart": chart})
     return charts

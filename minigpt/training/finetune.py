@@ -8,7 +8,6 @@ from minigpt.data.batches import TokenStream
 from minigpt.data.shards import open_tokens
 from minigpt.digest import digest
 from minigpt.errors import ParamsError
-from minigpt.files import write_text
 from minigpt.model.gpt import GPT
 from minigpt.package import load_package, save_package
 from minigpt.run import Run
@@ -28,7 +27,7 @@ def finetune(
     params: FinetuneParams,
     run: Run,
 ) -> dict[str, Any]:
-    """Train the package `base` further; write the package `out` and the loss curve `plots`.
+    """Train the package `base` further; write the package `out` and the loss curves `plots`.
 
     Args:
         base: package to start from.
@@ -36,7 +35,7 @@ def finetune(
         old_tokens: shards of the domain the base was trained on, to replay some
             of it and to see what is forgotten.
         out: folder of the new package.
-        plots: CSV file of step, train_loss, val_loss, lr.
+        plots: folder of train.csv (step, train_loss, lr) and val.csv (step, val_loss).
         params: what the stage reads.
         run: the stage at work.
 
@@ -70,7 +69,7 @@ def finetune(
     result = train(model, stream, config, run, validate)
     after = {name: measure(split) for name, split in splits.items()}
     save_package(out, model, base)
-    write_text(plots, result.curve.csv())
+    result.curve.write(plots)
     changes = [
         f"{before[name]['bits_per_byte']:.3f} to {after[name]['bits_per_byte']:.3f}"
         for name in splits

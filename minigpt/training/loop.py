@@ -67,10 +67,9 @@ class TrainResult:
 
     def metrics(self) -> dict[str, float]:
         """What a stage reports of it: no durations, no speeds."""
-        step, train_loss, _, _ = self.curve.rows[-1]
         return {
-            "train_loss": train_loss,
-            "steps": step,
+            "train_loss": self.curve.train_loss,
+            "steps": self.curve.rows[-1][0],
             "tokens": self.tokens,
             "trained_parameters": self.n_trained,
         }

@@ -7,7 +7,6 @@ from typing import Any
 from minigpt.data.batches import TokenStream
 from minigpt.data.shards import open_tokens
 from minigpt.digest import digest
-from minigpt.files import write_text
 from minigpt.model.build import build_model
 from minigpt.package import save_package
 from minigpt.run import Run
@@ -20,13 +19,13 @@ from minigpt.training.validation import CURVE_WINDOWS, figures, mean_loss
 def pretrain(
     tokens: Path, tokenizer: Path, out: Path, plots: Path, params: PretrainParams, run: Run
 ) -> dict[str, Any]:
-    """Train the base model; write the package `out` and the loss curve `plots`.
+    """Train the base model; write the package `out` and the loss curves `plots`.
 
     Args:
         tokens: shards of the pretraining role.
         tokenizer: folder of the tokenizer that wrote them.
         out: folder of the new package.
-        plots: CSV file of step, train_loss, val_loss, lr.
+        plots: folder of train.csv (step, train_loss, lr) and val.csv (step, val_loss).
         params: what the stage reads.
         run: the stage at work.
 
@@ -44,7 +43,7 @@ def pretrain(
     result = train(model, stream, config, run, validate)
     val_figures = figures(model, val, config.dtype, run.machine)
     save_package(out, model, tokenizer)
-    write_text(plots, result.curve.csv())
+    result.curve.write(plots)
     run.say(
         f"{val_figures['bits_per_byte']:.3f} bits per byte on validation after "
         f"{config.max_steps:,} steps and {result.tokens / 1e6:.2g}M tokens · "

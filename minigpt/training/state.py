@@ -1,19 +1,25 @@
 """What a training run knows beside weights and optimizer: small, plain, resumable."""
 
+import math
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Self
+
+from minigpt.files import write_text
 
 ROWS = 200
 
 
 @dataclass
 class Curve:
-    """The loss curve: one row every max_steps / 200 steps and at every validation."""
+    """The loss curves: one row every max_steps / 200 steps and at every validation."""
 
     interval: int
     """Steps between rows."""
-    rows: list[tuple[int, float, float | None, float]] = field(default_factory=list)
-    """Step, mean training loss since the row before, validation loss or None, rate."""
+    rows: list[tuple[int, float | None, float | None, float]] = field(default_factory=list)
+    """Step, mean training loss since the row before, validation loss, rate.
+
+    No training loss before the first step, no validation loss where nothing was validated."""
     loss_sum: float = 0.0
     """Sum of the losses of the steps since the last row."""
     steps: int = 0
@@ -24,20 +30,30 @@ class Curve:
         self.loss_sum += loss
         self.steps += 1
 
-    def close_row(self, step: int, lr: float, val_loss: float | None) -> float:
+    @property
+    def train_loss(self) -> float:
+        """The mean training loss of the last row that has one; NaN before the first step."""
+        losses = [loss for _, loss, _, _ in self.rows if loss is not None]
+        return losses[-1] if losses else math.nan
+
+    def close_row(self, step: int, lr: float, val_loss: float | None) -> float | None:
         """Begin a new row; returns the mean training loss of the one that ends."""
-        mean = self.loss_sum / self.steps
+        mean = self.loss_sum / self.steps if self.steps else None
         self.rows.append((step, mean, val_loss, lr))
         self.loss_sum, self.steps = 0.0, 0
         return mean
 
-    def csv(self) -> str:
-        """The file that `dvc plots` reads."""
-        lines = [
-            f"{step},{loss:.4f},{'' if val is None else f'{val:.4f}'},{lr:.6g}"
-            for step, loss, val, lr in self.rows
+    def write(self, folder: Path) -> None:
+        """Write train.csv and val.csv: two files, for `dvc plots` draws an empty cell as 0."""
+        train = [
+            f"{step},{loss:.4f},{lr:.6g}" for step, loss, _, lr in self.rows if loss is not None
         ]
-        return "\n".join(["step,train_loss,val_loss,lr", *lines]) + "\n"
+        val = [f"{step},{loss:.4f}" for step, _, loss, _ in self.rows if loss is not None]
+        for name, lines in (
+            ("train.csv", ["step,train_loss,lr", *train]),
+            ("val.csv", ["step,val_loss", *val]),
+        ):
+            write_text(folder / name, "\n".join(lines) + "\n")
 
 
 @dataclass

@@ -42,8 +42,9 @@ def built(corpus, tmp_path: Path) -> Path:
     write_json(tmp_path / "data/validation.json", JUDGEMENT)
     counted = {"documents": 6, "bytes": 2000}
     write_json(tmp_path / "metrics/validate.json", {"sources": {"plays": counted}})
-    curve = "step,train_loss,val_loss,lr\n10,7.1,,0.02\n20,5.5,5.6,0.02\n"
-    write_text(tmp_path / "plots/pretrain.csv", curve)
+    train = "step,train_loss,lr\n10,7.1,0.02\n20,5.5,0.02\n"
+    write_text(tmp_path / "plots/pretrain/train.csv", train)
+    write_text(tmp_path / "plots/pretrain/val.csv", "step,val_loss\n20,5.6\n")
     evaluation = {
         "base": figures(2.012, 2.61),
         "finetuned": figures(2.2, 1.784),

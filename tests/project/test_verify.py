@@ -54,7 +54,7 @@ def test_a_version_is_rebuilt_after_params_and_code_moved_on(registered):
     assert done.returncode == 0, done.stderr
     assert (report["verdict"], bad(report)) == ("identical", [])
     assert report["vouched"]["by"] == "git"
-    assert {MODEL, "data/raw/documents.parquet", "plots/pretrain.csv"} <= {
+    assert {MODEL, "data/raw/documents.parquet", "plots/pretrain/train.csv"} <= {
         f["path"] for f in report["files"]
     }
     assert (files_of(registered), status(registered)) == (before, said)

@@ -1,4 +1,5 @@
 import itertools
+import json
 import os
 import socket
 import subprocess
@@ -68,7 +69,7 @@ def test_killed_and_resumed_equals_straight(tokens, straight, tmp_path):
     assert "resumed at step" in said
     weights, result = straight
     assert same(load_file(out), weights)
-    assert out.with_suffix(".csv").read_text() == result.curve.csv()
+    assert out.with_suffix(".json").read_text() == json.dumps(result.curve.rows)
 
 
 def stopped_at(run, tokens, step):

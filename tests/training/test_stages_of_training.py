@@ -69,13 +69,14 @@ def built(tmp_path_factory):
 
 def run_pretrain(root, out):
     run = new_run(root / "work" / out.name)
-    return pretrain(root / "verse", root / "tokenizer", out, out.with_suffix(".csv"), PRETRAIN, run)
+    plots = root / "plots" / out.name
+    return pretrain(root / "verse", root / "tokenizer", out, plots, PRETRAIN, run)
 
 
 def run_finetune(root, out, params=FINETUNE):
     run = new_run(root / "work" / out.name)
     base, new, old = root / "base", root / "speech", root / "verse"
-    return finetune(base, new, old, out, out.with_suffix(".csv"), params, run)
+    return finetune(base, new, old, out, root / "plots" / out.name, params, run)
 
 
 def test_metrics_hold_results_and_no_speeds(built):
@@ -98,14 +99,17 @@ def test_the_same_inputs_give_the_same_bytes(built):
     root, metrics = built
     assert run_pretrain(root, root / "again") == metrics["pretrain"]
     assert digest(root / "again") == digest(root / "base")
-    assert digest(root / "again.csv") == digest(root / "base.csv")
+    assert digest(root / "plots/again") == digest(root / "plots/base")
 
 
-def test_curve_has_a_row_a_step_and_the_validations(built):
+def test_curves_have_a_row_a_step_and_one_a_validation(built):
     root, _ = built
-    rows = list(csv.DictReader((root / "base.csv").open()))
-    assert [int(row["step"]) for row in rows] == list(range(1, 31))
-    assert [row["step"] for row in rows if row["val_loss"]] == ["15", "30"]
+    train, val = (
+        list(csv.DictReader((root / "plots/base" / name).open())) for name in ("train.csv", "val.csv")
+    )
+    assert [int(row["step"]) for row in train] == list(range(1, 31))
+    assert [row["step"] for row in val] == ["15", "30"]
+    assert all(all(row.values()) for row in (*train, *val))
 
 
 def test_frozen_blocks_are_those_of_the_base(built):
@@ -156,7 +160,7 @@ def test_shards_of_another_tokenizer_are_refused(built, tmp_path):
             tmp_path / "speech",
             root / "verse",
             tmp_path / "out",
-            tmp_path / "out.csv",
+            tmp_path / "plots",
             FINETUNE,
             new_run(tmp_path / "work"),
         )

@@ -70,14 +70,20 @@ def test_fp16_leaves_out_a_step_that_overflowed_and_halves_the_scale():
     assert (other.scale, other.good_steps) == (2.0**15, 0)
 
 
-def test_curve_rows_are_means_since_the_row_before():
+def test_curve_rows_are_means_since_the_row_before_and_each_file_has_all_its_values(tmp_path):
     curve = Curve(interval=2)
+    curve.close_row(0, lr=0.0, val_loss=5.0)  # validated before the first step: no training loss
     for loss in (4.0, 2.0):
         curve.add(loss)
     curve.close_row(2, lr=0.02, val_loss=None)
     curve.add(1.0)
     curve.close_row(3, lr=0.01, val_loss=1.23456)
-    assert curve.csv() == "step,train_loss,val_loss,lr\n2,3.0000,,0.02\n3,1.0000,1.2346,0.01\n"
+    curve.write(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "train.csv": "step,train_loss,lr\n2,3.0000,0.02\n3,1.0000,0.01\n",
+        "val.csv": "step,val_loss\n0,5.0000\n3,1.2346\n",
+    }
+    assert curve.train_loss == 1.0
 
 
 def test_state_survives_a_round_trip():

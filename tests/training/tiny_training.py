@@ -3,6 +3,7 @@
 Kept beside the tests so that other processes can run the very same thing.
 """
 
+import json
 import sys
 from functools import partial
 from pathlib import Path
@@ -75,4 +76,4 @@ if __name__ == "__main__":
     run = new_run(Path(sys.argv[2]), checkpoint_seconds=0)
     trained, result = train_tiny(Path(sys.argv[1]), run)
     save_file(trained.state_dict(), sys.argv[3])
-    Path(sys.argv[3]).with_suffix(".csv").write_text(result.curve.csv())
+    Path(sys.argv[3]).with_suffix(".json").write_text(json.dumps(result.curve.rows))

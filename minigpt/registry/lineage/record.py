@@ -264,7 +264,7 @@ def _stage(
 def digest_of(out: str, files: Mapping[str, str], read: Read) -> str | None:
     """`minigpt.digest.digest` of an output, by the list of its files: it need not be here.
 
-    What is not in the list (plots, and the list itself) is read.
+    What is not in the list (the list itself; the plots of an older version) is read.
     """
     if out in files:
         return files[out]
