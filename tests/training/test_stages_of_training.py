@@ -105,7 +105,8 @@ def test_the_same_inputs_give_the_same_bytes(built):
 def test_curves_have_a_row_a_step_and_one_a_validation(built):
     root, _ = built
     train, val = (
-        list(csv.DictReader((root / "plots/base" / name).open())) for name in ("train.csv", "val.csv")
+        list(csv.DictReader((root / "plots/base" / name).open()))
+        for name in ("train.csv", "val.csv")
     )
     assert [int(row["step"]) for row in train] == list(range(1, 31))
     assert [row["step"] for row in val] == ["15", "30"]
