@@ -102,8 +102,8 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path):
         ("seed: !!bool maybe", "not YAML: 'maybe'"),
         ("seed: !!timestamp soon", "not YAML: "),
         (
-            "pretrain: {max_steps: yes}",
-            r"pretrain: max_steps: true \(yes, no, on, off\) is no value",
+            "pretrain: {tokens_per_step: yes}",
+            r"pretrain: tokens_per_step: true \(yes, no, on, off\) is no value",
         ),
         ("gate: {max_quantization_loss: off}", "gate: max_quantization_loss: false .* is no value"),
         (f"seed: {10**31}", "seed: Input should be less than 9223372036854775808"),

@@ -9,6 +9,7 @@ from minigpt.data.document import read_documents
 from minigpt.data.shards import MANIFEST, SPLITS, ShardWriter
 from minigpt.errors import DataError
 from minigpt.files import new_folder
+from minigpt.log import short
 from minigpt.roles import ROLES
 from minigpt.run import Run
 from minigpt.tokenizer.bpe import Tokenizer
@@ -145,11 +146,3 @@ def counts(manifest: dict[str, Any]) -> dict[str, Any]:
         split: {key: value for key, value in entry.items() if key != "shards"}
         for split, entry in manifest["splits"].items()
     }
-
-
-def short(count: int) -> str:
-    """4,900,000 → 4.9M; 246,691 → 0.2M; 96,000 → 96.0k."""
-    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
-        if count >= size / 10:
-            return f"{count / size:.1f}{letter}"
-    return str(count)

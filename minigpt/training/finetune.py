@@ -66,17 +66,20 @@ def finetune(
     measure = partial(figures, model, dtype=config.dtype, machine=run.machine)
     before = {name: measure(split) for name, split in splits.items()}
     validate = partial(mean_loss, tokens=splits["new_domain"], max_windows=CURVE_WINDOWS)
-    result = train(model, stream, config, run, validate)
+    steps = config.steps(len(new.tokens))
+    result = train(model, stream, config, steps, run, validate)
     after = {name: measure(split) for name, split in splits.items()}
     save_package(out, model, base)
     result.curve.write(plots)
+    if advice := result.advice(run.stage):
+        run.say(advice)
     changes = [
         f"{before[name]['bits_per_byte']:.3f} to {after[name]['bits_per_byte']:.3f}"
         for name in splits
     ]
     run.say(
         f"{changes[0]} bits per byte on the new domain · {changes[1]} on the old · "
-        f"{config.max_steps:,} steps"
+        f"{result.summary(config, len(new.tokens))}"
     )
     domains = {name: {"before": before[name], "after": after[name]} for name in splits}
     return {**domains, **result.metrics(), "machine": run.machine.fingerprint()}

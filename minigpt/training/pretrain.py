@@ -40,13 +40,15 @@ def pretrain(
     stream = TokenStream(split, params.seed)
     stream.refuse_longer(config.longest(params.model.context_length), "pretrain")
     validate = partial(mean_loss, tokens=val, max_windows=CURVE_WINDOWS)
-    result = train(model, stream, config, run, validate)
+    steps = config.steps(len(split))
+    result = train(model, stream, config, steps, run, validate)
     val_figures = figures(model, val, config.dtype, run.machine)
     save_package(out, model, tokenizer)
     result.curve.write(plots)
+    if advice := result.advice(run.stage):
+        run.say(advice)
     run.say(
-        f"{val_figures['bits_per_byte']:.3f} bits per byte on validation after "
-        f"{config.max_steps:,} steps and {result.tokens / 1e6:.2g}M tokens · "
-        f"{result.n_trained / 1e6:.2g}M parameters"
+        f"{val_figures['bits_per_byte']:.3f} bits per byte on validation  · "
+        f"{result.summary(config, len(split))} · {result.n_trained / 1e6:.2g}M parameters"
     )
     return {"val": val_figures, **result.metrics(), "machine": run.machine.fingerprint()}

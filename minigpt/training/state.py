@@ -8,20 +8,22 @@ from typing import Any, Self
 from minigpt.files import write_text
 
 ROWS = 200
+MEMORISING = 0.75
+"""A training loss below this share of the validation loss is learning by heart."""
 
 
 @dataclass
 class Curve:
-    """The loss curves: one row every max_steps / 200 steps and at every validation."""
+    """The loss curve: training every max_steps / 200 steps, validation as often as it was done."""
 
     interval: int
-    """Steps between rows."""
-    rows: list[tuple[int, float | None, float | None, float]] = field(default_factory=list)
-    """Step, mean training loss since the row before, validation loss, rate.
-
-    No training loss before the first step, no validation loss where nothing was validated."""
+    """Steps between rows of training."""
+    train: list[tuple[int, float, float]] = field(default_factory=list)
+    """Step, mean training loss since the row before, rate."""
+    val: list[tuple[int, float]] = field(default_factory=list)
+    """Step, validation loss; the first is that of step 0."""
     loss_sum: float = 0.0
-    """Sum of the losses of the steps since the last row."""
+    """Sum of the losses of the steps since the last row of training."""
     steps: int = 0
     """Number of those steps."""
 
@@ -30,29 +32,31 @@ class Curve:
         self.loss_sum += loss
         self.steps += 1
 
-    @property
-    def train_loss(self) -> float:
-        """The mean training loss of the last row that has one; NaN before the first step."""
-        losses = [loss for _, loss, _, _ in self.rows if loss is not None]
-        return losses[-1] if losses else math.nan
+    def close_row(self, step: int, lr: float) -> None:
+        """Begin a new row of training, where steps were counted since the last one."""
+        if self.steps:
+            self.train.append((step, self.loss_sum / self.steps, lr))
+            self.loss_sum, self.steps = 0.0, 0
 
-    def close_row(self, step: int, lr: float, val_loss: float | None) -> float | None:
-        """Begin a new row; returns the mean training loss of the one that ends."""
-        mean = self.loss_sum / self.steps if self.steps else None
-        self.rows.append((step, mean, val_loss, lr))
-        self.loss_sum, self.steps = 0.0, 0
-        return mean
+    @property
+    def last_train_loss(self) -> float:
+        """The mean over the rows of training between the last two validations."""
+        since = self.val[-2][0] if len(self.val) > 1 else 0
+        losses = [loss for step, loss, _ in self.train if step > since]
+        return math.fsum(losses) / len(losses)
+
+    @property
+    def memorising_since(self) -> int | None:
+        """The step of the best validation, where training ended far below the last one."""
+        if self.last_train_loss >= MEMORISING * self.val[-1][1]:
+            return None
+        return min(self.val, key=lambda row: row[1])[0]
 
     def write(self, folder: Path) -> None:
         """Write train.csv and val.csv: two files, for `dvc plots` draws an empty cell as 0."""
-        train = [
-            f"{step},{loss:.4f},{lr:.6g}" for step, loss, _, lr in self.rows if loss is not None
-        ]
-        val = [f"{step},{loss:.4f}" for step, _, loss, _ in self.rows if loss is not None]
-        for name, lines in (
-            ("train.csv", ["step,train_loss,lr", *train]),
-            ("val.csv", ["step,val_loss", *val]),
-        ):
+        train = ["step,train_loss,lr", *(f"{n},{loss:.4f},{lr:.6g}" for n, loss, lr in self.train)]
+        val = ["step,val_loss", *(f"{n},{loss:.4f}" for n, loss in self.val)]
+        for name, lines in (("train.csv", train), ("val.csv", val)):
             write_text(folder / name, "\n".join(lines) + "\n")
 
 
@@ -83,5 +87,7 @@ class TrainState:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from saved values."""
-        curve = {**state["curve"], "rows": [tuple(row) for row in state["curve"]["rows"]]}
-        self.curve, self.step, self.tokens = Curve(**curve), state["step"], state["tokens"]
+        curve = state["curve"]
+        rows = {name: [tuple(row) for row in curve[name]] for name in ("train", "val")}
+        self.curve = Curve(**{**curve, **rows})
+        self.step, self.tokens = state["step"], state["tokens"]

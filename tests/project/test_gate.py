@@ -28,7 +28,7 @@ def champion(project):
 
 
 def test_worse_is_refused_better_promoted_leaked_refused_and_all_of_it_logged(registered):
-    worse = rebuild(registered, lambda p: p["finetune"].update(max_steps=20))
+    worse = rebuild(registered, lambda p: p["finetune"]["duration"].update(max_steps=20))
     refused = promote(registered, worse)
     assert refused.returncode == 3
     lines = refused.stderr.splitlines()
@@ -55,7 +55,7 @@ def test_worse_is_refused_better_promoted_leaked_refused_and_all_of_it_logged(re
         "ROMEO.\n",
     }
 
-    better = rebuild(registered, lambda p: p["finetune"].update(max_steps=90))
+    better = rebuild(registered, lambda p: p["finetune"]["duration"].update(max_steps=90))
     promoted = promote(registered, better)
     assert promoted.returncode == 0, promoted.stderr
     assert "better by 0." in promoted.stderr

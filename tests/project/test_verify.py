@@ -68,7 +68,7 @@ def test_a_dirty_version_of_local_text_is_rebuilt_from_patch_and_archives(regist
     registered.set_params(
         lambda p: (
             p["sources"]["speeches"].update(path="data/local/mine"),
-            p["finetune"].update(max_steps=20),
+            p["finetune"]["duration"].update(max_steps=20),
         )
     )
     with (root / "minigpt" / "tokenizer" / "stats.py").open("a") as file:

@@ -20,6 +20,7 @@ from minigpt.training.config import (
     Phase,
     PretrainConfig,
     PretrainParams,
+    Steps,
 )
 from minigpt.training.finetune import finetune
 from minigpt.training.pretrain import pretrain
@@ -29,10 +30,12 @@ SPEECH = "My fellow citizens, the state of our union is strong, and our work is 
 PHASES = (Phase(share=1, divisor=2),)
 PRETRAIN = PretrainParams(
     model=ModelConfig(n_layer=2, n_embd=32, n_head=2, mlp_dim=48, context_length=32),
-    pretrain=PretrainConfig(max_steps=30, tokens_per_step=128, eval_every=15, phases=PHASES),
+    pretrain=PretrainConfig(duration=Steps(max_steps=30), tokens_per_step=128, phases=PHASES),
 )
 FINETUNE = FinetuneParams(
-    finetune=FinetuneConfig(max_steps=12, tokens_per_step=128, phases=PHASES, freeze_blocks=1)
+    finetune=FinetuneConfig(
+        duration=Steps(max_steps=12), tokens_per_step=128, phases=PHASES, freeze_blocks=1
+    )
 )
 
 
@@ -82,7 +85,15 @@ def run_finetune(root, out, params=FINETUNE):
 def test_metrics_hold_results_and_no_speeds(built):
     _, metrics = built
     entry = metrics["pretrain"]
-    assert set(entry) == {"val", "train_loss", "steps", "tokens", "trained_parameters", "machine"}
+    assert set(entry) == {
+        "val",
+        "train_loss",
+        "steps",
+        "kept_step",
+        "tokens",
+        "trained_parameters",
+        "machine",
+    }
     assert (entry["steps"], entry["tokens"]) == (30, 30 * 128)
     assert 0 < entry["val"]["bits_per_byte"] < 8
 
@@ -109,7 +120,7 @@ def test_curves_have_a_row_a_step_and_one_a_validation(built):
         for name in ("train.csv", "val.csv")
     )
     assert [int(row["step"]) for row in train] == list(range(1, 31))
-    assert [row["step"] for row in val] == ["15", "30"]
+    assert [row["step"] for row in val] == [str(step) for step in range(0, 31, 3)]
     assert all(all(row.values()) for row in (*train, *val))
 
 
