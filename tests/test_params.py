@@ -126,3 +126,10 @@ def test_a_folder_in_the_place_of_params_yaml_is_one_line(tmp_path):
     (tmp_path / "params.yaml").mkdir()
     with pytest.raises(ParamsError, match=r"params\.yaml: Is a directory"):
         load_params(Params, tmp_path / "params.yaml")
+
+
+def test_a_key_that_belongs_a_level_deeper_is_shown_there(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("finetune: {max_steps: 60}")
+    with pytest.raises(ParamsError, match=r"unknown key; did you mean duration\.max_steps\?"):
+        load_params(Params, path)
