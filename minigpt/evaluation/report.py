@@ -42,7 +42,7 @@ def render(root: Path, durations: Mapping[str, float] | None = None) -> Path:
     judgement, dropped = read_json(root / "data/validation.json"), read_all_dropped(root)
     if judgement:
         write_text(root / DATA_DOCS, render_data_docs(judgement, dropped))
-    evaluation = read_json(root / "metrics/evaluate.json")
+    evaluation = read_json(root / "results/evaluate.json")
     environment = Environment(
         loader=PackageLoader("minigpt.evaluation", "."),
         autoescape=True,
@@ -92,7 +92,7 @@ def sources(root: Path) -> list[dict[str, Any]]:
     if not (folder / DOCUMENTS).is_file():
         return []
     licences = read_json(folder / LICENCES) or {}
-    counted = (read_json(root / "metrics/validate.json") or {}).get("sources", {})
+    counted = (read_json(root / "results/validate.json") or {}).get("sources", {})
     works: dict[str, dict[str, set[str]]] = {}
     roles = {}
     for document in read_documents(folder, columns=("source", "role", "work", "split")):
@@ -161,7 +161,7 @@ def sizes(root: Path) -> list[dict[str, Any]]:
     """Packages and exports: size, and how far each is from our fp32 model."""
     rows = []
     for file, prefix in (("quantize", "package "), ("export", "")):
-        for name, figures in (read_json(root / "metrics" / f"{file}.json") or {}).items():
+        for name, figures in (read_json(root / "results" / f"{file}.json") or {}).items():
             if isinstance(figures, dict) and "bytes" in figures:
                 rows.append({"name": prefix + name} | figures)
     return rows

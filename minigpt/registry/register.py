@@ -90,9 +90,10 @@ def _register(registry: Registry, manifest: Manifest, identity: str, parent: str
     root, name = registry.root, registry.name
     _refuse_changed(root, manifest, file_digest)
     refuse_other_inputs(root)
-    state, metrics, key = checkout_state(root), _metrics(root), signing_key()
+    state, metrics, key = checkout_state(root), _by_stage(root / "metrics"), signing_key()
+    results = _by_stage(root / "results")
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    bits = main_figure(metrics["evaluate"])
+    bits = main_figure(results["evaluate"])
     tags = {
         DIGEST: identity,
         COMMIT: state.commit,
@@ -110,12 +111,12 @@ def _register(registry: Registry, manifest: Manifest, identity: str, parent: str
             documents = read_documents(root / "data/documents", FACTS)
             record = make_record(registry, identity, state, documents, parent)
             expected = str(max((int(v.version) for v in list_versions(registry)), default=0) + 1)
-            card = _card(root, expected, record, params, metrics)
+            card = _card(root, expected, record, params, results)
             _keep_files(tracker, root, manifest, state, record, card, documents, key)
             model_id = log_model(registry.store, run_id, root / MODEL, library_of(root))
             number = _create_version(registry, name, model_id, run_id, tags, card)
             if number != expected:  # the version of that number was deleted: it stays taken
-                card = _card(root, number, record, params, metrics)
+                card = _card(root, number, record, params, results)
                 registry.store.client.log_text(run_id, card, "README.md")
                 registry.store.client.update_model_version(name, number, description(card))
             status = "FINISHED"
@@ -169,7 +170,7 @@ def _create_version(
 
 
 def _card(
-    root: Path, version: str, record: Record, params: dict[str, Any], metrics: dict[str, Any]
+    root: Path, version: str, record: Record, params: dict[str, Any], results: dict[str, Any]
 ) -> str:
     with safe_open(root / MODEL / "model.safetensors", framework="numpy") as weights:
         parameters = sum(math.prod(weights.get_slice(k).get_shape()) for k in weights.keys())  # noqa: SIM118
@@ -179,15 +180,15 @@ def _card(
             record=record,
             parameters=parameters,
             params=params,
-            evaluation=metrics["evaluate"],
-            quantization=metrics["quantize"],
+            evaluation=results["evaluate"],
+            quantization=results["quantize"],
         )
     )
 
 
-def _metrics(root: Path) -> dict[str, Any]:
-    """metrics/NAME.json by name."""
+def _by_stage(folder: Path) -> dict[str, Any]:
+    """NAME.json of `folder` by name."""
     return {
         path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted((root / "metrics").glob("*.json"))
+        for path in sorted(folder.glob("*.json"))
     }

@@ -20,6 +20,8 @@ FEW_BYTES = 1.3
 AT_ONCE = 256
 """Documents encoded between two lines of progress; bounds the memory for their ids."""
 
+HEADLINES = ("*.train.tokens",)
+
 
 def tokenize(
     documents: Path,
@@ -50,10 +52,10 @@ def tokenize(
         refuse_too_few(role, manifests[role], window)
     for role, out in outs.items():
         publish(run.workdir / role, manifests[role], out)
-    metrics = {role: counts(manifest) for role, manifest in manifests.items()}
-    totals = {s: sum(metrics[role][s]["tokens"] for role in outs) for s in SPLITS}
+    results = {role: counts(manifest) for role, manifest in manifests.items()}
+    totals = {s: sum(results[role][s]["tokens"] for role in outs) for s in SPLITS}
     parts = ", ".join(f"{split} {short(totals[split])}" for split in SPLITS)
-    lengths = bytes_a_token(metrics)
+    lengths = bytes_a_token(results)
     for source, length in lengths.items():
         if length < FEW_BYTES:
             run.say(
@@ -63,13 +65,13 @@ def tokenize(
             )
     by_source = ", ".join(f"{source} {length:.2f}" for source, length in lengths.items())
     run.say(f"{short(sum(totals.values()))} tokens · {parts} · bytes a token: {by_source}")
-    return metrics
+    return results
 
 
-def bytes_a_token(metrics: Mapping[str, Any]) -> dict[str, float]:
+def bytes_a_token(results: Mapping[str, Any]) -> dict[str, float]:
     """The mean of each source, over all roles and splits."""
     sums: dict[str, list[int]] = {}
-    for splits in metrics.values():
+    for splits in results.values():
         for split in splits.values():
             for source, part in split["sources"].items():
                 total = sums.setdefault(source, [0, 0])

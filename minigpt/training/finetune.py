@@ -17,6 +17,8 @@ from minigpt.training.optim import freeze
 from minigpt.training.replay import ReplayStream
 from minigpt.training.validation import CURVE_WINDOWS, figures, mean_loss
 
+HEADLINES = ("*.after.bits_per_byte",)
+
 
 def finetune(
     base: Path,
@@ -40,7 +42,7 @@ def finetune(
         run: the stage at work.
 
     Returns:
-        The stage's metrics; `new_domain` and `old_domain` hold figures before and after,
+        The stage's results; `new_domain` and `old_domain` hold figures before and after,
         `machine` what the bytes depend on.
 
     Raises:

@@ -15,6 +15,8 @@ from minigpt.training.config import PretrainParams
 from minigpt.training.loop import train
 from minigpt.training.validation import CURVE_WINDOWS, figures, mean_loss
 
+HEADLINES = ("trained_parameters", "val.bits_per_byte")
+
 
 def pretrain(
     tokens: Path, tokenizer: Path, out: Path, plots: Path, params: PretrainParams, run: Run
@@ -30,7 +32,7 @@ def pretrain(
         run: the stage at work.
 
     Returns:
-        The stage's metrics, and the machine that the bytes depend on.
+        The stage's results, and the machine that the bytes depend on.
     """
     run.machine.prepare_torch()
     bpe, config = Tokenizer.load(tokenizer), params.pretrain

@@ -45,7 +45,7 @@ def test_worse_is_refused_better_promoted_leaked_refused_and_all_of_it_logged(re
     tuned = figures["speeches", "finetuned"]
     assert tuned["difference"]["low"] > 0
     assert tuned["second"] == pytest.approx(
-        registered.metrics("evaluate")["finetuned"]["speeches"]["bits_per_byte"], rel=1e-5
+        registered.results("evaluate")["finetuned"]["speeches"]["bits_per_byte"], rel=1e-5
     )
     # One base model: nothing differs, whoever is asked.
     assert figures["speeches", "base"]["difference"]["point"] == 0

@@ -168,7 +168,7 @@ def registered_processes(project):
 
 def test_on_another_kind_of_machine_figures_are_compared_and_the_tolerance_printed(registered):
     """One thread instead of those it was made with: sums in another order."""
-    machine = registered.metrics("pretrain")["machine"]
+    machine = registered.results("pretrain")["machine"]
     threads = 1 if machine["threads"] > 1 else 2
     env = {"MINIGPT_THREADS": str(threads)}
     done = registered.minigpt("verify", "1", env=env, check=False)
