@@ -25,6 +25,8 @@ from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
 from minigpt.tracking import PARENT_ENV, Journal, Status, open_journal
 from minigpt.tracking.courier import Courier
+from minigpt.tracking.figures import figures, read_metrics
+from minigpt.tracking.origin import COMMIT, SOURCE
 from pipelines.dag import Stage, anything_stale, read_stages
 from pipelines.display import Display
 from pipelines.lockfile import keep_lock
@@ -53,6 +55,8 @@ def build(until: str | None = None, wait: bool = True) -> dict[str, Result]:
         untagged(),
     ):
         stages = read_stages(root, until)
+        if journal is not None:
+            journal.params(params.model_dump(mode="json", by_alias=True))
         display = Display(sys.stdout, plan(params, len(stages)), [stage.name for stage in stages])
         try:
             for stage in stages:
@@ -62,6 +66,10 @@ def build(until: str | None = None, wait: bool = True) -> dict[str, Result]:
                 if result.outcome is Outcome.FAILED:
                     display.finished(result)
                     raise StageError(f"{stage.name}: {result.said}")
+            if journal is not None:
+                graph = read_graph(root)
+                outs = {out for stage in stages for out in graph[stage.name].outs}
+                journal.metrics(figures(read_metrics(root, outs)))
         finally:
             display.close()
             create_table_artifact(table=[row(result) for result in results.values()], key="stages")
@@ -145,7 +153,8 @@ def parent_run(root: Path, until: str | None = None) -> Iterator[tuple[Journal |
     if not stale or Machine.load().tracker == "none":
         yield None, stale
         return
-    tags = {"minigpt.commit": require_git(root), "minigpt.flow_run": str(flow_run.id)}
+    source = f"pipelines/{flow_run.flow_name}.py"
+    tags = {COMMIT: require_git(root), SOURCE: source, "minigpt.flow_run": str(flow_run.id)}
     _journal = open_journal(root, "pipeline", tags=tags)
     status: Status = "FAILED"
     with Courier(_journal.path.parent).at_work():

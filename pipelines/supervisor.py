@@ -156,7 +156,7 @@ def services(root: Path, cron: str) -> list[Service]:
         "mlflow",
         lambda this: [
             sys.executable, "-m", "mlflow", "ui", "--host", LOCAL, "--port", str(this.port),
-            "--workers", "1",
+            "--workers", "1", "--app-name", "minigpt",
         ],
         # Ten processes and a gigabyte less.
         lambda _this: {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | store,

@@ -31,6 +31,7 @@ from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
 from minigpt.tracking import PARENT_ENV, Journal, Status, open_journal
 from minigpt.tracking.courier import Courier
+from minigpt.tracking.origin import COMMIT, SOURCE, origin
 from pipelines.build import came_to, holder_name, untagged
 from pipelines.clone import Clone, throwaway
 from pipelines.dag import read_stages
@@ -42,6 +43,7 @@ from pipelines.terminal import ended
 FIGURE = "metrics/finetune.json:new_domain.after.bits_per_byte"
 """Lower is better. It comes from validation, so that no choice sees the test documents."""
 EXAMPLE = "finetune.lr=0.002,0.004"
+FILE = "pipelines/sweep.py"
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ def run_trial(
     with contextlib.ExitStack() as open_runs:
         environment = {}
         if parent is not None:
-            tags = {"minigpt.experiment": trial.name}
+            tags = origin(clone.root) | {SOURCE: FILE, "minigpt.experiment": trial.name}
             run = Journal(parent.path.parent, str(trial), tags=tags, parent=parent.path)
             run.params(trial.overrides)
             environment[PARENT_ENV] = str(run.path)
@@ -196,7 +198,8 @@ def recorded(
     if Machine.load().tracker == "none":
         yield None
         return
-    tags = {"minigpt.commit": require_git(root), "minigpt.figure": figure, "minigpt.until": until}
+    source = {COMMIT: require_git(root), SOURCE: FILE}
+    tags = {**source, "minigpt.figure": figure, "minigpt.until": until}
     journal = open_journal(root, "sweep", tags=tags)
     journal.metrics({"trials": len(trials)})
     status: Status = "FAILED"

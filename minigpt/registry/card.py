@@ -65,7 +65,7 @@ def render(facts: CardFacts) -> str:
         f"---\n{yaml.safe_dump(metadata(facts), sort_keys=False, allow_unicode=True)}---",
         f"# {record.name} {facts.version}",
         f"A GPT of {facts.parameters:,} parameters, trained on "
-        f"{_names(record, PRETRAIN.name)} and fine-tuned on {_names(record, FINETUNE.name)}.",
+        f"{names_of(record, PRETRAIN.name)} and fine-tuned on {names_of(record, FINETUNE.name)}.",
         "## Data",
         _table(
             ("source", "used to", "licence", "documents (train, val, test)", "from"),
@@ -178,7 +178,8 @@ def _machine(machine: Mapping[str, Any]) -> str:
     )
 
 
-def _names(record: Record, role: str) -> str:
+def names_of(record: Record, role: str) -> str:
+    """The sources of a role, for a sentence."""
     return " and ".join(s.name for s in record.sources if s.role == role) or "nothing"
 
 

@@ -1,14 +1,22 @@
-"""The MLflow model of a version: the fine-tuned package with the library that reads it.
+"""The MLflow models of a version: the fine-tuned package, and the base that it was tuned from.
 
-It is logged from code, without a pickle, so it loads where the checkout is not.
+The fine-tuned one is logged with the library that reads it, from code, without a pickle, so it
+loads where the checkout is not. The base is a record without files: these are the version's.
 """
 
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import minigpt
+from minigpt.tracking.experiment import DESCRIPTION
+from minigpt.tracking.mlflow_events import DIGEST_LENGTH, METRICS_A_CALL, allowed, param_texts
+from minigpt.tracking.mlflow_tracker import is_active
 from minigpt.tracking.store import Store
+from minigpt.tracking.tracker import milliseconds
 
 REQUIREMENTS = (  # what loading and generating import
     "mlflow", "numpy", "psutil", "pydantic", "pyyaml", "safetensors", "tiktoken", "torch",
@@ -23,20 +31,62 @@ PARAMS = {  # name: (MLflow type, default) of what `predict` takes beside the te
 }
 
 
-def log_model(store: Store, run_id: str, package: Path, library: Path) -> str:
-    """Log `package` with the folder `library` (minigpt/) as code. Returns the model's id."""
+KIND = "text-generation"
+DIGEST = "minigpt.digest"  # tag: of the package
+
+
+@dataclass(frozen=True)
+class Made:
+    """A package that a stage wrote, as MLflow's page of a model tells of it."""
+
+    package: Path
+    name: str
+    digest: str
+    runs: Sequence[str]
+    """The run of the stage first, where the store has it; then that of the registration."""
+    params: Mapping[str, Any]
+    """Sections of params.yaml that shaped it."""
+    about: str
+
+    def facts(self) -> dict[str, Any]:
+        """What MLflow is told of it."""
+        return {
+            "name": self.name.replace(".", "_"),  # MLflow takes no dot there
+            "source_run_id": self.runs[0],
+            "params": param_texts(self.params),
+            "tags": {DIGEST: self.digest, DESCRIPTION: self.about},
+            "model_type": KIND,
+        }
+
+
+def log_base(store: Store, made: Made) -> str | None:
+    """Keep the record of a base model; versions of one base share it.
+
+    Returns its id; None where an earlier version brought it, with its figures.
+    """
+    client, facts = store.client, made.facts()
+    same = f"tags.`{DIGEST}` = '{made.digest}' and name = '{facts['name']}'"
+    known = client.search_logged_models([store.experiment_id], same, max_results=1)
+    if known:
+        _link(store, made.runs[:-1], known[0].model_id)  # another run came to the same bytes
+        return None
+    logged = client.create_logged_model(store.experiment_id, **facts)
+    client.finalize_logged_model(logged.model_id, "READY")
+    _link(store, made.runs[:1], logged.model_id)
+    return str(logged.model_id)
+
+
+def log_model(store: Store, made: Made, library: Path) -> str:
+    """Log a package with the folder `library` (minigpt/) as code. Returns the model's id."""
     from mlflow import pyfunc
-    from mlflow.entities import LoggedModelOutput
     from mlflow.models import Model
     from mlflow.types import ParamSchema, ParamSpec
 
     client = store.client
-    logged = client.create_logged_model(
-        store.experiment_id, name="model", source_run_id=run_id, model_type="text-generation"
-    )
+    logged = client.create_logged_model(store.experiment_id, **made.facts())
     description = Model(
         artifact_path=logged.artifact_location,
-        run_id=run_id,
+        run_id=made.runs[0],
         model_uuid=logged.model_id,
         model_id=logged.model_id,
     )
@@ -46,7 +96,7 @@ def log_model(store: Store, run_id: str, package: Path, library: Path) -> str:
             path=str(path),
             mlflow_model=description,
             python_model=str(library / "registry" / "pyfunc_model.py"),
-            artifacts={"package": str(package)},
+            artifacts={"package": str(made.package)},
             code_paths=[str(library)],
             pip_requirements=pinned(),
         )
@@ -57,8 +107,47 @@ def log_model(store: Store, run_id: str, package: Path, library: Path) -> str:
         description.save(str(path / "MLmodel"))
         client.log_model_artifacts(logged.model_id, str(path))
     client.finalize_logged_model(logged.model_id, "READY")
-    client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+    _link(store, made.runs, logged.model_id)
     return str(logged.model_id)
+
+
+def _link(store: Store, runs: Iterable[str], model_id: str) -> None:
+    from mlflow.entities import LoggedModelOutput
+
+    for run in runs:
+        outputs = store.client.mlflow.get_run(run).outputs
+        linked = {output.model_id for output in outputs.model_outputs} if outputs else set()
+        if model_id not in linked and is_active(store, run):  # nobody deleted it since
+            store.client.log_outputs(run, [LoggedModelOutput(model_id, step=0)])
+
+
+def log_figures(
+    store: Store,
+    run_id: str,
+    figures: Mapping[str, float],
+    models: Mapping[str, str],
+    datasets: Mapping[str, str],
+) -> None:
+    """Record the figures of a version in its run, and each at the model and text that it is of.
+
+    Args:
+        store: where the run is.
+        run_id: of the registration.
+        figures: by name, `evaluate/finetuned/sotu/bits_per_byte`.
+        models: beginning of a figure's name (`evaluate/finetuned/`) -> id of the model.
+        datasets: name of a dataset (a part of a figure's name) -> its digest.
+    """
+    from mlflow.entities import Metric
+
+    now, metrics = milliseconds(), []
+    for name, value in figures.items():
+        model = next((id_ for start, id_ in models.items() if name.startswith(start)), None)
+        text = next((part for part in name.split("/") if model and part in datasets), None)
+        digest = datasets[text][:DIGEST_LENGTH] if text else None
+        key = allowed(name)
+        metrics.append(Metric(key, value, now, 0, model, text, digest, run_id if model else None))
+    for start in range(0, len(metrics), METRICS_A_CALL):
+        store.client.log_batch(run_id, metrics=metrics[start : start + METRICS_A_CALL])
 
 
 def library_of(root: Path) -> Path:

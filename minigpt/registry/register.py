@@ -1,9 +1,8 @@
 """Register what release/manifest.json describes, if the store does not hold it. Never promotes."""
 
-import json
 import math
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,18 @@ from minigpt.digest import digest, file_digest, remembered
 from minigpt.errors import RegistryError
 from minigpt.files import write_json
 from minigpt.registry.artifacts import STORED, VALIDATION
-from minigpt.registry.card import CardFacts, description, render
+from minigpt.registry.card import CardFacts, description, names_of, render
 from minigpt.registry.checkout import CheckoutState, checkout_state, refuse_other_inputs
 from minigpt.registry.lineage.index import FACTS, write_index
-from minigpt.registry.lineage.record import RECORD, Record, make_record
-from minigpt.registry.logged_model import library_of, log_model
+from minigpt.registry.lineage.record import ARCHIVES, RECORD, Record, make_record
+from minigpt.registry.logged_model import (
+    KIND,
+    Made,
+    library_of,
+    log_base,
+    log_figures,
+    log_model,
+)
 from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion.evaluation_set import (
     write_evaluation_set as keep_evaluation,
@@ -42,13 +48,23 @@ from minigpt.registry.versions import (
     list_versions,
 )
 from minigpt.release.manifest import Manifest, load_manifest, manifest_digest
-from minigpt.tracking import Status, numbers
+from minigpt.roles import FINETUNE, PRETRAIN
+from minigpt.tracking import Status
 from minigpt.tracking.delivery import deliver_all, run_in_mlflow
-from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
+from minigpt.tracking.experiment import prepare
+from minigpt.tracking.figures import RESULTS, figures, read_metrics
+from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run, name_version
+from minigpt.tracking.origin import origin, run_name
 from minigpt.tracking.store import clear_errors, mlflow_errors
 
 MANIFEST, FILES = Path("release/manifest.json"), Path("release/files.json")
-ABOUT = (VALIDATION, "params.yaml", "dvc.yaml", "dvc.lock")
+BASE = "models/base"
+SHAPED_BY = ("seed", "tokenizer", "model", "pretrain")  # what a base model is made from
+ABOUT = """\
+GPTs trained on {base} and fine-tuned on {tuned}; every version is one build, named by the sha256 of
+its manifest. `champion` is the best one so far, `challenger` the newest. Where one comes from:
+`minigpt lineage {name}@champion`."""
+BESIDE = (VALIDATION, "params.yaml", "dvc.yaml", "dvc.lock")
 
 
 def register(registry: Registry, journal: str | None = None) -> Version:
@@ -75,6 +91,7 @@ def register(registry: Registry, journal: str | None = None) -> Version:
         revoke_inherited(registry, number)  # also where an earlier registration was cut off here
         with clear_errors(registry.store.uri):
             registry.store.client.set_registered_model_alias(name, CHALLENGER, number)
+            name_version(registry.store, [parent] if parent else [], name, number)
     return find_version(registry, number)
 
 
@@ -90,8 +107,8 @@ def _register(registry: Registry, manifest: Manifest, identity: str, parent: str
     root, name = registry.root, registry.name
     _refuse_changed(root, manifest, file_digest)
     refuse_other_inputs(root)
-    state, metrics, key = checkout_state(root), _by_stage(root / "metrics"), signing_key()
-    results = _by_stage(root / "results")
+    state, metrics, key = checkout_state(root), read_metrics(root), signing_key()
+    results = read_metrics(root, folder=RESULTS)
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     bits = main_figure(results["evaluate"])
     tags = {
@@ -101,19 +118,20 @@ def _register(registry: Registry, manifest: Manifest, identity: str, parent: str
         **({} if bits is None else {BITS: str(bits)}),
     }
     with clear_errors(registry.store.uri):
-        run_id = create_run(registry.store, f"register {name}", tags, parent)
+        prepare(registry.store)
+        title = run_name("register", name)
+        run_id = create_run(registry.store, title, origin(root) | tags, parent)
         status: Status = "FAILED"
         tracker = MlflowTracker(registry.store, run_id)
         try:
             tracker.params(params)
-            for stage, values in metrics.items():
-                tracker.metrics({f"{stage}.{key}": v for key, v in numbers(values).items()})
             documents = read_documents(root / "data/documents", FACTS)
             record = make_record(registry, identity, state, documents, parent)
             expected = str(max((int(v.version) for v in list_versions(registry)), default=0) + 1)
             card = _card(root, expected, record, params, results)
             _keep_files(tracker, root, manifest, state, record, card, documents, key)
-            model_id = log_model(registry.store, run_id, root / MODEL, library_of(root))
+            model_id = _log_models(registry, run_id, manifest, record, params, figures(metrics))
+            _describe(registry, record)
             number = _create_version(registry, name, model_id, run_id, tags, card)
             if number != expected:  # the version of that number was deleted: it stays taken
                 card = _card(root, number, record, params, results)
@@ -122,6 +140,8 @@ def _register(registry: Registry, manifest: Manifest, identity: str, parent: str
             status = "FINISHED"
         finally:
             tracker.close(status)
+        makers = [stage.run for stage in record.stages if stage.run and stage.version is None]
+        name_version(registry.store, [run_id, *makers], name, number)
     return number
 
 
@@ -137,7 +157,7 @@ def _keep_files(
 ) -> None:
     """Everything that a version is made of, but its model, under its path in the checkout."""
     outputs = [p for p in manifest.digests if p.startswith(STORED) and p != MODEL]
-    about = (MANIFEST, FILES, *map(Path, ABOUT))
+    about = (MANIFEST, FILES, *map(Path, BESIDE))
     for path in (*map(Path, outputs), *about):
         folder = path if (root / path).is_dir() else path.parent
         tracker.artifact(root / path, None if folder == Path() else folder.as_posix())
@@ -153,14 +173,78 @@ def _keep_files(
         tracker.artifact(made)
 
 
-def _create_version(
-    registry: Registry, name: str, model_id: str, run_id: str, tags: dict[str, str], card: str
+def _log_models(
+    registry: Registry,
+    run_id: str,
+    manifest: Manifest,
+    record: Record,
+    params: dict[str, Any],
+    figures: dict[str, float],
 ) -> str:
+    """The base and the fine-tuned package as MLflow's models, with the figures of each.
+
+    Returns the id of the fine-tuned one.
+    """
+    store, root, texts = registry.store, registry.root, names_of(record, FINETUNE.name)
+    tracker = MlflowTracker(store, run_id)
+    for source in record.sources:
+        for archive, sha256 in source.archives.items():
+            tracker.dataset(source.name, Path(ARCHIVES, archive), sha256, source.role)
+
+    def made(stage: str, path: str, suffix: str, sections: Sequence[str], about: str) -> Made:
+        runs = [maker.run for maker in record.stages if maker.name == stage]
+        return Made(
+            package=root / path,
+            name=f"{registry.name}{suffix}",
+            digest=manifest.digests[path],
+            runs=[run for run in (*runs, run_id) if run],
+            params={name: params[name] for name in sections if name in params},
+            about=about,
+        )
+
+    models = {}
+    if BASE in manifest.digests:
+        about = f"Before it is tuned on {texts}. Its files: {BASE} in the runs of its versions."
+        base = made("pretrain", BASE, "-base", SHAPED_BY, about)
+        if model_id := log_base(store, base):
+            models |= {"pretrain/": model_id, "evaluate/base/": model_id}
+    about = f"The base, fine-tuned on {texts}. What it is and is not: the version's page."
+    tuned = log_model(
+        store, made("finetune", MODEL, "", (*SHAPED_BY, "finetune"), about), library_of(root)
+    )
+    models |= {"finetune/": tuned, "evaluate/finetuned/": tuned}
+    datasets = {s.name: sha256 for s in record.sources for sha256 in s.archives.values()}
+    log_figures(store, run_id, figures, models, datasets)
+    return tuned
+
+
+def _describe(registry: Registry, record: Record) -> None:
+    """Make the registered model, and say what it is where nobody has."""
+    client, name = registry.store.client, registry.name
     try:
-        registry.store.client.create_registered_model(name)
+        client.create_registered_model(name)
     except mlflow_errors() as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":
             raise
+    entry = client.get_registered_model(name)
+    if not entry.description:
+        client.update_registered_model(
+            name,
+            ABOUT.format(
+                name=name,
+                base=names_of(record, PRETRAIN.name),
+                tuned=names_of(record, FINETUNE.name),
+            ),
+        )
+    licences = " and ".join(sorted({source.licence for source in record.sources}))
+    for key, value in {"task": KIND, "library": "minigpt", "licence": licences}.items():
+        if key not in entry.tags:
+            client.set_registered_model_tag(name, key, value)
+
+
+def _create_version(
+    registry: Registry, name: str, model_id: str, run_id: str, tags: dict[str, str], card: str
+) -> str:
     # Not `models:/ID`: MLflow would look that up in the process's global store.
     source = registry.store.client.get_logged_model(model_id).artifact_location
     entry = registry.store.client.create_model_version(
@@ -184,11 +268,3 @@ def _card(
             quantization=results["quantize"],
         )
     )
-
-
-def _by_stage(folder: Path) -> dict[str, Any]:
-    """NAME.json of `folder` by name."""
-    return {
-        path.stem: json.loads(path.read_text(encoding="utf-8"))
-        for path in sorted(folder.glob("*.json"))
-    }

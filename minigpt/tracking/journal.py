@@ -22,6 +22,7 @@ from minigpt.log import say
 from minigpt.process import WORK
 from minigpt.tracking.address import NONE, OWN, store_name
 from minigpt.tracking.event import checked
+from minigpt.tracking.origin import model_name, origin, run_name
 from minigpt.tracking.owner import this_process
 from minigpt.tracking.system_metrics import SystemMetrics
 from minigpt.tracking.tracker import Event, Recorder, Status, milliseconds
@@ -55,6 +56,8 @@ class Journal(Recorder):
         self._one_writer = threading.RLock()
         self._complained = self._torn = False
         self._monitor: SystemMetrics | None = None
+        self._step: int | None = None
+        self._names: dict[str, str] = {}
         if parent is not None:
             with contextlib.suppress(OSError):
                 store = store_of(parent)
@@ -80,10 +83,16 @@ class Journal(Recorder):
                 raise OSError("the disk is full")
 
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
-        """Numbers of a step. A step past 0 starts the record of the machine's load."""
+        """Numbers of a step; results, which have none, go to the last one that was recorded.
+
+        A metric has one name: `train_loss` of the results is where the curve `train/loss` ends.
+        A step past 0 starts the record of the machine's load.
+        """
         if step and self._monitor is None:
             self._monitor = SystemMetrics(super().metrics)
-        super().metrics(values, step)
+        self._step = self._step if step is None else step
+        named = {self._names.setdefault(key.replace("/", "_"), key): v for key, v in values.items()}
+        super().metrics(named, self._step)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a copy beside the journal: the original may be gone when it is delivered."""
@@ -127,7 +136,11 @@ class Journal(Recorder):
 def open_journal(
     root: Path, name: str, stage: str | None = None, tags: Mapping[str, str] | None = None
 ) -> Journal:
-    """Begin a run of the checkout `root`, under the one that MINIGPT_PARENT_RUN names."""
+    """Begin a run of the checkout `root`, under the one that MINIGPT_PARENT_RUN names.
+
+    Its name says what it is for, its tags where it comes from; `tags` may say it better.
+    """
+    name, tags = run_name(name, model_name(root)), origin(root) | dict(tags or {})
     if parent := os.environ.get(PARENT_ENV):
         return Journal(Path(parent).parent, name, stage, tags, Path(parent))
     return Journal(root.resolve() / RUNS, name, stage, tags, store=store_name(root))

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 PARAM_LENGTH = 500  # a column of the UI; the whole value is in params.yaml beside it
+DIGEST_LENGTH = 36  # of a dataset
 METRICS_A_CALL, PARAMS_A_CALL, TAGS_A_CALL = 1000, 100, 100  # MLflow's limits
 
 
@@ -31,12 +32,11 @@ def write_events(client: "MlflowClient", run_id: str, events: Sequence[Event], b
         match event["event"]:
             case "metrics":
                 metrics += [
-                    Metric(_allowed(key), float(value), event["time"], event["step"])
+                    Metric(allowed(key), float(value), event["time"], event["step"])
                     for key, value in event["values"].items()
                 ]
             case "params":
-                flat = flatten(event["values"])
-                params += [Param(_allowed(key), _shortened(v)) for key, v in flat.items()]
+                params += [Param(key, text) for key, text in param_texts(event["values"]).items()]
             case "tag":
                 tags[event["key"]] = event["value"]
     for part in _slices(params, PARAMS_A_CALL):
@@ -45,12 +45,11 @@ def write_events(client: "MlflowClient", run_id: str, events: Sequence[Event], b
         client.log_batch(run_id, tags=part)
     for part in _slices(metrics, METRICS_A_CALL):
         client.log_batch(run_id, metrics=part)
+    write_datasets(client, run_id, [event for event in events if event["event"] == "dataset"])
     for event in events:
         match event["event"]:
             case "params":
                 client.log_text(run_id, _yaml(event["values"]), "params.yaml")
-            case "dataset":
-                _write_dataset(client, run_id, event)
             case "artifact":
                 path, folder = base / event["path"], event["folder"]
                 if not path.exists():
@@ -63,14 +62,32 @@ def write_events(client: "MlflowClient", run_id: str, events: Sequence[Event], b
                 client.set_terminated(run_id, event["status"], event["time"])
 
 
-def _write_dataset(client: "MlflowClient", run_id: str, event: Event) -> None:
-    """As an MLflow dataset; its digest column holds 36 characters, the tag all of them."""
+def write_datasets(client: "MlflowClient", run_id: str, events: Sequence[Event]) -> None:
+    """As MLflow's datasets; their digest column holds 36 characters, the tag all of them."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    digest, source = event["digest"], json.dumps({"uri": event["path"]})
-    data = Dataset(name=event["name"], digest=digest[:36], source_type="local", source=source)
-    tags = [InputTag("mlflow.data.context", event["context"]), InputTag("minigpt.digest", digest)]
-    client.log_inputs(run_id, [DatasetInput(data, tags)])
+    inputs = [
+        DatasetInput(
+            Dataset(
+                name=event["name"],
+                digest=event["digest"][:DIGEST_LENGTH],
+                source_type="local",
+                source=json.dumps({"uri": event["path"]}),
+            ),
+            [
+                InputTag("mlflow.data.context", event["context"]),
+                InputTag("minigpt.digest", event["digest"]),
+            ],
+        )
+        for event in events
+    ]
+    if inputs:
+        client.log_inputs(run_id, inputs)
+
+
+def param_texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Nested parameters as MLflow takes them: dotted names, and texts that are not too long."""
+    return {allowed(key): _shortened(value) for key, value in flatten(values).items()}
 
 
 def _yaml(values: dict[str, Any]) -> str:
@@ -84,7 +101,7 @@ def _slices(items: list[Any], size: int) -> Iterator[list[Any]]:
         yield items[start : start + size]
 
 
-def _allowed(name: str) -> str:
+def allowed(name: str) -> str:
     """`name` with what MLflow does not take replaced: one bad name would fail its whole batch."""
     return re.sub(r"[^\w./ -]", "_", name)[:250]
 

@@ -6,22 +6,20 @@ from pathlib import Path
 
 from minigpt.errors import RegistryError
 from minigpt.tracking.address import shown, tracking_uri
+from minigpt.tracking.experiment import prepare
 from minigpt.tracking.journal import journals
-from minigpt.tracking.mlflow_events import write_events
+from minigpt.tracking.mlflow_events import write_datasets, write_events
 from minigpt.tracking.mlflow_tracker import (
     JOURNAL,
     OWNER,
+    PARENT,
     STAGE,
     end_abandoned,
+    is_active,
     newest_run,
 )
 from minigpt.tracking.sink import GoneError, RefusedError
-from minigpt.tracking.store import (
-    EXPERIMENT,
-    Store,
-    clear_errors,
-    open_store,
-)
+from minigpt.tracking.store import Store, clear_errors, open_store
 from minigpt.tracking.tracker import Event
 
 
@@ -42,7 +40,7 @@ class MlflowSink:
     def begin(self, journal: str, event: Event) -> str:
         """The run of a journal, begun if it is not there; under its parent's, if that is there."""
         with self._opened() as store:
-            refuse_deleted(store)
+            prepare(store)
             if there := self._run_of(store, journal):
                 return there
             parent = event["parent"] and self._run_of(store, event["parent"])
@@ -51,7 +49,7 @@ class MlflowSink:
                 JOURNAL: journal,
                 **{f"{OWNER}{key}": value for key, value in event["owner"].items()},
                 **({STAGE: event["stage"]} if event["stage"] else {}),
-                **({"mlflow.parentRunId": parent} if parent else {}),
+                **({PARENT: parent} if parent else {}),
             }
             run = store.client.create_run(
                 store.experiment_id, start_time=event["time"], tags=tags, run_name=event["name"]
@@ -59,24 +57,34 @@ class MlflowSink:
             return str(run.info.run_id)
 
     def write(self, run: str, events: Sequence[Event]) -> None:
-        """Write what came after the beginning."""
+        """Write what came after the beginning. What a stage read, its parent has read too."""
+        datasets = [event for event in events if event["event"] == "dataset"]
         try:
             with self._opened() as store:
                 for event in (event for event in events if event["event"] == "link"):
-                    maker = newest_run(store, event["stage"], event["output_digest"])
-                    if maker is not None:
-                        key = f"minigpt.run.{event['stage']}"
-                        store.client.set_tag(run, key, maker.info.run_id)
+                    self._link(store, run, event)
                 write_events(store.client.mlflow, run, events, self._folder)
+                parent = datasets and store.client.get_run(run).data.tags.get(PARENT)
+                if parent and is_active(store, parent):
+                    write_datasets(store.client.mlflow, parent, datasets)
         except RegistryError as error:
             code = getattr(error.__cause__, "error_code", None)
             if code == "RESOURCE_DOES_NOT_EXIST":
                 raise GoneError(str(error)) from error
             if code == "INVALID_PARAMETER_VALUE":
                 with self._opened() as store:  # with an experiment, its runs are deleted
-                    refuse_deleted(store)
+                    prepare(store)
                 raise RefusedError(str(error)) from error
             raise
+
+    def _link(self, store: Store, run: str, event: Event) -> None:
+        """Name the run that made a stage's outputs, and what that one read."""
+        maker = newest_run(store, event["stage"], event["output_digest"])
+        if maker is None:
+            return
+        store.client.set_tag(run, f"minigpt.run.{event['stage']}", maker.info.run_id)
+        inputs = store.client.mlflow.get_run(maker.info.run_id).inputs.dataset_inputs
+        store.client.log_inputs(run, inputs)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Store]:
@@ -102,16 +110,3 @@ class MlflowSink:
         for double in ids[1:]:
             store.client.delete_run(double)
         return ids[0] if ids else None
-
-
-def refuse_deleted(store: Store) -> None:
-    """Refuse to write where a person deleted the experiment: it can be restored.
-
-    Raises:
-        RegistryError: it was deleted.
-    """
-    if store.client.get_experiment(store.experiment_id).lifecycle_stage != "active":
-        raise RegistryError(
-            f"{shown(store.uri)}: the experiment {EXPERIMENT} was deleted there. To restore it: "
-            f"mlflow experiments restore --experiment-id {store.experiment_id}"
-        )

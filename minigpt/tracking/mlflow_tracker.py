@@ -1,11 +1,12 @@
 """Runs in MLflow: found by what they made, begun, and ended where their process died."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from minigpt.tracking.mlflow_events import write_events
+from minigpt.tracking.origin import BETWEEN
 from minigpt.tracking.owner import has_died, this_process
 from minigpt.tracking.paging import every_page
 from minigpt.tracking.store import Store, clear_errors
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 STAGE = "minigpt.stage"
 OUTPUT_DIGEST = "minigpt.output_digest"
+PARENT = "mlflow.parentRunId"
 JOURNAL = "minigpt.journal"  # tag: the journal that a run was delivered from
 OWNER = "minigpt.process."  # tags: the process that a run belongs to
 
@@ -43,9 +45,25 @@ def newest_run(
 def create_run(store: Store, name: str, tags: Mapping[str, str], parent: str | None = None) -> str:
     """Begin a run in an open store; with `parent`, under that one. Returns its id."""
     owner = {f"{OWNER}{key}": value for key, value in this_process().items()}
-    tags = dict(tags) | owner | ({"mlflow.parentRunId": parent} if parent else {})
+    tags = dict(tags) | owner | ({PARENT: parent} if parent else {})
     run = store.client.create_run(store.experiment_id, tags=tags, run_name=name)
     return str(run.info.run_id)
+
+
+def is_active(store: Store, run_id: str) -> bool:
+    """Whether a run can be written to: nobody deleted it."""
+    return bool(store.client.get_run(run_id).info.lifecycle_stage == "active")
+
+
+def name_version(store: Store, run_ids: Iterable[str], model: str, version: str) -> None:
+    """Put a version's number behind the names of the runs that made it, once.
+
+    Names that a person gave stay.
+    """
+    for run_id in run_ids:
+        info = store.client.get_run(run_id).info
+        if info.lifecycle_stage == "active" and info.run_name.endswith(f"{BETWEEN}{model}"):
+            store.client.update_run(run_id, name=f"{info.run_name} {version}")
 
 
 def end_abandoned(store: Store, waiting: Collection[str] = ()) -> None:

@@ -21,6 +21,7 @@ from minigpt.errors import RegistryError
 from minigpt.process import quiet_environment
 from minigpt.tracking.address import shown, tracking_uri
 from minigpt.tracking.client import Client
+from minigpt.tracking.experiment import tags
 from minigpt.tracking.reader import BUSY_SECONDS, Reader
 from minigpt.tracking.silence import refuse_silent
 
@@ -217,6 +218,7 @@ def only_opener(database: Path) -> Iterator[None]:
 
 def _make(database: Path) -> None:
     """Make a store under another name, then rename: a kill leaves none that is half-made."""
+    from mlflow.entities import ExperimentTag
     from mlflow.exceptions import MlflowException
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
     from sqlalchemy.exc import SQLAlchemyError
@@ -226,7 +228,8 @@ def _make(database: Path) -> None:
     artifacts = artifacts_of(database)
     try:
         store = SqlAlchemyStore(f"sqlite:///{part.as_posix()}", artifacts.parent.as_uri())
-        store.create_experiment(EXPERIMENT, artifact_location=artifacts.as_uri())
+        kind = [ExperimentTag(key, value) for key, value in tags().items()]
+        store.create_experiment(EXPERIMENT, artifact_location=artifacts.as_uri(), tags=kind)
         store.engine.dispose()
     except (SQLAlchemyError, MlflowException, OSError) as error:
         part.unlink(missing_ok=True)
@@ -300,7 +303,7 @@ def _connect(uri: str, database: Path | None) -> Store:
             return Store(uri, opened, experiment.experiment_id)
         artifacts = artifacts_of(database).as_uri() if database else None
         try:
-            return Store(uri, opened, client.create_experiment(EXPERIMENT, artifacts))
+            return Store(uri, opened, client.create_experiment(EXPERIMENT, artifacts, tags()))
         except mlflow_errors() as error:
             # On a server another process may have been quicker.
             if error.error_code != "RESOURCE_ALREADY_EXISTS":

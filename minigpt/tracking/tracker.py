@@ -97,21 +97,24 @@ MACHINE = "machine"
 
 
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """What of nested metrics can be drawn: numbers under dotted names, without the machine's."""
+    """What of nested metrics can be drawn: numbers, named like a curve: `val/bits_per_byte`.
+
+    The machine's facts are left out: a run has them in its tags.
+    """
     measured = {key: value for key, value in values.items() if key != MACHINE}
     return {
         key: float(value)
-        for key, value in flatten(measured).items()
+        for key, value in flatten(measured, "/").items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
 
 
-def flatten(values: Mapping[str, Any]) -> dict[str, Any]:
+def flatten(values: Mapping[str, Any], between: str = ".") -> dict[str, Any]:
     """Nested mappings as one level: {"a": {"b": 1}} becomes {"a.b": 1}. Lists stay values."""
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping):
-            flat |= {f"{key}.{k}": v for k, v in flatten(value).items()}
+            flat |= {f"{key}{between}{k}": v for k, v in flatten(value, between).items()}
         else:
             flat[str(key)] = value
     return flat

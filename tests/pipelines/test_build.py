@@ -60,7 +60,7 @@ with workspace_lock(root):
     found["refused"] = build(return_state=True).message
     store = open_store(root)
     runs = store.client.search_runs([store.experiment_id], order_by=["start_time ASC"])
-    found["parents"] = [[run.info.status, run.data.tags["minigpt.commit"]] for run in runs]
+    found["parents"] = [[run.info.status, run.data.tags["mlflow.source.git.commit"]] for run in runs]
     found["journals"] = [path.name for path in journals(root / RUNS)]
     Path("params.yaml").write_text(params)
     def locked(*_):

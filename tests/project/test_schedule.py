@@ -54,7 +54,7 @@ def test_a_sweep_finds_the_best_and_touches_nothing(registered):
         "from mlflow import MlflowClient as C\n"
         "c = C('sqlite:///mlflow.db')\n"
         "runs = c.search_runs(['1'])\n"
-        "top = next(r for r in runs if r.info.run_name == 'sweep')\n"
+        "top = next(r for r in runs if r.info.run_name.startswith('sweep · '))\n"
         "below = [r for r in runs if r.data.tags.get('mlflow.parentRunId') == top.info.run_id]\n"
         "print(len(below), top.data.tags['minigpt.best'], sorted('figure' in r.data.metrics\n"
         "      for r in below))\n"

@@ -194,7 +194,7 @@ def test_a_version_lies_under_the_run_that_asked(changed):
     client = changed.registry.store.client
     run = client.get_run(version.run_id)
     assert client.get_run(run.data.tags["mlflow.parentRunId"]).info.run_name == "pipeline"
-    assert run.data.metrics["evaluate.finetuned.speeches.bits_per_byte"] == 1.4
+    assert run.data.metrics["evaluate/finetuned/speeches/bits_per_byte"] == 1.4
     assert run.data.params["model.n_layer"] == "1"
 
 

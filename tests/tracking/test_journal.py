@@ -12,6 +12,7 @@ import pytest
 from minigpt.tracking import PARENT_ENV, open_journal
 from minigpt.tracking.delivery import Delivery
 from minigpt.tracking.journal import RUNS, Journal, beginning, has_ended, journals, read
+from minigpt.tracking.origin import origin
 
 
 def kinds(path, start=0):
@@ -36,7 +37,7 @@ def test_every_event_is_a_line_that_is_there_at_once(tmp_path):
     journal.metrics({"loss": 2.0}, 3)
     begin, metrics = (line.event for line in read(journal.path))
     assert (begin["name"], begin["stage"]) == ("pretrain", "pretrain")
-    assert begin["tags"] == {"minigpt.commit": "c0ffee"}
+    assert begin["tags"] == origin(tmp_path) | {"minigpt.commit": "c0ffee"}
     assert begin["owner"]["pid"] == str(os.getpid())
     assert (metrics["values"], metrics["step"]) == ({"loss": 2.0}, 3)
     assert begin["time"] <= metrics["time"]

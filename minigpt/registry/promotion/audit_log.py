@@ -5,15 +5,12 @@ of them, the digest of the event before included, and the registered model names
 event that was changed, deleted or is missing is found by reading.
 """
 
-import getpass
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
-from minigpt.errors import RegistryError
 from minigpt.registry.promotion.audit_event import (
     Event,
     Kind,
@@ -28,14 +25,18 @@ from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
 from minigpt.tracking.entities import ViewType
+from minigpt.tracking.experiment import prepare, tags
 from minigpt.tracking.mlflow_tracker import create_run, end_abandoned
+from minigpt.tracking.origin import origin, user
 from minigpt.tracking.paging import every_page
 from minigpt.tracking.store import Store, artifacts_of, clear_errors, database_of, mlflow_errors
 
 LOG = "minigpt-log"  # the experiment
 HEAD = "minigpt.log_head"  # tag of the registered model: digest of its newest event
 
-__all__ = ["AuditLog", "Event", "Kind", "read_all", "user"]
+ABOUT = "One run a promotion, refusal, rollback …; to read and check it: `minigpt registry log`."
+
+__all__ = ["AuditLog", "Event", "Kind", "read_all"]
 
 
 class AuditLog:
@@ -82,7 +83,8 @@ class AuditLog:
             from mlflow.entities import Param
 
             client, title = self._registry.store.client, f"{kind}: {self._name}"
-            run_id = create_run(self._runs, f"{event.number} {title} {event.version or '-'}", {})
+            name = f"{event.number} {title} {event.version or '-'}"
+            run_id = create_run(self._runs, name, origin(self._registry.root))
             # One call is one transaction: a kill leaves a run without parameters: no event.
             params = [Param(key, text) for key, text in pieces(fields | {"digest": digest}).items()]
             client.log_batch(run_id, params=params)
@@ -96,6 +98,7 @@ class AuditLog:
     def _runs(self) -> Store:
         """The store at the log's experiment; what killed processes left open there is ended."""
         log = replace(self._registry.store, experiment_id=_experiment(self._registry))
+        prepare(log, ABOUT)
         end_abandoned(log)
         return log
 
@@ -125,14 +128,6 @@ def read_all(registry: Registry, name: str) -> tuple[list[Event], list[str]]:
         events.append(event)
     events.sort(key=lambda event: event.number)
     return events, [*problems, *breaks(events, _head(registry, name))]
-
-
-def user() -> str:
-    """Who is at work; a number where the system knows no name."""
-    try:
-        return getpass.getuser()
-    except (ImportError, KeyError, OSError):
-        return str(os.getuid()) if hasattr(os, "getuid") else "unknown"
 
 
 def _head(registry: Registry, name: str) -> str | None:
@@ -168,14 +163,9 @@ def _experiment(registry: Registry) -> str:
         database = database_of(registry.store.uri)
         place = artifacts_of(database).with_name(LOG).as_uri() if database else None
         try:
-            return str(registry.store.client.create_experiment(LOG, place))
+            return str(registry.store.client.create_experiment(LOG, place, tags(ABOUT)))
         except mlflow_errors() as error:  # the first event of another name was quicker
             experiment = registry.store.client.get_experiment_by_name(LOG)
             if error.error_code != "RESOURCE_ALREADY_EXISTS" or experiment is None:
                 raise
-    if experiment.lifecycle_stage != "active":
-        raise RegistryError(
-            f"the experiment {LOG} was deleted in MLflow. To restore it: "
-            f"mlflow experiments restore --experiment-id {experiment.experiment_id}"
-        )
     return str(experiment.experiment_id)
