@@ -18,7 +18,7 @@ from minigpt.registry.versions import MODEL, Version
 from minigpt.release.manifest import FileEntry, load_files, load_manifest
 from minigpt.tracking.store import clear_errors, local_path, mlflow_errors
 
-STORED = ("models/", "exports/", "metrics/", "results/")
+STORED = ("models/", "exports/", "metrics/", "plots/", "results/")
 """How the outputs begin that a version holds."""
 VALIDATION = "data/validation.json"
 """What it holds of the data, beside its index."""

@@ -53,9 +53,7 @@ def charts_of(told: str) -> dict[str, list[dict]]:
     """Points of each chart in what `dvc plots --json` says; each chart is there once."""
     charts = json.loads(told)["data"]
     assert all(len(chart) == 1 for chart in charts.values())
-    return {
-        name: json.loads(chart["content"])["data"]["values"] for name, [chart] in charts.items()
-    }
+    return {name: chart["content"]["data"]["values"] for name, [chart] in charts.items()}
 
 
 def test_each_training_has_one_chart_with_both_curves_and_no_empty_value(project):
