@@ -64,6 +64,16 @@ def test_a_role_without_test_works_cannot_pass():
     assert main_figure(figures) is None
 
 
+def test_without_fine_tuning_its_condition_falls_away_and_the_base_is_what_counts():
+    figures = {k: v for k, v in evaluation().items() if k != "finetuned"}
+    figures["test"] = {"plays": {"role": "pretrain"}}
+    assert [c.about for c in judge(figures, EXPORTS, GateConfig())] == ["plays", "export hf"]
+    assert failures(figures) == []
+    assert main_figure(figures) == 2.0
+    figures["test"] = {}
+    assert failures(figures) == ["pretrain"]
+
+
 def one(source, *figures, n_bytes=400):
     """Passages of one source, each with a figure of its own."""
     return {(source, f"{source}/test", i): (n_bytes, n_bytes * f) for i, f in enumerate(figures)}
@@ -96,6 +106,14 @@ def test_what_was_forgotten_has_a_bound_of_its_own():
     ours, theirs = over(1.70, plays=2.26), over(1.78, plays=2.20)
     assert [c.about for c in against(ours, theirs, ROLES, FEW) if not c.holds] == ["plays"]
     assert all(c.holds for c in against(over(1.7, plays=2.24), theirs, ROLES, FEW))
+
+
+def test_without_fine_tuning_nothing_may_be_forgotten():
+    ours, theirs = one("plays", *[2.24] * 40), one("plays", *[2.2] * 40)
+    (plays,) = against(ours, theirs, {"plays": "pretrain"}, FEW)
+    assert not plays.holds
+    assert plays.found.endswith("; allowed: 0.00")
+    assert against(ours, theirs, {"plays": "pretrain"}, FEW.replace(max_worse=0.05))[0].holds
 
 
 def test_a_small_loss_is_a_loss_though_the_interval_holds_zero():

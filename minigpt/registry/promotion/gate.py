@@ -8,7 +8,7 @@ from minigpt.registry.config import GateConfig
 from minigpt.registry.promotion.bootstrap import Interval, decimals_for, difference
 from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.registry import Registry
-from minigpt.roles import MAIN, ROLES, main_first, of_role
+from minigpt.roles import ROLES, final_model, main_first, main_role, of_role
 
 if TYPE_CHECKING:
     from minigpt.data.document import Document
@@ -52,15 +52,15 @@ def judge(
 ) -> list[Condition]:
     """The absolute conditions, from metrics/evaluate.json and metrics/export.json of a version.
 
-    The base model must lie below a baseline on each pretraining source, the fine-tuned model below
-    the base on each fine-tuning source, and each exported model must give our logits. One that
-    rounds (it states its `relative_difference`) is no copy: `rounding` judges it.
+    The base model must lie below a baseline on each pretraining source, the fine-tuned model (if
+    there is one) below the base on each fine-tuning source, and each exported model must give our
+    logits. One that rounds (it states its `relative_difference`) is no copy: `rounding` judges it.
     """
     conditions = []
     roles = {source: about["role"] for source, about in evaluation["test"].items()}
     for role in ROLES.values():
         sources = of_role(roles, role)
-        if not sources:
+        if not sources and (not role.optional or role.model in evaluation):
             conditions.append(Condition(role.name, "no source of this role has test works", False))
         for source in sources:
             figure = evaluation[role.model][source]["bits_per_byte"]
@@ -128,13 +128,14 @@ def against(
     gate: GateConfig,
     best: "Mapping[str, Best] | None" = None,
 ) -> list[Condition]:
-    """The challenger's fine-tuned model against the champion's, over the same passages.
+    """The challenger's model against the champion's, over the same passages.
 
     One that is worse must lie within what is allowed of the best that champions reached, so that
     small losses in a row do not add up. The difference itself decides; its interval is shown.
-    Fine-tuning sources come first: they are what a version is for.
+    The sources that a version is for come first: of fine-tuning, or where there are none all. On
+    the others it may have forgotten some.
     """
-    conditions = []
+    conditions, main = [], main_role(roles.values())
     for source in main_first(roles):
         keys = [key for key in theirs if key[0] == source]
         if len(keys) < gate.min_passages:
@@ -147,7 +148,7 @@ def against(
         sizes = [theirs[key][0] for key in keys]
         mine, other = ([passages[key][1] for key in keys] for passages in (ours, theirs))
         worse = difference(mine, other, sizes)
-        allowed = getattr(gate, ROLES[roles[source]].may_lose)
+        allowed = gate.max_worse if roles[source] == main.name else gate.max_forgetting
         before = sum(other) / sum(sizes)
         text, gap = compared(before, worse), worse.point
         earlier = (best or {}).get(source)
@@ -192,9 +193,11 @@ def per_cent(share: float) -> str:
 
 
 def main_figure(evaluation: Mapping[str, Any]) -> float | None:
-    """Bits per byte of the fine-tuned model on the first fine-tuning source."""
-    sources = of_role({s: about["role"] for s, about in evaluation["test"].items()}, MAIN)
-    return float(evaluation[MAIN.model][sources[0]]["bits_per_byte"]) if sources else None
+    """Bits per byte of a version's model on the first source that it is for."""
+    model = final_model(evaluation)
+    main = next(role for role in ROLES.values() if role.model == model)
+    sources = of_role({s: about["role"] for s, about in evaluation["test"].items()}, main)
+    return float(evaluation[model][sources[0]]["bits_per_byte"]) if sources else None
 
 
 def refusal(
