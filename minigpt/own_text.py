@@ -28,7 +28,7 @@ from minigpt.files import new_folder, write_json
 from minigpt.log import say
 from minigpt.params import Params
 from minigpt.presets import checked, dumped, load_preset, merge, with_exclusions
-from minigpt.roles import MAIN, PRETRAIN
+from minigpt.roles import FINETUNE, PRETRAIN
 
 PASSAGES = (500, 250, 100)
 """Shorter passages to judge by, in bytes, where there are too few of the usual length."""
@@ -131,7 +131,12 @@ def plan_own_text(root: Path, path: Path, *, force: bool = False) -> OwnText:
     }
     if name in sources:
         raise ParamsError(f"{path}: {name} is the pretraining source's name; rename the folder")
-    own = {"kind": "local", "path": f"data/local/{name}", "role": MAIN.name, "licence": "private"}
+    own = {
+        "kind": "local",
+        "path": f"data/local/{name}",
+        "role": FINETUNE.name,
+        "licence": "private",
+    }
     changes = {"sources": sources | {name: own}, "release": {"name": f"minigpt-{name}"}}
     params = with_exclusions(root, checked(merge(dumped(base), changes), "presets/local.yaml"))
     source = params.sources[name]

@@ -81,6 +81,21 @@ def save_package(
             write_bytes(folder / name, words.files[name])
 
 
+def copy_package(package: Path, out: Path) -> None:
+    """Write the files of `package` to the folder `out` as they are.
+
+    Raises:
+        PackageError: one is missing.
+    """
+    try:
+        files = {n: (package / n).read_bytes() for n in (WEIGHTS, DESCRIPTION, *TOKENIZER_FILES)}
+    except OSError as error:
+        raise PackageError(f"{package}: {error.strerror}: {error.filename}") from error
+    with new_folder(out) as folder:
+        for name, data in files.items():
+            write_bytes(folder / name, data)
+
+
 def load_package(path: Path, device: str = "cpu", *, verify: bool = False) -> Package:
     """Read a package; the model is in eval mode on `device`.
 

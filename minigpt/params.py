@@ -22,7 +22,7 @@ from minigpt.export.config import ExportParams
 from minigpt.model.count import columns
 from minigpt.quantization.config import QuantizeParams
 from minigpt.registry.config import RegistryParams
-from minigpt.roles import ROLES
+from minigpt.roles import ROLES, of_role
 from minigpt.tokenizer.config import TokenizeParams, TrainTokenizerParams
 from minigpt.training.config import FinetuneParams, PretrainParams, TrainConfig
 
@@ -65,13 +65,15 @@ class Params(
     def _later_stages_fit_the_model(self) -> Self:
         """The stages would refuse this too, but only after the base model was trained."""
         context, blocks = self.model.context_length, self.model.n_layer
-        try:
-            self.finetune.refuse_context(context)
-        except ValueError as error:
-            raise ValueError(f"finetune.{error}") from error
-        if self.finetune.freeze_blocks > blocks:
-            frozen = self.finetune.freeze_blocks
-            raise ValueError(f"finetune.freeze_blocks: {frozen}, but the model has {blocks} blocks")
+        if self.finetune is not None:
+            try:
+                self.finetune.refuse_context(context)
+            except ValueError as error:
+                raise ValueError(f"finetune.{error}") from error
+            if (frozen := self.finetune.freeze_blocks) > blocks:
+                raise ValueError(
+                    f"finetune.freeze_blocks: {frozen}, but the model has {blocks} blocks"
+                )
         for name in ("evaluate", "quantize", "export"):
             window = getattr(self, name).window
             if window is not None and window > context:
@@ -95,12 +97,19 @@ class Params(
                 )
 
     @model_validator(mode="after")
-    def _both_trainings_have_text(self) -> Self:
+    def _trainings_and_sources_agree(self) -> Self:
         for role in ROLES.values():
-            if role.name not in self.roles.values():
+            sources = of_role(self.roles, role)
+            if sources and role.name not in self.trainings:
+                raise ValueError(
+                    f"{role.stage}: null, but sources.{sources[0]} has role {role.name}; give "
+                    "both (minigpt preset shakespeare shows them) or neither"
+                )
+            if role.name in self.trainings and not sources:
+                without = f"with no such source, {role.stage}: null; " if role.optional else ""
                 raise ValueError(
                     f"sources: none has role {role.name}, so there is nothing to {role.stage} on; "
-                    "minigpt preset shakespeare shows one of each"
+                    f"{without}minigpt preset shakespeare shows one of each"
                 )
         return self
 
@@ -118,10 +127,13 @@ class Params(
     def windows(self) -> dict[str, int]:
         """Role → tokens of the longest window that its training takes, targets included."""
         context = self.model.context_length
-        trainings: dict[str, TrainConfig] = {
-            role.name: getattr(self, role.stage) for role in ROLES.values()
-        }
-        return {role: config.longest(context) + 1 for role, config in trainings.items()}
+        return {role: config.longest(context) + 1 for role, config in self.trainings.items()}
+
+    @property
+    def trainings(self) -> dict[str, TrainConfig]:
+        """Role → how it is trained on; without a role that the project does without."""
+        configs = {role.name: getattr(self, role.stage) for role in ROLES.values()}
+        return {role: config for role, config in configs.items() if config is not None}
 
     @property
     def roles(self) -> dict[str, str]:

@@ -27,7 +27,8 @@ def text_amounts(root: Path, params: Params) -> dict[str, TextAmount]:
     """Stage → its text: of those whose text is tokenized already, or lies here in files."""
     amounts = {}
     for role in ROLES.values():
-        names = of_role(params.roles, role)
+        if not (names := of_role(params.roles, role)):
+            continue
         shards = root / "data/tokens" / role.name
         if (shards / MANIFEST).is_file():
             train = read_manifest(shards)["splits"]["train"]
@@ -35,7 +36,7 @@ def text_amounts(root: Path, params: Params) -> dict[str, TextAmount]:
                 amounts[role.stage] = TextAmount(train["tokens"], counted=True)
                 continue
         sources = {name: params.sources[name] for name in names}
-        if names and all(s.local and (root / s.place).is_dir() for s in sources.values()):
+        if all(s.local and (root / s.place).is_dir() for s in sources.values()):
             size = 0
             for name, source in sources.items():
                 folder = look_into(root / source.place, source.chooses)

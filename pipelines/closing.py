@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from minigpt.log import minutes, printable
-from minigpt.roles import FINETUNE, PRETRAIN, of_role
+from minigpt.roles import FINETUNE, PRETRAIN, final_model, of_role
 from pipelines.runner import Outcome, Result
 
 BASELINES = {
@@ -37,7 +37,8 @@ def closing(root: Path, version: str, report: Path, seconds: float, ref: str) ->
     evaluation, sizes = (read(root / f"results/{name}.json") for name in ("evaluate", "quantize"))
     samples = read(root / "data/evaluation/samples.json")
     # params.yaml may ask for no samples
-    sample = next((sample for sample in samples if sample["model"] == "finetuned"), None)
+    model = final_model(evaluation)
+    sample = next((sample for sample in samples if sample["model"] == model), None)
     facts: list[tuple[str, str]] = [("version", version)]
     facts += figures(evaluation)
     facts.append(("sizes", " · ".join(size(name, entry) for name, entry in in_size(sizes))))
@@ -51,18 +52,22 @@ def closing(root: Path, version: str, report: Path, seconds: float, ref: str) ->
 
 
 def figures(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Bits per byte of both models on each test source, baselines below."""
+    """Bits per byte of each model on each test source, baselines below."""
     facts = []
-    base, tuned, baselines = (evaluation[key] for key in ("base", "finetuned", "baselines"))
+    base, baselines = evaluation[PRETRAIN.model], evaluation["baselines"]
+    tuned: Mapping[str, Any] = evaluation.get(FINETUNE.model, {})
     roles = {source: about["role"] for source, about in sorted(evaluation["test"].items())}
     for source in of_role(roles, PRETRAIN):
         works = evaluation["test"][source].get("works", len(base[source]["works"]))
         facts.append(
-            ("base", f"{bits(base, source)} bits per byte on {source} ({works} held-out works)")
+            (
+                "base" if tuned else "model",
+                f"{bits(base, source)} bits per byte on {source} ({works} held-out works)",
+            )
         )
         baseline_bits = [(bits(baselines[key], source), name) for key, name in BASELINES.items()]
         facts.append(("", " · ".join(f"{name} {figure}" for figure, name in sorted(baseline_bits))))
-    for source in of_role(roles, FINETUNE):
+    for source in of_role(roles, FINETUNE) if tuned else ():
         old = [f" · on {s} {bits(tuned, s)}" for s in of_role(roles, PRETRAIN)]
         before = f"before fine-tuning {bits(base, source)}"
         facts.append(("model", f"{bits(tuned, source)} on {source} ({before}){''.join(old)}"))

@@ -42,6 +42,8 @@ from pipelines.terminal import ended
 
 FIGURE = "metrics/finetune.json:new_domain.after.bits_per_byte"
 """Lower is better. It comes from validation, so that no choice sees the test documents."""
+BASE_FIGURE = "metrics/pretrain.json:val.bits_per_byte"
+"""The same of a project that does without fine-tuning."""
 EXAMPLE = "finetune.lr=0.002,0.004"
 FILE = "pipelines/sweep.py"
 
@@ -73,6 +75,7 @@ def sweep(
     """
     root = Path.cwd().resolve()
     trials = combinations(root, overrides)
+    refuse_absent(root, figure)
     read_stages(root, until)
     with (
         workspace_lock(root, wait, holder_name()),
@@ -158,6 +161,19 @@ def combinations(root: Path, overrides: Sequence[str]) -> list[Trial]:
         name = f"sweep-{digest[:8]}"
         trials[name] = Trial(name, pairs)
     return list(trials.values())
+
+
+def refuse_absent(root: Path, figure: str) -> None:
+    """Refuse a figure that no trial could reach.
+
+    Raises:
+        ParamsError: it is fine-tuning's, and the project does without.
+    """
+    if figure == FIGURE and load_params(Params, root / PARAMS).finetune is None:
+        raise ParamsError(
+            f"nothing is fine-tuned here (params.yaml: finetune: null), so {FIGURE} will not be "
+            f"there. Compare by the base model: --figure {BASE_FIGURE}"
+        )
 
 
 def number(value: Any) -> Any:
@@ -268,6 +284,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
     """Check what must hold before anything starts, run the flow, tell how it ended."""
     require_git(root)
     combinations(root, options.overrides)
+    refuse_absent(root, options.figure)
     check_environment(root)
     with workspace_lock(root, options.wait, "a sweep"):
         server_answers = start_server(root)

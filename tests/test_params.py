@@ -1,6 +1,7 @@
 """params.yaml is refused before anything runs, each problem with one line that names its place."""
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from minigpt.errors import ParamsError
@@ -57,8 +58,37 @@ def test_what_a_later_stage_would_refuse_is_refused_at_once(written, section, ke
 def test_a_training_without_a_source_is_refused_at_once(role):
     values = Params().model_dump()
     values["sources"] = {k: v for k, v in values["sources"].items() if v["role"] != role}
-    with pytest.raises(ValidationError, match=f"sources: none has role {role}"):
+    with pytest.raises(ValidationError, match=f"sources: none has role {role}") as refusal:
         Params.model_validate(values)
+    assert ("with no such source, finetune: null" in str(refusal.value)) == (role == "finetune")
+
+
+def without_fine_tuning():
+    values = Params().model_dump(by_alias=True) | {"finetune": None}
+    values["sources"] = {k: v for k, v in values["sources"].items() if v["role"] != "finetune"}
+    return values
+
+
+def test_a_project_may_do_without_fine_tuning():
+    params = Params.model_validate(without_fine_tuning())
+    assert params.windows == {"pretrain": 513}
+    assert set(params.trainings) == {"pretrain"}
+
+
+def test_a_source_that_nothing_is_trained_on_is_refused_at_once(tmp_path):
+    values = Params().model_dump(by_alias=True, mode="json") | {"finetune": None}
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(values))
+    line = (
+        r"^params.yaml: finetune: null, but sources.sotu has role finetune; give both \(minigpt "
+        r"preset shakespeare shows them\) or neither$"
+    )
+    with pytest.raises(ParamsError, match=line):
+        load_params(Params, tmp_path / "params.yaml")
+
+
+def test_pretraining_cannot_be_done_without():
+    with pytest.raises(ValidationError, match="pretrain"):
+        Params.model_validate(Params().model_dump(by_alias=True) | {"pretrain": None})
 
 
 def test_a_password_in_an_address_is_refused_and_not_repeated():

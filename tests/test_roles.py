@@ -7,8 +7,7 @@ import pytest
 from minigpt.evaluation.config import MODELS
 from minigpt.graph import read_graph
 from minigpt.params import Params
-from minigpt.registry.config import GateConfig
-from minigpt.roles import FINETUNE, MAIN, PRETRAIN, ROLES, main_first, of_role
+from minigpt.roles import FINETUNE, PRETRAIN, ROLES, final_model, main_first, main_role, of_role
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -20,11 +19,25 @@ def test_what_a_role_points_at_is_there(role):
     assert f"models/{role.model}" in graph[role.stage].outs
     assert role.model in MODELS
     assert role.against is None or role.against in MODELS
-    assert role.may_lose in GateConfig.model_fields
     assert f"{role.name}_bytes" in type(Params().validation).model_fields
 
 
 def test_sources_of_the_main_role_come_first():
-    roles = {"b": PRETRAIN.name, "d": MAIN.name, "c": MAIN.name, "a": PRETRAIN.name}
+    roles = {"b": PRETRAIN.name, "d": FINETUNE.name, "c": FINETUNE.name, "a": PRETRAIN.name}
     assert main_first(roles) == ["c", "d", "a", "b"]
     assert of_role(roles, FINETUNE) == ["c", "d"]
+
+
+@pytest.mark.parametrize(
+    ("names", "main"), [(ROLES, FINETUNE), (["finetune", "pretrain"], FINETUNE)]
+)
+def test_the_last_training_is_what_a_version_is_for(names, main):
+    assert main_role(names) == main
+    assert final_model({ROLES[name].model for name in names}) == main.model
+
+
+def test_without_fine_tuning_that_is_the_base():
+    assert main_role(["pretrain", "pretrain"]) == PRETRAIN
+    assert main_role([]) == PRETRAIN
+    assert main_first({"b": "pretrain", "a": "pretrain"}) == ["a", "b"]
+    assert final_model({"base": {}, "baselines": {}, "test": {}}) == "base"

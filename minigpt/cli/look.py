@@ -123,7 +123,7 @@ def plan(as_json: Json = False) -> None:
         raise ParamsError("\n".join(problems))
     from minigpt.training.plan import plan_training  # with torch: a refusal need not wait for it
 
-    stages = {role.stage: getattr(params, role.stage) for role in ROLES.values()}
+    stages = {ROLES[role].stage: config for role, config in params.trainings.items()}
     amounts = text_amounts(root, params)
     texts = {stage: amount.tokens for stage, amount in amounts.items()}
     facts = plan_training(params.model, params.tokenizer.vocab_size, stages, texts, Machine.load())

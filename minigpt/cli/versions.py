@@ -245,5 +245,9 @@ def outcome(done: "Promotion") -> dict[str, Any]:
 
 def why(event: "Event") -> str:
     """The reason that was given, and what spoke against it."""
-    against = [f"{c.about}: {c.found}" for c in event.conditions if not c.holds]
+    against = [
+        f"{c.about}: {c.found}{c.remedy and f' ({c.remedy})'}"
+        for c in event.conditions
+        if not c.holds
+    ]
     return " · ".join(filter(None, [event.reason, *against])) or "it meets the conditions"

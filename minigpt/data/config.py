@@ -49,7 +49,7 @@ class Validation(Config):
     pretrain_bytes: Bounds = Bounds(min=4_800_000, max=5_300_000)
     """All text of the role pretrain."""
     finetune_bytes: Bounds = Bounds(min=11_500_000, max=12_800_000)
-    """All text of the role finetune."""
+    """All text of the role finetune; not asked where no source has it."""
 
 
 class ValidateParams(Config):

@@ -8,7 +8,7 @@ its text, so nothing it keeps or prints can be a whole book.
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,18 +146,32 @@ CONTENT = (
         lambda gxe, _: gxe.ExpectColumnValuesToBeInSet(column="sha256_holds", value_set=[1]),
         lambda facts, _: f"another text than the one with sha256 {facts['sha256'][:12]}",
     ),
-    *(rule(role) for role in ROLES for rule in (splits_rule, bytes_rule)),
 )
-"""Everything that is asked of documents once there are some."""
+"""What is asked of documents once there are some, whatever their roles."""
 
 
-def all_rules() -> list[Rule]:
+def roles_asked(raw: Iterable[Document]) -> list[str]:
+    """The roles that must have text, by all documents of a project, also those to be dropped."""
+    used = {document.role for document in raw}
+    return [role.name for role in ROLES.values() if not role.optional or role.name in used]
+
+
+def all_rules(roles: Iterable[str] = ROLES) -> list[Rule]:
     """Every expectation, in the order they are asked."""
-    return [FORM, COUNT, *CONTENT]
+    of_roles = [rule(role) for role in roles for rule in (splits_rule, bytes_rule)]
+    return [FORM, COUNT, *CONTENT, *of_roles]
 
 
-def evaluate(columns: list[str], documents: list[Document], validation: Validation) -> list[Result]:
-    """Ask everything of `documents`, out of a file with `columns`; stop at a group that fails."""
+def evaluate(
+    columns: list[str],
+    documents: list[Document],
+    validation: Validation,
+    roles: Iterable[str] = ROLES,
+) -> list[Result]:
+    """Ask everything of `documents`, out of a file with `columns`; stop at a group that fails.
+
+    `roles`: those that must have text.
+    """
     import pandas as pd
 
     facts = [facts_of(document, validation) for document in documents]
@@ -165,7 +179,8 @@ def evaluate(columns: list[str], documents: list[Document], validation: Validati
     empty = pd.DataFrame({name: [] for name in columns})
     frame = pd.DataFrame([{k: v for k, v in row.items() if k != "meta"} for row in facts])
     results: list[Result] = []
-    for rules, table in (((FORM,), empty), ((COUNT,), frame), (CONTENT, frame)):
+    form, count, *content = all_rules(roles)
+    for rules, table in (([form], empty), ([count], frame), (content, frame)):
         results += ask(rules, table, facts, validation)
         if not all(result.success for result in results):
             break
@@ -201,7 +216,7 @@ def add_splits_per_work(facts: list[dict[str, Any]]) -> None:
 
 
 def ask(
-    rules: tuple[Rule, ...], frame: Any, facts: list[dict[str, Any]], validation: Validation
+    rules: list[Rule], frame: Any, facts: list[dict[str, Any]], validation: Validation
 ) -> list[Result]:
     """Run Great Expectations over one table; results in the order of the rules."""
     gx = import_gx()

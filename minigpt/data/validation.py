@@ -17,7 +17,7 @@ from minigpt.data.document import (
     stored_columns,
     write_documents,
 )
-from minigpt.data.expectations import Result, all_rules, evaluate
+from minigpt.data.expectations import Result, all_rules, evaluate, roles_asked
 from minigpt.digest import digest
 from minigpt.errors import DataError
 from minigpt.files import new_folder, rounded, write_json, write_text
@@ -44,10 +44,12 @@ def validate(
     """
     columns = stored_columns(raw)
     raw_documents = read_documents(raw) if set(COLUMNS) <= set(columns) else []
-    run.progress(f"asking {len(all_rules())} expectations of {len(raw_documents):,} documents")
+    roles = roles_asked(raw_documents)
+    stated = len(all_rules(roles))
+    run.progress(f"asking {stated} expectations of {len(raw_documents):,} documents")
     valid_documents, gone = drop(raw_documents, params.validation)
-    results = evaluate(columns, valid_documents, params.validation)
-    judgement = judgement_of(results, valid_documents, gone)
+    results = evaluate(columns, valid_documents, params.validation, roles)
+    judgement = judgement_of(results, valid_documents, gone, stated)
     if not judgement["success"]:
         write_text(DATA_DOCS, render_data_docs(judgement, gone))
         raise DataError(failure(results))
@@ -62,14 +64,14 @@ def validate(
 
 
 def judgement_of(
-    results: list[Result], documents: list[Document], gone: list[Dropped]
+    results: list[Result], documents: list[Document], gone: list[Dropped], stated: int
 ) -> dict[str, Any]:
     """The value of data/validation.json: the same for the same documents and bounds."""
     holding = sum(result.success for result in results)
     value = {
         "success": holding == len(results),
         "statistics": {
-            "stated": len(all_rules()),
+            "stated": stated,
             "evaluated": len(results),
             "successful": holding,
         },

@@ -8,7 +8,7 @@ from minigpt.config import Config, Seed
 from minigpt.generation.config import SamplingConfig
 
 MODELS = ("base", "finetuned")
-"""The two that are judged, as metrics and tables name them."""
+"""Those that are judged, as metrics name them; the second where something is fine-tuned."""
 SAMPLES = "samples.json"
 """What they wrote, in the folder of the evaluate stage."""
 

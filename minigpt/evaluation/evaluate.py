@@ -1,4 +1,4 @@
-"""The evaluate stage: both models on both domains, passage by passage, beside baselines."""
+"""The evaluate stage: each model on each domain, passage by passage, beside baselines."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from minigpt.evaluation.perplexity import Figures, bits_of_documents, model_scor
 from minigpt.evaluation.samples import Sample, write_samples
 from minigpt.files import new_folder, write_json
 from minigpt.package import Package, load_package
-from minigpt.roles import PRETRAIN
+from minigpt.roles import PRETRAIN, ROLES
 from minigpt.run import Run
 
 MOST_WORKS = 50
@@ -33,6 +33,7 @@ def evaluate(
 
     {base,finetuned}.SOURCE: bits_per_byte, perplexity_per_token, works (where they are
     few); baselines.NAME.SOURCE: bits_per_byte (and the n-gram's order); test.SOURCE: role, bytes.
+    Where nothing is fine-tuned there is no `finetuned`: that package is the base.
 
     Raises:
         DataError: no document is in the test split.
@@ -41,8 +42,9 @@ def evaluate(
     run.machine.prepare_torch()
     config, sources = params.evaluate, read_sources(documents)
     device, rows, samples = run.machine.torch_device, list[Row](), list[Sample]()
-    for model, path in zip(MODELS, (base, finetuned), strict=True):
-        package = load_package(path, device=device)
+    paths, used = dict(zip(MODELS, (base, finetuned), strict=True)), roles_in(documents)
+    for model in (role.model for role in ROLES.values() if role.name in used):
+        package = load_package(paths[model], device=device)
         rows += _model_rows(model, package, sources, config, run)
         samples += write_samples(model, package, config.samples, params.seed)
     run.progress("xz, zstd, PPMd, n-gram")
@@ -54,6 +56,11 @@ def evaluate(
     results = summarize(figures(table), sources, baselines)
     run.say(headline(results))
     return results
+
+
+def roles_in(folder: Path) -> set[str]:
+    """The roles that the documents of `folder` have, in whatever split."""
+    return {document.role for document in read_documents(folder, ("role",))}
 
 
 def read_sources(folder: Path) -> dict[str, Splits]:
@@ -105,11 +112,11 @@ def headline(results: Mapping[str, Any]) -> str:
     parts = []
     for source, about in results["test"].items():
         base = results["base"][source]["bits_per_byte"]
-        tuned = results["finetuned"][source]["bits_per_byte"]
-        ppmd = results["baselines"]["ppmd"][source]["bits_per_byte"]
         if about["role"] == PRETRAIN.name:
+            ppmd = results["baselines"]["ppmd"][source]["bits_per_byte"]
             parts.append(f"base {base:.2f} bits per byte on {source} (PPMd {ppmd:.2f})")
         else:
+            tuned = results["finetuned"][source]["bits_per_byte"]
             parts.append(f"fine-tuned {tuned:.2f} on {source} (base {base:.2f})")
     return " · ".join(parts)
 

@@ -57,6 +57,7 @@ def render(root: Path, durations: Mapping[str, float] | None = None) -> Path:
         validation_page=DATA_DOCS.relative_to(PAGE.parent).as_posix(),
         trainings=trainings(root),
         evaluation=evaluation,
+        models=judged(evaluation),
         charts=figure_charts(evaluation),
         highlights=highlights(evaluation),
         sizes=sizes(root),
@@ -118,18 +119,23 @@ def trainings(root: Path) -> list[dict[str, Any]]:
                 with path.open(encoding="utf-8", newline="") as file:
                     rows = list(csv.DictReader(file))
                 lines[label] = [(float(row["step"]), float(row[f"{part}_loss"])) for row in rows]
-        if not lines:
+        if not any(lines.values()):  # nothing was fine-tuned
             continue
         chart = line_chart(lines, "step", f"Loss of {name} in nats per token")
         charts.append({"name": name, "chart": chart})
     return charts
 
 
+def judged(evaluation: Any) -> list[str]:
+    """The models that were judged, in the order of training."""
+    return [name for name in MODELS if name in (evaluation or {})]
+
+
 def figure_charts(evaluation: Any) -> dict[str, Any]:
-    """For each source, bits per byte of both models and all baselines, the best first."""
+    """For each source, bits per byte of each model and all baselines, the best first."""
     charts = {}
     for source in (evaluation or {}).get("test", {}):
-        models = [(name, evaluation[name][source]["bits_per_byte"], True) for name in MODELS]
+        models = [(n, evaluation[n][source]["bits_per_byte"], True) for n in judged(evaluation)]
         marks = [
             (name, by_source[source]["bits_per_byte"], False)
             for name, by_source in evaluation["baselines"].items()
@@ -143,13 +149,14 @@ def highlights(evaluation: Any) -> list[dict[str, Any]]:
     """The main figure of each source beside the one that gives it meaning."""
     figures = []
     for source, about in (evaluation or {}).get("test", {}).items():
-        base, tuned = (evaluation[name][source]["bits_per_byte"] for name in MODELS)
+        base = evaluation["base"][source]["bits_per_byte"]
         if about["role"] == PRETRAIN.name:
             ppmd = evaluation["baselines"]["ppmd"][source]["bits_per_byte"]
             figures.append(
                 {"value": base, "what": f"base model on {source}", "beside": f"PPMd {ppmd:.2f}"}
             )
         else:
+            tuned = evaluation["finetuned"][source]["bits_per_byte"]
             beside = f"before fine-tuning {base:.2f}"
             figures.append(
                 {"value": tuned, "what": f"fine-tuned model on {source}", "beside": beside}

@@ -8,7 +8,7 @@ import yaml
 
 from minigpt.data.sources import on_hub
 from minigpt.registry.lineage.record import Record, SourceRecord
-from minigpt.roles import FINETUNE, PRETRAIN
+from minigpt.roles import FINETUNE, PRETRAIN, final_model
 
 LIMITS = """\
 A model of this size knows the sound of its texts and little else: it states no facts, follows no
@@ -37,7 +37,6 @@ minigpt lineage {version}             # where every byte of it came from
 
 DESCRIBED = 5000  # characters that MLflow's column holds
 SPLITS = ("train", "val", "test")
-MODELS = {"base": "base model", "finetuned": "this model"}
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,7 @@ def render(facts: CardFacts) -> str:
     parts = [
         f"---\n{yaml.safe_dump(metadata(facts), sort_keys=False, allow_unicode=True)}---",
         f"# {record.name} {facts.version}",
-        f"A GPT of {facts.parameters:,} parameters, trained on "
-        f"{names_of(record, PRETRAIN.name)} and fine-tuned on {names_of(record, FINETUNE.name)}.",
+        f"A GPT of {facts.parameters:,} parameters, trained on {_trained_on(record)}.",
         "## Data",
         _table(
             ("source", "used to", "licence", "documents (train, val, test)", "from"),
@@ -109,7 +107,7 @@ def metadata(facts: CardFacts) -> dict[str, Any]:
             "dataset": {"name": source, "type": source, "split": "test"},
             "metrics": [{"type": "bits_per_byte", "value": figures["bits_per_byte"]}],
         }
-        for source, figures in sorted(facts.evaluation["finetuned"].items())
+        for source, figures in sorted(facts.evaluation[final_model(facts.evaluation)].items())
     ]
     return {
         "license": "other",
@@ -141,7 +139,9 @@ def _archives(sources: Iterable[SourceRecord]) -> str:
 
 def _figures(facts: CardFacts) -> str:
     sources = sorted(facts.evaluation["test"])
-    models = {label: facts.evaluation[name] for name, label in MODELS.items()}
+    final = final_model(facts.evaluation)
+    models = {"base model": facts.evaluation[PRETRAIN.model]} if final != PRETRAIN.model else {}
+    models["this model"] = facts.evaluation[final]
     rows = [
         (label, *(f"{figures[s]['bits_per_byte']:.3f}" if s in figures else "" for s in sources))
         for label, figures in (models | facts.evaluation["baselines"]).items()
@@ -180,7 +180,12 @@ def _machine(machine: Mapping[str, Any]) -> str:
 
 def names_of(record: Record, role: str) -> str:
     """The sources of a role, for a sentence."""
-    return " and ".join(s.name for s in record.sources if s.role == role) or "nothing"
+    return " and ".join(s.name for s in record.sources if s.role == role)
+
+
+def _trained_on(record: Record) -> str:
+    base, tuned = names_of(record, PRETRAIN.name), names_of(record, FINETUNE.name)
+    return f"{base or 'nothing'} and fine-tuned on {tuned}" if tuned else f"{base}; not fine-tuned"
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -31,14 +31,14 @@ class GateConfig(Config):
     min_passages: PositiveInt = 200
     """Passages of each source, at least, that challenger and champion are compared on."""
     max_worse: Bits = 0.0
-    """Bits per byte by which the fine-tuned model may be worse than any champion was, on a
-    fine-tuning source."""
+    """Bits per byte by which a version may be worse than any champion was, on a fine-tuning source;
+    where nothing is fine-tuned, on a pretraining source."""
     max_forgetting: Bits = 0.05
-    """The same on a pretraining source: how much more than any champion it may have forgotten."""
+    """The same on a pretraining source after fine-tuning: how much more it may have forgotten."""
     max_quantization_loss: QuantizationLossConfig = QuantizationLossConfig()
     """What rounding may cost, on the source where it costs most."""
     max_megabytes: PositiveFloat | None = None
-    """Largest size of the fine-tuned package's weights, in 10^6 bytes; null: not asked."""
+    """Largest size of the model's weights, in 10^6 bytes; null: not asked."""
     max_ms_per_token: PositiveFloat | None = None
     """Longest time of one token on the machine that promotes, batch 1; null: not asked."""
 

@@ -27,7 +27,7 @@ from minigpt.registry.provenance.provenance import signer
 from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import CHAMPION, Version, version_of
-from minigpt.roles import MAIN, main_first
+from minigpt.roles import final_model, main_first, main_role
 from minigpt.tracking.address import shown
 from minigpt.tracking.environment import distributions
 
@@ -61,7 +61,7 @@ class Overview:
     since: datetime | None
     """When it became champion, if it is."""
     judged: tuple[Judgement, ...]
-    """The fine-tuned model; sources of fine-tuning first."""
+    """Its model; sources of what it is for first."""
     beaten: Beaten | None
     verified: Mapping[str, Any] | None
     """at, verdict: of the last rebuild without a difference."""
@@ -148,7 +148,7 @@ def _judged(registry: Registry, version: Version) -> tuple[Judgement, ...]:
     passages = _passages(registry, version)
     judgements = []
     for source in main_first(roles):
-        if figures := evaluation.get("finetuned", {}).get(source):
+        if figures := evaluation.get(final_model(evaluation), {}).get(source):
             sizes, bits = zip(*passages.get(source, [(0, 0.0)]), strict=True)
             interval = bits_per_byte(bits, sizes) if sum(sizes) else None
             judgements.append(Judgement(source, roles[source], figures["bits_per_byte"], interval))
@@ -180,11 +180,12 @@ def _beaten(registry: Registry, version: Version, moves: list[Event]) -> Beaten 
 
 
 def _tests(registry: Registry, version: Version) -> set[str] | None:
-    """The digests of the test documents of fine-tuning, which the main figure is taken on."""
+    """The digests of the test documents that the main figure is taken on."""
     documents = index_of(registry, version)
     if documents is None:
         return None
-    return {d.sha256 for d in documents if (d.role, d.split) == (MAIN.name, "test")}
+    main = main_role(d.role for d in documents)
+    return {d.sha256 for d in documents if (d.role, d.split) == (main.name, "test")}
 
 
 def _told(tag: str | None) -> Mapping[str, Any] | None:

@@ -17,7 +17,7 @@ MODEL = "models/finetuned"  # the output that a version's model is
 DIGEST = "minigpt.manifest_digest"
 COMMIT = "minigpt.commit"
 DIRTY = "minigpt.dirty"
-BITS = "minigpt.bits_per_byte"  # of the fine-tuned model on the fine-tuning source
+BITS = "minigpt.bits_per_byte"  # its model's, on the source that it is for
 TAKEN_DOWN = "minigpt.taken_down"  # JSON: documents, reason, at
 VERIFIED = "minigpt.verified"  # JSON: at, verdict
 
@@ -38,7 +38,7 @@ class Version:
     aliases: tuple[str, ...]
     """Sorted: champion, challenger."""
     bits_per_byte: float | None
-    """The fine-tuned model's, on the test works of the first fine-tuning source."""
+    """Its model's, on the test works of the first source that it is for."""
     created: datetime
     run_id: str
     """The MLflow run whose artifacts are the version's."""

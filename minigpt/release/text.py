@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from minigpt.data.document import Document, read_documents
 from minigpt.errors import DataError
-from minigpt.roles import MAIN
+from minigpt.roles import main_role
 from minigpt.tokenizer.bpe import Tokenizer
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def first_ids(tokenizer: Tokenizer, texts: Texts, wanted: int) -> "Tensor":
     import torch  # whoever only shortens texts does without
 
     everything = [document for group in texts.values() for document in group]
-    chosen = [document for document in everything if document.role == MAIN.name] or everything
+    main = main_role(document.role for document in everything)
+    chosen = [document for document in everything if document.role == main.name] or everything
     ids: list[int] = []
     for document in chosen:
         ids += [tokenizer.eot_id, *tokenizer.encode(document.text)]

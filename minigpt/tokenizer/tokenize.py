@@ -34,10 +34,11 @@ def tokenize(
 ) -> dict[str, Any]:
     """Encode every document into the shards of its role and split.
 
-    `windows`: role → tokens that one window of its training takes.
+    `windows`: role → tokens that one window of its training takes. A role that is not in it, as the
+    project does without, has a manifest of no shards.
 
     Returns:
-        role → split → tokens, bytes, docs and the same by source.
+        role → split → tokens, bytes, docs and the same by source; of roles that have documents.
 
     Raises:
         DataError: a role has no training document, or too few tokens for one window.
@@ -45,15 +46,22 @@ def tokenize(
     encoder = Tokenizer.load(tokenizer)
     outs = dict(zip(ROLES, (pretrain_out, finetune_out), strict=True))
     manifests = {
-        role: write_role(documents, role, encoder, params.tokenize.shard_tokens, run)
+        role: write_role(
+            documents,
+            role,
+            encoder,
+            params.tokenize.shard_tokens,
+            run,
+            needed=windows is None or role in windows,
+        )
         for role in outs
     }
     for role, window in (windows or {}).items():
         refuse_too_few(role, manifests[role], window)
     for role, out in outs.items():
         publish(run.workdir / role, manifests[role], out)
-    results = {role: counts(manifest) for role, manifest in manifests.items()}
-    totals = {s: sum(results[role][s]["tokens"] for role in outs) for s in SPLITS}
+    results = {role: counts(manifest) for role, manifest in manifests.items() if holds(manifest)}
+    totals = {s: sum(splits[s]["tokens"] for splits in results.values()) for s in SPLITS}
     parts = ", ".join(f"{split} {short(totals[split])}" for split in SPLITS)
     lengths = bytes_a_token(results)
     for source, length in lengths.items():
@@ -100,9 +108,13 @@ def refuse_too_few(role: str, manifest: Mapping[str, Any], window: int) -> None:
 
 
 def write_role(
-    documents: Path, role: str, encoder: Tokenizer, shard_tokens: int, run: Run
+    documents: Path, role: str, encoder: Tokenizer, shard_tokens: int, run: Run, *, needed: bool
 ) -> dict[str, Any]:
-    """The manifest of one role's shards in run.workdir, where a killed attempt's files count."""
+    """The manifest of one role's shards in run.workdir, where a killed attempt's files count.
+
+    Raises:
+        DataError: the role is `needed` and has no training document.
+    """
     writer = ShardWriter(
         run.workdir / role,
         vocab_size=encoder.vocab_size,
@@ -112,7 +124,7 @@ def write_role(
     )
     for split in SPLITS:
         split_documents = read_documents(documents, role=role, split=split)
-        if split == "train" and not split_documents:
+        if needed and split == "train" and not split_documents:
             raise DataError(
                 f"{documents}: no document has role {role} and split train. "
                 "Look at `sources` in params.yaml, then run: dvc repro"
@@ -131,6 +143,11 @@ def write_role(
             )
         writer.finish(split)
     return writer.close()
+
+
+def holds(manifest: Mapping[str, Any]) -> bool:
+    """Whether any document lies in a role's shards."""
+    return any(split["docs"] for split in manifest["splits"].values())
 
 
 def publish(made: Path, manifest: dict[str, Any], out: Path) -> None:

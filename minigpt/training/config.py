@@ -271,5 +271,6 @@ class FinetuneParams(Config):
 
     seed: Seed = 1337
     """Start of every random sequence: first weights, order of the data, samples."""
-    finetune: FinetuneConfig = FinetuneConfig()
-    """How the base model is trained further."""
+    finetune: FinetuneConfig | None = FinetuneConfig()
+    """How the base model is trained further; null: not at all, it is the model itself (no source
+    has role finetune then)."""

@@ -9,12 +9,13 @@ from minigpt.data.shards import open_tokens
 from minigpt.digest import digest
 from minigpt.errors import ParamsError
 from minigpt.model.gpt import GPT
-from minigpt.package import load_package, save_package
+from minigpt.package import copy_package, load_package, save_package
 from minigpt.run import Run
 from minigpt.training.config import FinetuneConfig, FinetuneParams
 from minigpt.training.loop import Batches, train
 from minigpt.training.optim import freeze
 from minigpt.training.replay import ReplayStream
+from minigpt.training.state import Curve
 from minigpt.training.validation import CURVE_WINDOWS, figures, mean_loss
 
 HEADLINES = ("*.after.bits_per_byte",)
@@ -48,6 +49,8 @@ def finetune(
     Raises:
         ParamsError: the phases or the frozen blocks do not fit the base model.
     """
+    if params.finetune is None:
+        return pass_on(base, out, plots, run)
     run.machine.prepare_torch()
     package, config = load_package(base), params.finetune
     model = package.model.train()
@@ -85,6 +88,14 @@ def finetune(
     )
     domains = {name: {"before": before[name], "after": after[name]} for name in splits}
     return {**domains, **result.metrics(), "machine": run.machine.fingerprint()}
+
+
+def pass_on(base: Path, out: Path, plots: Path, run: Run) -> dict[str, Any]:
+    """Where nothing is fine-tuned: the base package, file for file, and a curve without rows."""
+    copy_package(base, out)
+    Curve(interval=1).write(plots)
+    run.say("no fine-tuning: the base is the model")
+    return {"steps": 0, "tokens": 0}
 
 
 def freeze_parts(model: GPT, config: FinetuneConfig) -> None:

@@ -4,7 +4,7 @@ from minigpt.data.checks import dropped
 from minigpt.data.config import Bounds, Validation
 from minigpt.data.datadocs import render_data_docs
 from minigpt.data.document import COLUMNS
-from minigpt.data.expectations import evaluate
+from minigpt.data.expectations import all_rules, evaluate
 from minigpt.data.validation import judgement_of
 
 SMALL = Validation(
@@ -14,7 +14,8 @@ SMALL = Validation(
 
 def page(documents, gone=()):
     results = evaluate(list(COLUMNS), documents, SMALL)
-    return render_data_docs(judgement_of(results, documents, list(gone)), gone)
+    judgement = judgement_of(results, documents, list(gone), len(all_rules()))
+    return render_data_docs(judgement, gone)
 
 
 def test_the_page_needs_no_network(documents):

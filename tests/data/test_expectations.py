@@ -2,7 +2,7 @@ import pytest
 
 from minigpt.data.config import Bounds, Validation
 from minigpt.data.document import COLUMNS
-from minigpt.data.expectations import all_rules, evaluate
+from minigpt.data.expectations import all_rules, evaluate, roles_asked
 from minigpt.data.language import language_share
 
 SMALL = Validation(
@@ -32,6 +32,26 @@ def test_every_expectation_holds_of_good_documents(documents):
     results = evaluate(list(COLUMNS), documents, SMALL)
     assert [r.name for r in results] == [rule.name for rule in all_rules()]
     assert all(r.success for r in results)
+
+
+def test_nothing_is_asked_of_a_role_that_no_source_has(documents):
+    plays = [document for document in documents if document.role == "pretrain"]
+    roles = roles_asked(plays)
+    results = evaluate(list(COLUMNS), plays, SMALL, roles)
+    assert [r.name for r in results] == [rule.name for rule in all_rules(roles)]
+    assert not [r.name for r in results if not r.success or r.name.startswith("finetune")]
+    assert len(results) == len(all_rules()) - 2
+
+
+def test_a_role_whose_documents_were_all_dropped_is_asked_for(documents):
+    roles = roles_asked(documents)
+    kept = [document for document in documents if document.role == "pretrain"]
+    failing = {r.name for r in evaluate(list(COLUMNS), kept, SMALL, roles) if not r.success}
+    assert failing == {
+        "finetune has documents in train, val and test",
+        "finetune text is as large as params.yaml says",
+    }
+    assert roles_asked([]) == ["pretrain"]
 
 
 PER_DOCUMENT = {

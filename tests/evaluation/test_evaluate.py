@@ -67,6 +67,23 @@ def test_every_figure_is_a_sum_over_the_passages(judged) -> None:
     assert set(judged.metrics["baselines"]) == set(NAMES)
 
 
+def test_without_fine_tuning_the_base_alone_is_judged(
+    corpus, judged, tiny_package, tmp_path
+) -> None:
+    plays = [document for document in corpus if document.role == "pretrain"]
+    write_documents(tmp_path / "documents/documents.parquet", plays)
+    run = Run()
+    # The second package is what the stage finetune hands on; nothing reads it.
+    paths = (tiny_package.path, tmp_path / "unread", tmp_path / "documents", tmp_path / "out")
+    metrics = evaluate(*paths, PARAMS, run)
+    assert set(metrics) == {"base", "baselines", "test"}
+    assert metrics["base"]["plays"] == judged.metrics["base"]["plays"]
+    assert set(metrics["test"]) == {"plays"}
+    samples = json.loads((tmp_path / "out/samples.json").read_text())
+    assert {sample["model"] for sample in samples} == {"base"}
+    assert re.fullmatch(r"base \d\.\d\d bits per byte on plays \(PPMd \d\.\d\d\)", run.said[-1])
+
+
 def test_of_many_works_the_number_is_kept_and_no_figure_of_each(judged, monkeypatch) -> None:
     monkeypatch.setattr("minigpt.evaluation.evaluate.MOST_WORKS", 1)
     *_, documents, out = judged.paths

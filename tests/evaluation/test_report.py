@@ -72,6 +72,29 @@ def built(corpus, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.fixture
+def without_fine_tuning(built: Path, corpus) -> Path:
+    """The same, of a project that does without."""
+    plays = [document for document in corpus if document.role == "pretrain"]
+    write_documents(built / "data/documents/documents.parquet", plays)
+    evaluation = read_json(built / "metrics/evaluate.json")
+    del evaluation["finetuned"], evaluation["test"]["speeches"], evaluation["base"]["speeches"]
+    for baseline in evaluation["baselines"].values():
+        del baseline["speeches"]
+    write_json(built / "metrics/evaluate.json", evaluation)
+    write_text(built / "plots/finetune.csv", "step,train_loss,val_loss,lr\n")
+    return built
+
+
+def test_without_fine_tuning_nothing_of_it_is_shown(without_fine_tuning: Path) -> None:
+    page = render(without_fine_tuning).read_text()
+    assert "bits per byte, base model on plays" in page
+    assert "Loss of pretrain" in page
+    for word in ("fine-tun", "finetune", "speeches"):
+        assert word not in page
+    assert '<th class="n">base model</th></tr>' in page
+
+
 class Links(HTMLParser):
     """Everything that a browser would load or follow, and which tags there are."""
 

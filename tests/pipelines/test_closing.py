@@ -32,14 +32,33 @@ SAMPLES = [
 ]
 
 
-def test_the_closing_block_gives_every_figure_its_meaning(tmp_path, monkeypatch):
+def write(root, evaluation, sizes, samples):
     for path, value in {
-        "results/evaluate.json": EVALUATION,
-        "results/quantize.json": SIZES,
-        "data/evaluation/samples.json": SAMPLES,
+        "results/evaluate.json": evaluation,
+        "results/quantize.json": sizes,
+        "data/evaluation/samples.json": samples,
     }.items():
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text(json.dumps(value))
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_text(json.dumps(value))
+
+
+def test_without_fine_tuning_the_base_is_the_model(tmp_path):
+    plays = {name: {"plays": by_source["plays"]} for name, by_source in EVALUATION.items()
+             if name in ("test", "base")}  # fmt: skip
+    baselines = {n: {"plays": by["plays"]} for n, by in EVALUATION["baselines"].items()}
+    write(tmp_path, plays | {"baselines": baselines}, SIZES, SAMPLES[:1])
+    lines = closing(tmp_path, "minigpt 1", tmp_path / "reports/index.html", 527, "champion")
+    assert lines[2:5] == [
+        "  model     2.01 bits per byte on plays (2 held-out works)",
+        "            PPMd 2.04 · n-gram 2.48 · xz 2.53 · zstd 2.55 · unigram 4.80 · uniform 8.00",
+        "  sizes     fp32 9.4 MB · int8 2.6 MB (+0.3% bits per byte) · "
+        "int4 1.7 MB (+1.8% bits per byte)",
+    ]
+    assert '  sample    "ROMEO: no"' in lines
+
+
+def test_the_closing_block_gives_every_figure_its_meaning(tmp_path, monkeypatch):
+    write(tmp_path, EVALUATION, SIZES, SAMPLES)
     monkeypatch.setattr("sys.executable", str(tmp_path / ".venv/bin/python"))
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     lines = closing(

@@ -6,8 +6,18 @@ from pathlib import Path
 import pytest
 
 from minigpt.errors import ParamsError
+from minigpt.params import Params
+from minigpt.presets import write_params
 from pipelines.clone import throwaway
-from pipelines.sweep import Trial, combinations, figure_of, table
+from pipelines.sweep import (
+    BASE_FIGURE,
+    FIGURE,
+    Trial,
+    combinations,
+    figure_of,
+    refuse_absent,
+    table,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -45,6 +55,16 @@ def test_a_value_given_twice_is_tried_once():
 def test_what_stages_would_refuse_is_refused_before_anything_runs(override, said):
     with pytest.raises(ParamsError, match=said):
         combinations(ROOT, [override])
+
+
+def test_without_fine_tuning_its_figure_is_refused_and_the_other_is_named(tmp_path):
+    plays = {"plays": Params().sources["shakespeare"]}
+    write_params(tmp_path, Params(sources=plays, finetune=None), "test", force=True)
+    with pytest.raises(ParamsError, match=f"--figure {BASE_FIGURE}"):
+        refuse_absent(tmp_path, FIGURE)
+    refuse_absent(tmp_path, BASE_FIGURE)
+    with pytest.raises(ParamsError, match=r"params.yaml has no finetune\.lr"):
+        combinations(tmp_path, ["finetune.lr=0.1"])
 
 
 def test_a_figure_is_read_from_a_metrics_file_or_is_not_there(tmp_path):

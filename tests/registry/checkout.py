@@ -46,11 +46,17 @@ OUTPUTS = [
 
 
 def evaluation(base=2.0, tuned=1.8, plays=2.2):
-    """results/evaluate.json of a model that meets the conditions."""
+    """results/evaluate.json of a model that meets the conditions; `tuned` None: of a base."""
 
     def bits(value):
         return {"bits_per_byte": value}
 
+    if tuned is None:
+        return {
+            "test": {"plays": {"role": "pretrain"}},
+            "base": {"plays": bits(base)},
+            "baselines": {"unigram": {"plays": bits(4.8)}, "ngram": {"plays": bits(2.47)}},
+        }
     return {
         "test": {"plays": {"role": "pretrain"}, "speeches": {"role": "finetune"}},
         "base": {"plays": bits(base), "speeches": bits(2.6)},
@@ -71,7 +77,7 @@ def passages(figures):
             "passage": i, "bytes": PASSAGE_BYTES, "tokens": 100,
             "bits": PASSAGE_BYTES * (values["bits_per_byte"] + swing[i]),
         }
-        for measure in ("base", "finetuned")
+        for measure in ("base", "finetuned") if measure in figures
         for source, values in figures[measure].items()
         for i in range(PASSAGES)
     ]  # fmt: skip
@@ -93,14 +99,18 @@ class Checkout:
 
     def build(self, **figures):
         """Write metrics with these figures, and the manifest of everything."""
+        judged, evaluated = self.root / "data" / "evaluation", evaluation(**figures)
         for folder in ("metrics", "results"):
-            write_json(self.root / folder / "evaluate.json", evaluation(**figures))
-        judged = self.root / "data" / "evaluation"
-        write_passages(judged, passages(evaluation(**figures)))
+            write_json(self.root / folder / "evaluate.json", evaluated)
+        write_passages(judged, passages(evaluated))
         samples = [("base", "a base model"), ("finetuned", f"a text of {figures or 'version 1'}")]
         write_json(
             judged / "samples.json",
-            [{"model": m, "prompt": "To be", "seed": 1, "text": text} for m, text in samples],
+            [
+                {"model": model, "prompt": "To be", "seed": 1, "text": text}
+                for model, text in samples
+                if model in evaluated
+            ],
         )
         run = SimpleNamespace(say=lambda _: None)
         paths = [Path(output) for output in OUTPUTS]

@@ -3,6 +3,7 @@
 import contextlib
 import shutil
 import sqlite3
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 from minigpt.errors import RegistryError
 from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion import audit_log as log
-from minigpt.registry.promotion.audit_event import digest_of, joined, pieces
+from minigpt.registry.promotion.audit_event import (
+    digest_of,
+    event_from,
+    fields_of,
+    joined,
+    pieces,
+)
 from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.promotion.history import champions, log_of
 from minigpt.registry.refs import find_version
@@ -22,6 +29,7 @@ from minigpt.tracking.store import local_path
 from tests.registry.logs import whole_log
 
 NAME = "minigpt-test"
+REFUSED = Condition("a", "2", False, "raise b.c")
 LONG = "She wrote “no”, twice.\n" * 1000  # four parameters
 
 
@@ -31,7 +39,7 @@ def registry(changed):
     registry, version = changed.registry, find_version(changed.registry, "1")
     with only_changer(registry, NAME):
         audit = log.AuditLog(registry, NAME)
-        audit.append("refused", version=version, conditions=[Condition("a", "2", False)])
+        audit.append("refused", version=version, conditions=[REFUSED])
         audit.append("promoted", version=version, forced=True, reason=LONG)
         audit.append("taken down", version=version, before="1", reason="asked")
     return registry
@@ -65,9 +73,17 @@ def problems(registry):
 
 def test_events_are_read_back_whole_and_in_order(registry):
     first, second, third = whole_log(registry)
-    assert (first.kind, first.conditions) == ("refused", (Condition("a", "2", False),))
+    assert (first.kind, first.conditions) == ("refused", (REFUSED,))
     assert (second.kind, second.forced, second.reason) == ("promoted", True, LONG)
     assert (third.number, third.before, third.previous) == (3, "1", second.digest)
+    assert '[["a", "2", false, "raise b.c"]]' in fields_of(first).values()
+
+
+def test_an_event_without_remedies_is_written_as_it_was_before_there_were_any(registry):
+    plain = replace(whole_log(registry)[0], conditions=(Condition("a", "2", False),))
+    fields = fields_of(plain)
+    assert fields["conditions"] == '[["a", "2", false]]'
+    assert event_from(fields | {"digest": "-"}, "").conditions == plain.conditions
     assert whole_log(registry, "another") == []
 
 

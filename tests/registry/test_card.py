@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import pytest
 from huggingface_hub import EvalResult, ModelCard
@@ -64,6 +65,17 @@ def test_hugging_face_reads_the_metadata_as_it_was_meant(facts):
     ]
     written = eval_results_to_model_index(data.model_name, data.eval_results)
     assert data.to_dict()["model-index"] == written
+
+
+def test_the_card_of_a_model_that_was_not_fine_tuned_says_so(facts):
+    figures = {k: v for k, v in facts.evaluation.items() if k != "finetuned"}
+    figures["test"] = {"plays": {"role": "pretrain"}}
+    record = facts.record.replace(sources=facts.record.sources[:1])
+    card = render(replace(facts, record=record, evaluation=figures))
+    assert "A GPT of 2,400,000 parameters, trained on plays; not fine-tuned." in card
+    assert "| this model | 2.000 |" in card
+    assert "base model" not in card
+    assert "fine-tuned on" not in card
 
 
 def test_a_card_says_where_the_data_is_from_who_made_it_and_how_to_check_it(facts):

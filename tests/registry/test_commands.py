@@ -24,7 +24,8 @@ def run(changed, monkeypatch):
 
     def decide(registry, challenger, champion, gate):
         worse = champion is not None and challenger.bits_per_byte > champion.bits_per_byte
-        return (Condition("speeches", f"{challenger.bits_per_byte} bits per byte", not worse),)
+        found, remedy = f"{challenger.bits_per_byte} bits per byte", "train longer" if worse else ""
+        return (Condition("speeches", found, not worse, remedy),)
 
     monkeypatch.setattr(promotions, "decide", decide)
 
@@ -46,7 +47,7 @@ def test_promote_rollback_and_log_say_what_was_done_and_what_comes_next(run, add
     assert done.stdout == "minigpt-test 2 is champion in place of version 1\n"
     assert "minigpt registry rollback" in done.stderr
     add_version(1.9)
-    with pytest.raises(GateRefusedError, match=r"1.9 bits per byte(.|\n)*--force"):
+    with pytest.raises(GateRefusedError, match=r"1.9 bits per byte\n +train longer(.|\n)*--force"):
         run("promote", "3")
     done = run("rollback", "--reason", "it answers in verse")
     assert "restored minigpt-test 1 in place of version 2 (registered " in done.stdout
@@ -59,12 +60,13 @@ def test_promote_rollback_and_log_say_what_was_done_and_what_comes_next(run, add
         ["refused", "3 in place of 2"],
         ["rolled back", "1 in place of 2"],
     ]
-    assert "speeches: 1.9 bits per byte" in done.stdout.splitlines()[3]
+    assert "speeches: 1.9 bits per byte (train longer)" in done.stdout.splitlines()[3]
     assert done.stdout.splitlines()[4].endswith("it answers in verse")
     assert "4 events, chained" in done.stderr
     events = json.loads(run("log", "--json").stdout)
     assert [event["version"] for event in events] == ["1", "2", "3", "1"]
     assert events[2]["conditions"][0]["found"] == "1.9 bits per byte"
+    assert [e["conditions"][0]["remedy"] for e in events[:3]] == ["", "", "train longer"]
 
 
 def test_about_another_model_the_next_command_names_it(run, add_version):

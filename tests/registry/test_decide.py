@@ -19,6 +19,7 @@ from minigpt.registry import artifacts
 from minigpt.registry.artifacts import find_artifact
 from minigpt.registry.config import GateConfig
 from minigpt.registry.lineage.index import INDEX
+from minigpt.registry.overview import overview
 from minigpt.registry.promotion.compare import compare
 from minigpt.registry.promotion.evaluation_set import (
     read_evaluation_set,
@@ -90,6 +91,50 @@ def test_a_better_challenger_passes_and_a_worse_one_is_refused_with_reasons(worl
         "allowed: 0.00"
     }
     assert failed(world, add(tuned=1.88), champion, GATE.replace(max_worse=0.1)) == {}
+
+
+@pytest.fixture
+def add_base(add):
+    """A function: register a version that was not fine-tuned, with this figure."""
+
+    def add_base(base):
+        documents = [text_document(split, split, "plays") for split in ("train", "val", "test")]
+        return add(documents, base=base, tuned=None)
+
+    return add_base
+
+
+def test_without_fine_tuning_the_base_is_judged_on_what_it_was_trained_for(world, add_base):
+    champion = add_base(base=2.0)
+    assert failed(world, champion, None) == {}
+    assert failed(world, add_base(base=2.5), None).keys() == {"plays"}
+    assert failed(world, add_base(base=1.9), champion) == {}
+    assert failed(world, add_base(base=2.04), champion) == {
+        "plays": "2.04 against 2.00 bits per byte: worse by 0.04 (95 %: 0.04 to 0.04); "
+        "allowed: 0.00"
+    }
+
+
+def test_two_bases_are_compared_without_a_fine_tuned_model(world, add_base):
+    comparison = compare(world.registry, add_base(base=2.0), add_base(base=1.9))
+    assert [(line.source, line.package) for line in comparison.lines] == [("plays", "base")]
+    assert comparison.lines[0].difference.point == pytest.approx(-0.1)
+    assert [pair.first for pair in comparison.samples] == ["a base model"]
+
+
+def test_one_that_was_not_fine_tuned_is_run_on_what_the_champion_was_tuned_for(world, add_base):
+    champion = find_version(world.registry, "1")
+    gate = GATE.replace(min_passages=1)
+    conditions = decide(world.registry, add_base(base=2.0), champion, gate)
+    # It is version 1's model, so whoever runs it there finds no difference.
+    assert next(c for c in conditions if c.about == "speeches").found.endswith(": the same")
+
+
+def test_lineage_judges_a_base_by_its_own_figure(world, add_base):
+    version = add_base(base=2.0)
+    (judgement,) = overview(world.registry, version.version).judged
+    assert (judgement.source, judgement.bits_per_byte) == ("plays", 2.0)
+    assert judgement.interval.passages == 25
 
 
 def test_one_that_trained_on_an_evaluation_document_is_refused_by_name(world, add):

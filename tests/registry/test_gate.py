@@ -1,10 +1,21 @@
+import re
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from minigpt.params import Params, known_keys
 from minigpt.registry.config import GateConfig
-from minigpt.registry.promotion.gate import against, budgets, judge, main_figure, refusal, rounding
+from minigpt.registry.promotion import remedies
+from minigpt.registry.promotion.gate import (
+    against,
+    budgets,
+    judge,
+    leaked,
+    main_figure,
+    refusal,
+    rounding,
+)
 
 EXPORTS = {
     "hf": {"greatest_logit_difference": 1e-6},
@@ -64,6 +75,16 @@ def test_a_role_without_test_works_cannot_pass():
     assert main_figure(figures) is None
 
 
+def test_without_fine_tuning_its_condition_falls_away_and_the_base_is_what_counts():
+    figures = {k: v for k, v in evaluation().items() if k != "finetuned"}
+    figures["test"] = {"plays": {"role": "pretrain"}}
+    assert [c.about for c in judge(figures, EXPORTS, GateConfig())] == ["plays", "export hf"]
+    assert failures(figures) == []
+    assert main_figure(figures) == 2.0
+    figures["test"] = {}
+    assert failures(figures) == ["pretrain"]
+
+
 def one(source, *figures, n_bytes=400):
     """Passages of one source, each with a figure of its own."""
     return {(source, f"{source}/test", i): (n_bytes, n_bytes * f) for i, f in enumerate(figures)}
@@ -98,6 +119,14 @@ def test_what_was_forgotten_has_a_bound_of_its_own():
     assert all(c.holds for c in against(over(1.7, plays=2.24), theirs, ROLES, FEW))
 
 
+def test_without_fine_tuning_nothing_may_be_forgotten():
+    ours, theirs = one("plays", *[2.24] * 40), one("plays", *[2.2] * 40)
+    (plays,) = against(ours, theirs, {"plays": "pretrain"}, FEW)
+    assert not plays.holds
+    assert plays.found.endswith("; allowed: 0.00")
+    assert against(ours, theirs, {"plays": "pretrain"}, FEW.replace(max_worse=0.05))[0].holds
+
+
 def test_a_small_loss_is_a_loss_though_the_interval_holds_zero():
     random = np.random.default_rng(0)
     before = random.normal(1.8, 0.2, 40)
@@ -114,7 +143,7 @@ def test_a_small_loss_is_a_loss_though_the_interval_holds_zero():
 def test_too_few_passages_are_refused_with_both_numbers():
     for condition in against(over(1.0), over(1.78), ROLES, GateConfig()):
         assert not condition.holds
-        assert condition.found.startswith("40 passages to compare on; at least 200")
+        assert condition.found == "40 passages to compare on; at least 200"
 
 
 def test_a_figure_that_is_no_number_is_refused():
@@ -151,6 +180,73 @@ def test_size_and_speed_are_asked_only_where_there_is_a_budget():
     assert (speed.found, speed.holds) == ("3.00 ms a token; allowed 3", True)
 
 
+def every_condition(gate, **worse):
+    """Each kind of condition but those of the evaluation set, all at once."""
+    figures = evaluation(**worse)
+    sizes = {"fp32": {"bytes": 9_450_520}}
+    rounded = {name: {"relative_difference": {"plays": 0.01}} for name in NOTHING}
+    champion = over(1.78)
+    return (
+        *judge(figures, EXPORTS, gate),
+        *rounding(rounded, gate),
+        *budgets(sizes, 3.0, gate),
+        *against(
+            over(worse.get("tuned", 1.7), plays=worse.get("base", 2.2)), champion, ROLES, gate
+        ),
+    )
+
+
+NOTHING = {"int8": 0, "int4": 0, "onnx_int8": 0}
+
+
+def test_each_condition_that_fails_names_its_cause_and_what_to_change():
+    strict = GateConfig(
+        min_passages=20, max_logit_difference=1e-9, max_quantization_loss=NOTHING,
+        max_megabytes=1, max_ms_per_token=1,
+    )  # fmt: skip
+    failing = every_condition(strict, base=2.6, tuned=2.7)
+    assert [(c.about, c.remedy) for c in failing if not c.holds] == [
+        ("plays", remedies.BASE),
+        ("speeches", remedies.FINE_TUNED),
+        ("export hf", remedies.NO_COPY),
+        ("int8 loss", remedies.ROUNDED["int8"]),
+        ("int4 loss", remedies.ROUNDED["int4"]),
+        ("onnx_int8 loss", remedies.ROUNDED_EXPORT),
+        ("size", remedies.TOO_LARGE),
+        ("speed", remedies.TOO_SLOW),
+        ("speeches", remedies.WORSE),
+        ("plays", remedies.FORGOTTEN),
+    ]
+    few = against(over(1.7), over(1.78), ROLES, GateConfig())
+    assert {c.remedy for c in few} == {remedies.FEW_PASSAGES}
+    document = SimpleNamespace(sha256="ab" * 32, doc_id="speeches/x", split="train")
+    assert leaked([document], [document]).remedy == remedies.LEARNED
+
+
+def test_a_condition_that_holds_needs_no_remedy():
+    lenient = GateConfig(min_passages=20, max_quantization_loss={"int8": 0.05})
+    assert {c.remedy for c in every_condition(lenient) if c.holds} == {""}
+
+
+def texts():
+    for value in vars(remedies).values():
+        yield from value.values() if isinstance(value, dict) else [value]
+
+
+def test_a_remedy_names_keys_that_params_have():
+    keys = {
+        key
+        for text in texts()
+        if isinstance(text, str)
+        for key in re.findall(r"\b[a-z]+\.[a-z]\w+", text)
+        if key.split(".")[0] in known_keys(Params, [])
+    }
+    assert {"gate.min_passages", "finetune.lr", "export.formats"} <= keys
+    for key in keys:
+        *place, name = key.split(".")
+        assert name in known_keys(Params, place), key
+
+
 def test_a_refusal_states_both_figures_the_difference_and_what_to_type():
     champion, version = (SimpleNamespace(name="minigpt", version=n) for n in ("3", "4"))
     conditions = (
@@ -161,6 +257,7 @@ def test_a_refusal_states_both_figures_the_difference_and_what_to_type():
         "refused: version 4 does not replace champion (version 3)",
         "  speeches           1.86 against 1.78 bits per byte: worse by 0.08 "
         "(95 %: 0.08 to 0.08); allowed: 0.00",
+        f"{'':21}{remedies.WORSE}",
         "  int8 loss          0.4 % on plays; allowed 0.5 %",
         "  plays              2.20 against 2.20 bits per byte: the same",
         "Nothing was changed. To see why: minigpt compare 3 4. To overrule: minigpt registry "
@@ -173,4 +270,5 @@ def test_a_refusal_states_both_figures_the_difference_and_what_to_type():
     lines = refusal(version, None, verdict, "minigpt").splitlines()
     assert lines[0] == "refused: version 4 is not good enough to be the first champion"
     assert lines[1] == "  plays              2.61 against ngram 2.47 bits per byte: worse by 0.14"
+    assert lines[2] == f"{'':21}{remedies.BASE}"
     assert "compare" not in lines[-1]

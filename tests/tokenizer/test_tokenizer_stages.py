@@ -77,6 +77,32 @@ def test_shards_hold_every_document_behind_an_end_of_text(documents, built, tmp_
             assert tokens.n_bytes == sum(len(text.encode()) for text in texts)
 
 
+@pytest.fixture
+def plays(documents, tmp_path):
+    """Folder of documents of a project that does without fine-tuning."""
+    rows = read_documents(documents, role="pretrain")
+    write_documents(tmp_path / "plays" / DOCUMENTS, rows)
+    return tmp_path / "plays"
+
+
+def test_a_role_that_a_project_does_without_has_a_manifest_of_no_shards(plays, run, tmp_path):
+    train_tokenizer(plays, tmp_path / "tokenizer", SMALL, run)
+    metrics = build(plays, tmp_path, run, windows={"pretrain": 2})
+    assert set(metrics) == {"pretrain"}
+    assert [path.name for path in (tmp_path / "finetune").iterdir()] == ["manifest.json"]
+    splits = shards.read_manifest(tmp_path / "finetune")["splits"]
+    assert [split["docs"] for split in splits.values()] == [0, 0, 0]
+    with pytest.raises(DataError, match="the train split is empty"):
+        open_tokens(tmp_path / "finetune", "train", Tokenizer.load(tmp_path / "tokenizer").digest)
+
+
+def test_a_role_that_is_trained_on_needs_documents(plays, run, tmp_path):
+    train_tokenizer(plays, tmp_path / "tokenizer", SMALL, run)
+    with pytest.raises(DataError, match="no document has role finetune and split train"):
+        build(plays, tmp_path, run, windows={"pretrain": 2, "finetune": 2})
+    assert not (tmp_path / "finetune").exists()
+
+
 def test_threads_and_repetition_change_no_byte(documents, built, tmp_path, run):
     (tmp_path / "again").mkdir()
     shutil.copytree(tmp_path / "tokenizer", tmp_path / "again" / "tokenizer")

@@ -132,6 +132,22 @@ def test_frozen_blocks_are_those_of_the_base(built):
     assert not torch.equal(base.blocks[1].mlp.up.weight, tuned.blocks[1].mlp.up.weight)
 
 
+def test_without_fine_tuning_the_base_is_the_model_file_for_file(built, tmp_path):
+    root, _ = built
+    run = new_run(tmp_path / "work")
+    said, nothing = [], tmp_path / "no such tokens"
+    run.say = said.append
+    out, curve = tmp_path / "finetuned", tmp_path / "finetune.csv"
+    metrics = finetune(
+        root / "base", nothing, nothing, out, curve, FinetuneParams(finetune=None), run
+    )
+    assert digest(out) == digest(root / "base")
+    assert list(csv.DictReader(curve.open())) == []
+    assert curve.read_text().splitlines() == (root / "base.csv").read_text().splitlines()[:1]
+    assert metrics == {"steps": 0, "tokens": 0}
+    assert said == ["no fine-tuning: the base is the model"]
+
+
 def test_freezing_more_blocks_than_there_are_is_refused(built):
     root, _ = built
     params = FINETUNE.replace(finetune=FINETUNE.finetune.replace(freeze_blocks=3))

@@ -61,7 +61,9 @@ def fields_of(event: Event) -> dict[str, str]:
         "forced": json.dumps(event.forced),
         "reason": event.reason,
         "conditions": json.dumps(
-            [[c.about, c.found, c.holds] for c in event.conditions], ensure_ascii=False
+            # An empty remedy is left out: events without any are as they always were.
+            [[c.about, c.found, c.holds, *filter(None, [c.remedy])] for c in event.conditions],
+            ensure_ascii=False,
         ),
         "previous": event.previous,
     }

@@ -20,7 +20,7 @@ from minigpt.registry.promotion.evaluation_set import (
 from minigpt.registry.promotion.scores import both_on, results_of, run_on
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
-from minigpt.roles import main_first
+from minigpt.roles import FINETUNE, main_first
 
 MEASURED = ("finetuned", "base", "int8", "int4")
 ROUNDED = ("int8", "int4")
@@ -79,7 +79,8 @@ def compare(
     sets = read_evaluation_set(registry, first), read_evaluation_set(registry, second)
     reference = sets[0]
     lines = []
-    for package in MEASURED:
+    tuned = any(own.model == FINETUNE.model for own in sets)
+    for package in MEASURED if tuned else MEASURED[1:]:  # else the base is the model of both
         before: Passages | None
         after: Passages | None
         if package in ROUNDED:
@@ -160,10 +161,10 @@ def _samples(
     sets: tuple[EvaluationSet, EvaluationSet],
     prompts: Sequence[str],
 ) -> list[Pair]:
-    """The fine-tuned models on the same prompts with the same seeds."""
+    """The models on the same prompts with the same seeds."""
     settings = [_sampling(registry, own.version) for own in sets]
     stored = [
-        {(s["prompt"], s["seed"]): s["text"] for s in own.samples if s["model"] == "finetuned"}
+        {(s["prompt"], s["seed"]): s["text"] for s in own.samples if s["model"] == own.model}
         for own in sets
     ]
     shared = [key for key in stored[0] if key in stored[1]]

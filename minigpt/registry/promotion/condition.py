@@ -11,3 +11,5 @@ class Condition:
     """What it is about: a source or a format."""
     found: str
     holds: bool
+    remedy: str = ""
+    """Where it fails: the likely cause and what to change, if that is known."""

@@ -28,6 +28,7 @@ from minigpt.registry.artifacts import find_artifact, read_artifact
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
 from minigpt.release.manifest import FileList, load_files
+from minigpt.roles import FINETUNE, final_model
 
 FOLDER = "evaluation"
 OUTPUT = "data/evaluation"  # of the evaluate stage
@@ -53,8 +54,18 @@ class EvaluationSet:
     """How it was measured: windows and passages."""
 
     def passages(self, measure: str) -> Passages:
-        """What `base`, `finetuned` or a baseline needed, passage by passage."""
+        """What `base`, `finetuned` or a baseline needed, passage by passage.
+
+        `finetuned` is the version's model: of one that was not fine-tuned, its base.
+        """
+        if measure == FINETUNE.model:
+            measure = self.model
         return passages_of(row for row in self.rows if row["measure"] == measure)
+
+    @property
+    def model(self) -> str:
+        """The version's model, as its rows and samples name it."""
+        return final_model({row["measure"] for row in self.rows})
 
     def of(self, source: str) -> "EvaluationSet":
         """What belongs to one source."""

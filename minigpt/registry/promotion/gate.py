@@ -5,10 +5,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from minigpt.registry.config import GateConfig
+from minigpt.registry.promotion import remedies
 from minigpt.registry.promotion.bootstrap import Interval, decimals_for, difference
 from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.registry import Registry
-from minigpt.roles import MAIN, ROLES, main_first, of_role
+from minigpt.roles import ROLES, final_model, main_first, main_role, of_role
 
 if TYPE_CHECKING:
     from minigpt.data.document import Document
@@ -52,28 +53,33 @@ def judge(
 ) -> list[Condition]:
     """The absolute conditions, from results/evaluate.json and results/export.json of a version.
 
-    The base model must lie below a baseline on each pretraining source, the fine-tuned model below
-    the base on each fine-tuning source, and each exported model must give our logits. One that
-    rounds (it states its `relative_difference`) is no copy: `rounding` judges it.
+    The base model must lie below a baseline on each pretraining source, the fine-tuned model (if
+    there is one) below the base on each fine-tuning source, and each exported model must give our
+    logits. One that rounds (it states its `relative_difference`) is no copy: `rounding` judges it.
     """
     conditions = []
     roles = {source: about["role"] for source, about in evaluation["test"].items()}
     for role in ROLES.values():
         sources = of_role(roles, role)
-        if not sources:
-            conditions.append(Condition(role.name, "no source of this role has test works", False))
+        if not sources and (not role.optional or role.model in evaluation):
+            text = "no source of this role has test works"
+            conditions.append(Condition(role.name, text, False, remedies.NO_TEST_WORKS))
         for source in sources:
             figure = evaluation[role.model][source]["bits_per_byte"]
             if role.against:
                 name, limits = f"the {role.against} model's", evaluation[role.against]
+                remedy = remedies.FINE_TUNED
             else:
                 name, limits = str(gate.must_beat), evaluation["baselines"][gate.must_beat]
-            conditions.append(_below(source, figure, name, limits[source]["bits_per_byte"]))
+                remedy = remedies.BASE
+            limit = limits[source]["bits_per_byte"]
+            conditions.append(_below(source, figure, name, limit, remedy))
     for name, figures in sorted(exports.items()):
         if "relative_difference" not in figures:
             worst, allowed = figures["greatest_logit_difference"], gate.max_logit_difference
             text = f"logits within {worst:.1g}; allowed {allowed:.1g}"
-            conditions.append(Condition(f"export {name}", text, worst <= allowed))
+            about = f"export {name}"
+            conditions.append(_condition(about, text, worst <= allowed, remedies.NO_COPY))
     return conditions
 
 
@@ -89,7 +95,8 @@ def rounding(packages: Mapping[str, Any], gate: GateConfig) -> list[Condition]:
             allowed = limits.get(name, max(limits.values()))
             source = max(loss, key=lambda name: loss[name])
             text = f"{per_cent(loss[source])} on {source}; allowed {per_cent(allowed)}"
-            conditions.append(Condition(f"{name} loss", text, loss[source] <= allowed))
+            remedy = remedies.ROUNDED.get(name, remedies.ROUNDED_EXPORT)
+            conditions.append(_condition(f"{name} loss", text, loss[source] <= allowed, remedy))
     return conditions
 
 
@@ -101,10 +108,12 @@ def budgets(
     if gate.max_megabytes is not None:
         megabytes = quantization["fp32"]["bytes"] / 1e6
         text = f"{megabytes:.2f} MB; allowed {gate.max_megabytes:g}"
-        conditions.append(Condition("size", text, megabytes <= gate.max_megabytes))
+        holds = megabytes <= gate.max_megabytes
+        conditions.append(_condition("size", text, holds, remedies.TOO_LARGE))
     if gate.max_ms_per_token is not None and ms_per_token is not None:
         text = f"{ms_per_token:.2f} ms a token; allowed {gate.max_ms_per_token:g}"
-        conditions.append(Condition("speed", text, ms_per_token <= gate.max_ms_per_token))
+        holds = ms_per_token <= gate.max_ms_per_token
+        conditions.append(_condition("speed", text, holds, remedies.TOO_SLOW))
     return conditions
 
 
@@ -118,7 +127,8 @@ def leaked(frozen: Iterable["Document"], index: Iterable["Document"]) -> Conditi
         return Condition(SET, f"it was trained on none of the {len(documents)} documents", True)
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     text = f"it was trained on {len(names)} of the {len(documents)} documents"
-    return Condition(SET, f"{text}: {', '.join(names[:3])}{more}", False)
+    text += f": {', '.join(names[:3])}{more}"
+    return Condition(SET, text, False, remedies.LEARNED)
 
 
 def against(
@@ -128,26 +138,26 @@ def against(
     gate: GateConfig,
     best: "Mapping[str, Best] | None" = None,
 ) -> list[Condition]:
-    """The challenger's fine-tuned model against the champion's, over the same passages.
+    """The challenger's model against the champion's, over the same passages.
 
     One that is worse must lie within what is allowed of the best that champions reached, so that
     small losses in a row do not add up. The difference itself decides; its interval is shown.
-    Fine-tuning sources come first: they are what a version is for.
+    The sources that a version is for come first: of fine-tuning, or where there are none all. On
+    the others it may have forgotten some.
     """
-    conditions = []
+    conditions, main = [], main_role(roles.values())
     for source in main_first(roles):
         keys = [key for key in theirs if key[0] == source]
         if len(keys) < gate.min_passages:
-            text = (
-                f"{len(keys)} passages to compare on; at least {gate.min_passages} "
-                "(gate.min_passages in params.yaml)"
-            )
-            conditions.append(Condition(source, text, False))
+            text = f"{len(keys)} passages to compare on; at least {gate.min_passages}"
+            conditions.append(Condition(source, text, False, remedies.FEW_PASSAGES))
             continue
         sizes = [theirs[key][0] for key in keys]
         mine, other = ([passages[key][1] for key in keys] for passages in (ours, theirs))
         worse = difference(mine, other, sizes)
-        allowed = getattr(gate, ROLES[roles[source]].may_lose)
+        is_main = roles[source] == main.name
+        allowed = gate.max_worse if is_main else gate.max_forgetting
+        remedy = remedies.WORSE if is_main else remedies.FORGOTTEN
         before = sum(other) / sum(sizes)
         text, gap = compared(before, worse), worse.point
         earlier = (best or {}).get(source)
@@ -156,7 +166,8 @@ def against(
         if not worse.point <= 0:
             text += beside(earlier, gap) if earlier and gap > worse.point else ""
             text += f"; allowed: {allowed:.2f}"
-        conditions.append(Condition(source, text, worse.point <= 0 or gap <= allowed))
+        holds = worse.point <= 0 or gap <= allowed
+        conditions.append(_condition(source, text, holds, remedy))
     return conditions
 
 
@@ -192,9 +203,11 @@ def per_cent(share: float) -> str:
 
 
 def main_figure(evaluation: Mapping[str, Any]) -> float | None:
-    """Bits per byte of the fine-tuned model on the first fine-tuning source."""
-    sources = of_role({s: about["role"] for s, about in evaluation["test"].items()}, MAIN)
-    return float(evaluation[MAIN.model][sources[0]]["bits_per_byte"]) if sources else None
+    """Bits per byte of a version's model on the first source that it is for."""
+    model = final_model(evaluation)
+    main = next(role for role in ROLES.values() if role.model == model)
+    sources = of_role({s: about["role"] for s, about in evaluation["test"].items()}, main)
+    return float(evaluation[model][sources[0]]["bits_per_byte"]) if sources else None
 
 
 def refusal(
@@ -214,7 +227,10 @@ def refusal(
     )
     lines = [f"refused: version {number} {aim}"]
     for holds in (False, True):
-        lines += [f"  {c.about:<18} {c.found}" for c in conditions if c.holds == holds]
+        for condition in (c for c in conditions if c.holds == holds):
+            lines.append(f"  {condition.about:<18} {condition.found}")
+            if condition.remedy:
+                lines.append(f"  {'':<18} {condition.remedy}")
     why = ""
     if champion:
         theirs = shortest_ref(champion.name, champion.version, name)
@@ -243,7 +259,8 @@ def _on_one_set(
     index = index_of(registry, challenger)
     if index is None:
         text = f"the document index of version {challenger.version} is gone: nobody can tell "
-        return [Condition(SET, f"{text}whether it was trained on these documents", False)]
+        text += "whether it was trained on these documents"
+        return [Condition(SET, text, False, remedies.NO_INDEX)]
     unlearned = leaked(reference.documents, index)
     if champion is None or not unlearned.holds:
         return [unlearned]
@@ -255,8 +272,13 @@ def _on_one_set(
     return [*against(ours, theirs, reference.roles, gate, earlier.best), unlearned, *gone]
 
 
-def _below(source: str, figure: float, name: str, limit: float) -> Condition:
+def _condition(about: str, found: str, holds: bool, remedy: str) -> Condition:
+    """One that holds needs no remedy."""
+    return Condition(about, found, holds, "" if holds else remedy)
+
+
+def _below(source: str, figure: float, name: str, limit: float, remedy: str) -> Condition:
     gap = figure - limit
     verdict = f"better by {-gap:.2g}" if gap < 0 else f"worse by {gap:.2g}" if gap else "no better"
     text = f"{figure:.2f} against {name} {limit:.2f} bits per byte: {verdict}"
-    return Condition(source, text, gap < 0)
+    return _condition(source, text, gap < 0, remedy)

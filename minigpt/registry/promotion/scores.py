@@ -52,6 +52,8 @@ def passages_on(
 ) -> Passages:
     """What `base` or `finetuned` of the version with the set `own` needs for `reference`.
 
+    `finetuned` is the version's model, which may be its base (`EvaluationSet.passages`).
+
     Raises:
         RegistryError: its files are gone.
     """
@@ -140,7 +142,7 @@ def package_folder(registry: Registry, version: Version, package: str, folder: P
 
 
 def ms_per_token(registry: Registry, version: Version) -> float:
-    """Milliseconds of one more token of the fine-tuned package here, batch 1: the best of several.
+    """Milliseconds of one more token of the model here, batch 1: the best of several.
 
     Raises:
         RegistryError: its files are gone.

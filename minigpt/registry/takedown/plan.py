@@ -222,12 +222,13 @@ def _refuse_impossible(
     raw: Sequence[Document], validation: Validation, missing: Sequence[str]
 ) -> None:
     """Refuse, before anything is changed, what would stop the build at its second stage."""
-    from minigpt.data.expectations import evaluate
+    from minigpt.data.expectations import evaluate, roles_asked
     from minigpt.data.validation import observation
 
     without = validation.replace(exclude=(*validation.exclude, *missing))
     columns = list(Document.__dataclass_fields__)
-    for result in evaluate(columns, drop(raw, without)[0], without):
+    kept = drop(raw, without)[0]
+    for result in evaluate(columns, kept, without, roles_asked(raw)):
         if not result.success and not result.failing:
             raise ParamsError(
                 f'without it the documents fail "{result.name}": {observation(result)}. Nothing '
