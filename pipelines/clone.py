@@ -11,7 +11,7 @@ from typing import Any
 
 from minigpt.data.copies import LOCAL
 from minigpt.data.corpora import DownloadParams
-from minigpt.data.links import bring_files
+from minigpt.data.links import bring_files, follow
 from minigpt.files import write_text
 from minigpt.git import git, require_git
 from minigpt.machine import Machine
@@ -105,9 +105,11 @@ def make(root: Path, target: Path) -> Clone:
             continue  # a repository within this one is listed as a folder
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(root / name, target / name)
+    sources = load_params(DownloadParams, root / PARAMS).sources
+    follow(root, sources)
     if (root / LOCAL).is_dir():
         shutil.copytree(root / LOCAL, target / LOCAL, dirs_exist_ok=True)
-    bring_files(root, target, load_params(DownloadParams, root / PARAMS).sources)
+    bring_files(root, target, sources)
     if (own := root / ".dvc" / "config.local").is_file():
         shutil.copy2(own, target / ".dvc" / "config.local")
     with opened(root) as repo:

@@ -224,10 +224,12 @@ def clean(
 
     Example: minigpt clean -y
     """
+    from minigpt.presets import WRITTEN
     from minigpt.process import workspace_lock
     from minigpt.tracking.journal import RUNS
 
     root = require_project()
+    kept = (root / RUNS, root / WRITTEN)  # what MLflow has yet to get; whose params.yaml it is
     names = [".work", "reports", ".prefect", *([".cache"] if cache else [])]
     paths = [root / name for name in names if (root / name).exists()]
     if not paths:
@@ -239,7 +241,7 @@ def clean(
         refuse_in_use(root)
         for path in paths:
             for inner in path.iterdir():
-                if inner == root / RUNS:  # what MLflow has yet to get
+                if inner in kept:
                     continue
                 if inner.is_dir():
                     shutil.rmtree(inner, ignore_errors=True)

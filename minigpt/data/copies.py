@@ -16,9 +16,10 @@ def record_of(copy: Path) -> Path:
     return copy.with_name(f".{copy.name}.json")
 
 
-def write_record(copy: Path, origin: Path, digests: Mapping[str, str]) -> None:
-    """Write down from where, and path inside → sha256."""
-    write_json(record_of(copy), {"copied_from": str(origin), "files": dict(digests)})
+def write_record(copy: Path, origin: Path, digests: Mapping[str, str], options: str = "") -> None:
+    """Write down from where, path inside → sha256, and the options that the command had besides."""
+    record = {"copied_from": str(origin), "files": dict(digests), "options": options}
+    write_json(record_of(copy), record)
 
 
 def copied_before(copy: Path) -> Mapping[str, str]:
@@ -33,14 +34,20 @@ def copied_from(copy: Path) -> str | None:
     return origin if isinstance(origin, str) else None
 
 
+def command_for(copy: Path) -> str:
+    """What copies a folder of data/local again."""
+    options = str(_record(copy).get("options") or "")
+    return f"minigpt preset local --path {shlex.quote(copied_from(copy) or 'DIR')}{options}"
+
+
 def advice(names: Iterable[str], root: Path = Path()) -> str:
     """Where to mend the texts of these sources, for those that are copies; else nothing."""
-    origins = {name: copied_from(root / LOCAL / name) for name in sorted(set(names))}
+    copies = {name: root / LOCAL / name for name in sorted(set(names))}
     return "\n".join(
-        f"{LOCAL.as_posix()}/{name} is a copy of {origin}: mend the text there, then copy it "
-        f"again: minigpt preset local --path {shlex.quote(origin)}"
-        for name, origin in origins.items()
-        if origin
+        f"{LOCAL.as_posix()}/{name} is a copy of {copied_from(copy)}: mend the text there, then "
+        f"copy it again: {command_for(copy)}"
+        for name, copy in copies.items()
+        if copied_from(copy)
     )
 
 

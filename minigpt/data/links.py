@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from minigpt.data.archives import members
-from minigpt.data.copies import LOCAL
+from minigpt.data.copies import LOCAL, command_for, copied_before, copied_from
 from minigpt.data.folder import Folder, look_into
 from minigpt.digest import remembered
 from minigpt.files import remove, to_json, write_text
@@ -59,8 +59,9 @@ def follow(
 ) -> None:
     """Bring the notes of the checkout `root` up to date, and remove those of no source.
 
-    Where a folder is not there (a disk that is not plugged in) its note stays, and that is said: a
-    build has nothing new to learn from it.
+    Where a folder is not there (a disk that is not plugged in) its note stays, for a build has
+    nothing new to learn from it. `say` is told that, and which folder has changed since it was
+    copied.
     """
     needed = set()
     for name, folder in linked(root, sources).items():
@@ -69,11 +70,10 @@ def follow(
         if folder is None:
             say(
                 f"sources.{name}: {sources[name].place} is not there; what was read of it before "
-                "stays. If it was moved: minigpt preset local --link --path DIR"
+                f"stays. If it was moved, say where (params.yaml: sources.{name}.path)"
             )
             continue
-        with remembered(root) as of_file:
-            text = note({inside: _sha256(file, of_file) for inside, file in folder.files.items()})
+        text = note(digests_of(root, folder))
         if not (path.is_file() and path.read_bytes() == text.encode()):
             write_text(path, text)
     notes = root / LOCAL / NOTES
@@ -82,6 +82,9 @@ def follow(
             remove(path)
     if notes.is_dir() and not needed:
         notes.rmdir()
+    for name, source in sorted(sources.items()):
+        if source.local and (changed := changed_since_copied(root, source)):
+            say(f"sources.{name}: {changed}")
 
 
 def linked(root: Path, sources: Mapping[str, "BaseSource"]) -> dict[str, Folder | None]:
@@ -102,6 +105,26 @@ def linked(root: Path, sources: Mapping[str, "BaseSource"]) -> dict[str, Folder 
         if not watched or folder.links:
             found[name] = folder
     return found
+
+
+def changed_since_copied(root: Path, source: "BaseSource") -> str:
+    """Of a source that is a copy of another folder: what is another there now; else nothing."""
+    copy = source.folder(root)
+    origin = copied_from(copy)
+    if origin is None or not Path(origin).is_dir():
+        return ""
+    before, now = copied_before(copy), digests_of(root, look_into(Path(origin), source.chooses))
+    count = sum(before.get(path) != now.get(path) for path in before.keys() | now.keys())
+    if not count:
+        return ""
+    files = "1 file differs" if count == 1 else f"{count:,} files differ"
+    return f"{origin} has changed since it was copied ({files}); to take it: {command_for(copy)}"
+
+
+def digests_of(root: Path, folder: Folder) -> dict[str, str]:
+    """Path inside → sha256 of the texts of a folder."""
+    with remembered(root) as of_file:
+        return {inside: _sha256(file, of_file) for inside, file in folder.files.items()}
 
 
 def _sha256(file: Path, of_file: Callable[[Path], str]) -> str:

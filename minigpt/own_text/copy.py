@@ -12,8 +12,10 @@ from minigpt.files import new_folder, remove
 from minigpt.log import say
 
 
-def copy_folder(folder: Folder, target: Path) -> None:
+def copy_folder(folder: Folder, target: Path, options: str = "") -> None:
     """Put the texts in the place of what was copied before; a kill leaves the old ones.
+
+    `options` are those of the command, besides the folder.
 
     Raises:
         DataError: a text has just gone, or there is no room; what was there stays.
@@ -25,7 +27,7 @@ def copy_folder(folder: Folder, target: Path) -> None:
             (part / path).parent.mkdir(parents=True, exist_ok=True)
             copy_file(file, part / path)
             digests[path] = file_digest(part / path)
-    write_record(target, folder.root.absolute(), digests)
+    write_record(target, folder.root.absolute(), digests, options)
     if gone:
         say(
             f"removed from data/local/{target.name} what {shown(str(folder.root))} "

@@ -57,6 +57,8 @@ class OwnText:
     """Where a copy lies."""
     linked: bool
     """The folder itself is read on each run."""
+    base: str | None
+    """The preset whose base is fine-tuned; own: none; None: the default's."""
 
     @property
     def said(self) -> Iterator[str]:
@@ -84,7 +86,7 @@ class OwnText:
         if self.linked:
             drop_copy(self.target)
         else:
-            copy_folder(self.folder, self.target)
+            copy_folder(self.folder, self.target, f" --base {self.base}" if self.base else "")
 
 
 def plan_own_text(
@@ -134,7 +136,7 @@ def plan_own_text(
             break
     params = checked(merge(dumped(params), {"evaluate": {"passage_bytes": wide}}), PRESET)
     return OwnText(
-        root, typed, name, folder, documents, dropped, passages, params, target, linked=link
+        root, typed, name, folder, documents, dropped, passages, params, target, link, base
     )
 
 

@@ -37,6 +37,13 @@ def test_an_edit_of_the_persons_own_stays_whatever_came_before(root):
     look.preset("shakespeare")
 
 
+def test_tidying_up_does_not_turn_a_preset_into_an_edit(root, monkeypatch):
+    look.preset("tiny")
+    monkeypatch.setattr(look, "require_project", lambda: root)
+    look.clean(yes=True)
+    look.preset("shakespeare")
+
+
 @pytest.mark.parametrize("options", [{"path": "x"}, {"link": True}, {"base": "own"}])
 def test_options_of_the_preset_local_belong_to_it(options):
     with pytest.raises(ParamsError, match=r"--(path|link|base) belongs to preset local"):

@@ -138,11 +138,29 @@ def test_a_folder_that_is_gone_is_said_and_its_note_stays(root, letters):
     follow(root, {"letters": source(letters)}, said.append)
     assert said == [
         f"sources.letters: {letters} is not there; what was read of it before stays. "
-        "If it was moved: minigpt preset local --link --path DIR"
+        "If it was moved, say where (params.yaml: sources.letters.path)"
     ]
     assert (root / NOTE).read_bytes() == note
-    with pytest.raises(DataError, match=r"not a folder\. Run: .* --path DIR --link"):
+    with pytest.raises(DataError, match=r"not a folder\. If it moved, say where"):
         fetched(letters)
+
+
+def test_it_is_said_that_a_folder_has_changed_since_it_was_copied(root, letters, capsys):
+    look.preset("local", str(letters), base="tiny")
+    sources = load_params(Params).sources
+    said = []
+    follow(root, sources, said.append)
+    assert said == []
+    (letters / "00.txt").write_text(letter(90))
+    (letters / "new.txt").write_text(letter(91))
+    follow(root, sources, said.append)
+    assert said == [
+        f"sources.letters: {letters} has changed since it was copied (2 files differ); to take it: "
+        f"minigpt preset local --path {letters} --base tiny"
+    ]
+    shutil.rmtree(letters)  # a copy needs no folder any more
+    follow(root, sources, said.append)
+    assert len(said) == 1
 
 
 def test_another_preset_takes_the_note_away(root, letters):

@@ -96,10 +96,8 @@ class LocalSource(BaseSource):
                 "python -m pipelines.sweep KEY=VALUE,VALUE"
             )
         if not place.is_dir():
-            raise DataError(
-                f"sources.{name}.path: {self.path} is not a folder. "
-                f"Run: minigpt preset local --path DIR{'' if watched else ' --link'}"
-            )
+            cure = "Run: minigpt preset local --path DIR" if watched else "If it moved, say where"
+            raise DataError(f"sources.{name}.path: {self.path} is not a folder. {cure}")
 
     def _refuse_other_than_noted(self, name: str, archive: Path, local: Path) -> None:
         """Refuse what DVC knows nothing of: it would take this for the result of another input."""
