@@ -9,14 +9,18 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from minigpt.digest import file_digest
 from minigpt.errors import MiniGPTError, ParamsError
 from minigpt.files import write_text
 from minigpt.git import run_git
 from minigpt.graph import UNREADABLE, reason
 from minigpt.log import say
 from minigpt.params import PARAMS, STAGE_PARAMS, Params, explain
+from minigpt.process import WORK
 
 WIDTH = 100
+WRITTEN = WORK / "preset.sha256"
+"""The digest of params.yaml as a preset wrote it last."""
 
 
 def preset_names(root: Path) -> list[str]:
@@ -24,8 +28,8 @@ def preset_names(root: Path) -> list[str]:
     return sorted(path.stem for path in (root / "presets").glob("*.yaml"))
 
 
-def load_preset(root: Path, name: str) -> Params:
-    """Defaults in code plus the differences in presets/NAME.yaml.
+def load_preset(root: Path, name: str, onto: str | None = None) -> Params:
+    """Defaults in code, or the preset `onto`, plus the differences in presets/NAME.yaml.
 
     Raises:
         ParamsError: there is no such preset, or it cannot be read, or holds values that are not
@@ -43,7 +47,8 @@ def load_preset(root: Path, name: str) -> Params:
         raise ParamsError(
             f"presets/{path.name}: not YAML, or no sections: {reason(error)}"
         ) from error
-    return checked(merge(defaults(), changes), path.name)
+    start = defaults() if onto is None else dumped(load_preset(root, onto))
+    return checked(merge(start, changes), path.name)
 
 
 def defaults() -> dict[str, Any]:
@@ -120,13 +125,16 @@ def write_params(
 ) -> None:
     """Write params.yaml with every value and its meaning.
 
-    `first` is done once nothing speaks against it.
+    `first` is done once nothing speaks against it. What a preset wrote is overwritten: it can be
+    written again.
 
     Raises:
-        ParamsError: params.yaml has edits that git does not hold, and `force` was not given.
+        ParamsError: params.yaml has edits of a person's that git does not hold, and `force` was not
+            given.
     """
     path = root / PARAMS
-    text = f"# Preset {preset}: what changes the result. Afresh: minigpt preset {preset}\n"
+    folder = " --path DIR" if preset == "local" else ""
+    text = f"# Preset {preset}: what changes the result. Afresh: minigpt preset {preset}{folder}\n"
     order = dict.fromkeys(name for kind in STAGE_PARAMS.values() for name in kind.model_fields)
     text += "".join(f"\n{section}" for section in to_yaml(params, order=tuple(order)))
     if checked(yaml.safe_load(text), str(PARAMS)) != params:
@@ -137,10 +145,14 @@ def write_params(
         )
     first()
     write_text(path, text)
+    write_text(root / WRITTEN, f"{file_digest(path)}\n")
 
 
 def edited(root: Path) -> bool:
-    """Whether params.yaml differs from what git holds, or no git can tell."""
+    """Whether params.yaml is neither what git holds nor what a preset wrote last."""
+    written = root / WRITTEN
+    if written.is_file() and written.read_bytes().decode().strip() == file_digest(root / PARAMS):
+        return False
     try:
         status = run_git(root, "status", "--porcelain", "--", str(PARAMS))
     except MiniGPTError:

@@ -16,9 +16,11 @@ from prefect.context import TagsContext
 from prefect.runtime import deployment, flow_run
 from prefect.states import Completed, Failed
 
+from minigpt.data.links import follow
 from minigpt.errors import StageError
 from minigpt.git import require_git
 from minigpt.graph import read_graph
+from minigpt.log import say
 from minigpt.machine import Machine
 from minigpt.model.count import parameters
 from minigpt.params import PARAMS, Params, load_params
@@ -149,6 +151,7 @@ def parent_run(root: Path, until: str | None = None) -> Iterator[tuple[Journal |
         yield _journal, True
         return
     keep_lock(root)  # before anything reads it: a killed DVC may have left half
+    follow(root, load_params(Params, root / PARAMS).sources, say)
     stale = anything_stale(root, until)
     if not stale or Machine.load().tracker == "none":
         yield None, stale

@@ -9,15 +9,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from minigpt.data.copies import LOCAL
+from minigpt.data.corpora import DownloadParams
+from minigpt.data.links import bring_files, follow
 from minigpt.files import write_text
 from minigpt.git import git, require_git
 from minigpt.machine import Machine
+from minigpt.params import PARAMS, load_params
 from minigpt.process import WORK, run_dvc
 from minigpt.registry.dvc_settings import use_cache
 from pipelines.dag import opened
 
 PLACE = WORK / "sweep"
-LOCAL_TEXT = Path("data/local")  # ignored by git, read by download
 
 
 @dataclass
@@ -102,8 +105,11 @@ def make(root: Path, target: Path) -> Clone:
             continue  # a repository within this one is listed as a folder
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(root / name, target / name)
-    if (root / LOCAL_TEXT).is_dir():
-        shutil.copytree(root / LOCAL_TEXT, target / LOCAL_TEXT, dirs_exist_ok=True)
+    sources = load_params(DownloadParams, root / PARAMS).sources
+    follow(root, sources)
+    if (root / LOCAL).is_dir():
+        shutil.copytree(root / LOCAL, target / LOCAL, dirs_exist_ok=True)
+    bring_files(root, target, sources)
     if (own := root / ".dvc" / "config.local").is_file():
         shutil.copy2(own, target / ".dvc" / "config.local")
     with opened(root) as repo:

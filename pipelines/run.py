@@ -8,6 +8,7 @@ from pathlib import Path
 import psutil
 
 from minigpt import log
+from minigpt.data.links import follow
 from minigpt.git import require_git
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
@@ -35,7 +36,11 @@ def run(root: Path, wait: bool, debug: bool) -> int:
     params = load_params(Params, root / PARAMS)
     require_git(root)
     with workspace_lock(root, wait, "make run"):
+        missing: list[str] = []
+        follow(root, params.sources, missing.append)  # before DVC is asked; the flow says it too
         if done := settled(root, params):
+            for line in missing:
+                log.say(line)
             seconds = time.time() - psutil.Process().create_time()  # imports take their share
             print(nothing_to_do(done.stages, done.standing, seconds))
             if done.refusal:

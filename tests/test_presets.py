@@ -64,6 +64,8 @@ def test_any_word_reads_back_as_it_is_by_either_yaml(word):
 
 def test_edits_stay_where_git_cannot_be_asked(root, monkeypatch):
     write_params(root, load_preset(root, "tiny"), "tiny")
+    with (root / "params.yaml").open("a") as file:
+        file.write("# mine\n")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ParamsError, match="edits that git does not hold"):
         write_params(root, load_preset(root, "shakespeare"), "shakespeare")

@@ -111,16 +111,20 @@ def plan(as_json: Json = False) -> None:
 
     Example: minigpt plan
     """
+    from minigpt.data.links import follow
     from minigpt.machine import Machine
-    from minigpt.own_text import plan_problems
+    from minigpt.own_text.plan import plan_problems, plan_remarks
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.roles import ROLES
     from minigpt.text_amount import text_amounts
 
     root = project_root()
     params = load_params(Params, root / PARAMS)
+    follow(root, params.sources, talk)  # `dvc repro` knows then what lies outside of the project
     if problems := plan_problems(root, params):
         raise ParamsError("\n".join(problems))
+    for remark in plan_remarks(root, params):
+        talk(remark)
     from minigpt.training.plan import plan_training  # with torch: a refusal need not wait for it
 
     stages = {ROLES[role].stage: config for role, config in params.trainings.items()}
@@ -177,28 +181,44 @@ def preset(
     name: Annotated[str, typer.Argument(help="shakespeare, tiny, local …")],
     path: Annotated[str | None, typer.Option(help="local: the folder with your text.")] = None,
     force: Annotated[bool, typer.Option(help="Overwrite edits (also of data/local).")] = False,
+    link: Annotated[
+        bool, typer.Option("--link", help="local: copy nothing; each run reads the folder itself.")
+    ] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            metavar="own|PRESET",
+            help="local: own trains tokenizer and base on your text; or whose base to fine-tune.",
+        ),
+    ] = None,
 ) -> None:
     """Write params.yaml afresh.
 
     Examples: minigpt preset tiny · minigpt preset local --path ~/letters
     """
-    from minigpt.own_text import plan_own_text
+    from minigpt.data.links import follow
+    from minigpt.own_text.plan import plan_own_text
+    from minigpt.own_text.said import done_with
     from minigpt.presets import load_preset, with_exclusions, write_params
 
     root = project_root()
     if name == "local" and not (path and path.strip()):  # Path("") is the current folder
         raise ParamsError("preset local needs your text: minigpt preset local --path FOLDER")
-    if name != "local" and path is not None:
-        raise ParamsError("--path belongs to preset local")
+    given = {"--path": path is not None, "--link": link, "--base": base is not None}
+    if name != "local" and (option := next((o for o, was in given.items() if was), None)):
+        raise ParamsError(f"{option} belongs to preset local")
     if path is None:
         params = with_exclusions(root, load_preset(root, name))
         write_params(root, params, name, force=force)
     else:
-        own = plan_own_text(root, Path(path), force=force)
+        own = plan_own_text(root, Path(path), force=force, link=link, base=base)
         params = own.params
+        lines = [*own.said, done_with(own)]
         write_params(root, params, name, force=force, first=own.copy)
-        for line in own.said:
-            talk(line)
+        talk(f"{path}")
+        for line in lines:
+            talk(f"  {line}")
+    follow(root, params.sources, talk)
     if count := len(params.validation.exclude):
         talk(f"{count} {'text stays' if count == 1 else 'texts stay'} excluded (validate.exclude)")
     talk(f"params.yaml now holds preset {name}. Next: make run")
@@ -216,10 +236,12 @@ def clean(
 
     Example: minigpt clean -y
     """
+    from minigpt.presets import WRITTEN
     from minigpt.process import workspace_lock
     from minigpt.tracking.journal import RUNS
 
     root = require_project()
+    kept = (root / RUNS, root / WRITTEN)  # what MLflow has yet to get; whose params.yaml it is
     names = [".work", "reports", ".prefect", *([".cache"] if cache else [])]
     paths = [root / name for name in names if (root / name).exists()]
     if not paths:
@@ -231,7 +253,7 @@ def clean(
         refuse_in_use(root)
         for path in paths:
             for inner in path.iterdir():
-                if inner == root / RUNS:  # what MLflow has yet to get
+                if inner in kept:
                     continue
                 if inner.is_dir():
                     shutil.rmtree(inner, ignore_errors=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from minigpt.data import copies
 from minigpt.data.archives import Member, is_archive, members
 from minigpt.data.corpora import DownloadParams
 from minigpt.data.document import DOCUMENTS, LICENCES, Document, write_documents
@@ -68,6 +69,15 @@ def read_source(name: str, source: BaseSource, archive: Path) -> list[Document]:
     Raises:
         DataError: the archive cannot be read, or no file in it is chosen.
     """
+    try:
+        return read_archive(name, source, archive)
+    except DataError as error:
+        copied = copies.advice([name] if source.local else [])
+        raise DataError(f"{error}\n{copied}" if copied else str(error)) from error
+
+
+def read_archive(name: str, source: BaseSource, archive: Path) -> list[Document]:
+    """As `read_source`."""
     if is_archive(archive.name):
         files = members(archive, source.chooses, shared=not source.local)
     else:

@@ -64,7 +64,7 @@ class BaseSource(Config):
     noun: ClassVar[str]
     """One of it, in the line that the download ends with: `2 packages`."""
     local: ClassVar[bool] = False
-    """Its files lie in the project, so nothing is fetched and each file is its own origin."""
+    """Its files lie on this machine, so nothing is fetched and each file is its own origin."""
     on_hub: ClassVar[bool] = False
     """`place` begins with the name of a dataset on the Hugging Face hub."""
 
@@ -118,6 +118,14 @@ class BaseSource(Config):
         Raises:
             DataError: it cannot be had, or is not the pinned one.
         """
+        raise NotImplementedError
+
+    def folder(self, root: Path) -> Path:
+        """Of a local source, where the checkout `root` has its files."""
+        raise NotImplementedError
+
+    def rebuilt_in(self, name: str) -> Path | None:
+        """Of a local source, where a build in another folder has its files; None: in its commit."""
         raise NotImplementedError
 
     def packed(self, root: Path) -> bytes:

@@ -4,6 +4,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from minigpt.data import copies
 from minigpt.data.checks import Dropped, drop, write_dropped
 from minigpt.data.config import ValidateParams
 from minigpt.data.datadocs import render_data_docs
@@ -52,7 +53,8 @@ def validate(
     judgement = judgement_of(results, valid_documents, gone, stated)
     if not judgement["success"]:
         write_text(DATA_DOCS, render_data_docs(judgement, gone))
-        raise DataError(failure(results))
+        sources = {doc_id.partition("/")[0] for r in results for doc_id, _, _ in r.failing}
+        raise DataError(failure(results, copies.advice(sources)))
     with new_folder(documents) as out:
         write_documents(out / DOCUMENTS, valid_documents)
         write_json(out / LICENCES, licences_of(raw, valid_documents))
@@ -96,8 +98,8 @@ def judgement_of(
     return dict(rounded(value))
 
 
-def failure(results: list[Result]) -> str:
-    """What fails, where, and what to do, for a person."""
+def failure(results: list[Result], copied: str = "") -> str:
+    """What fails, where, and what to do, for a person; `copied` says which texts are copies."""
     lines, digests, bounds = [], [], False
     for result in results:
         if result.success:
@@ -124,6 +126,7 @@ def failure(results: list[Result]) -> str:
         [
             *lines,
             f"Nothing after this stage ran. {'. '.join(advice)}, then run the same command.",
+            *([copied] if copied else []),
             f"All expectations: {DATA_DOCS.as_posix()}",
         ]
     )

@@ -69,7 +69,8 @@ def tokenize(
             run.say(
                 f"{source}: the tokenizer does not know this text, {length:.2f} bytes a token: the "
                 "model sees little of it at once. Take text of its language or script to pretrain "
-                "on (params.yaml: sources.NAME.role)"
+                "on (params.yaml: sources.NAME.role; of your own folder: minigpt preset local "
+                "--path DIR --base own)"
             )
     by_source = ", ".join(f"{source} {length:.2f}" for source, length in lengths.items())
     run.say(f"{short(sum(totals.values()))} tokens · {parts} · bytes a token: {by_source}")

@@ -10,7 +10,7 @@ import pytest
 from minigpt.cli import look
 from minigpt.data.folder import look_into
 from minigpt.errors import DataError, ParamsError
-from minigpt.own_text import name_of, plan_own_text, plan_problems
+from minigpt.own_text.plan import name_of, plan_own_text, plan_problems
 from minigpt.params import Params, load_params
 from minigpt.presets import load_preset, write_params
 from tests.letters import LETTER, letter, read, tree

@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 
-from minigpt import own_text
 from minigpt.cli import look
 from minigpt.errors import DataError, ParamsError
-from minigpt.own_text import plan_own_text
+from minigpt.own_text import copy
+from minigpt.own_text.plan import plan_own_text
 from tests.letters import letter, read, tree
 
 
@@ -51,7 +51,7 @@ def test_a_copy_that_finds_no_room_leaves_nothing_of_itself(root, letters, monke
     def full(source, target):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target))
 
-    monkeypatch.setattr(own_text.shutil, "copyfile", full)
+    monkeypatch.setattr(copy.shutil, "copyfile", full)
     with pytest.raises(DataError, match="No space left on device"):
         plan_own_text(root, letters).copy()
     assert tree(root / "data") == before
@@ -101,7 +101,7 @@ def test_killed_while_it_copies_it_leaves_what_was_there(root, letters, monkeypa
         return real(source, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(own_text.shutil, "copyfile", killed)
+        patch.setattr(copy.shutil, "copyfile", killed)
         with pytest.raises(KeyboardInterrupt):
             plan_own_text(root, letters).copy()
     assert tree(own.target) == before

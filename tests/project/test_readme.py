@@ -122,6 +122,25 @@ def test_own_text_is_fine_tuned_on_with_the_base_model_as_it_was(letters):
     assert letters.sha256("models/base/model.safetensors") == base
 
 
+def test_a_linked_folder_is_followed_and_dvc_sees_an_edit(letters, tmp_path):
+    home, tiny = tmp_path / "home", letters.params()
+    letters.commit("tiny's base")
+    run_block(letters, block_with("minigpt preset local --path ~/letters --link"), HOME=str(home))
+    linked = letters.params()["sources"]["letters"]
+    assert linked["path"] == "~/letters"
+    letters.set_params(lambda values: values.update(tiny))
+    letters.set_params(lambda values: values["sources"].update(letters=linked))
+    letters.repro("download", env={"HOME": str(home)})
+    (home / "letters" / "notes.md").write_text("Rewritten at home.\n")
+    assert "up to date" in letters.run("dvc", "status", "download").stdout
+    letters.minigpt("plan", env={"HOME": str(home)})
+    assert "data/local" in letters.run("dvc", "status", "download").stdout
+    assert "Running stage 'download'" in letters.repro("download", env={"HOME": str(home)}).stdout
+    outputs = [p for p in (letters.root / "data" / "raw").rglob("*") if p.is_file()]
+    assert outputs
+    assert not any(str(tmp_path).encode() in path.read_bytes() for path in outputs)
+
+
 @pytest.mark.prove
 def test_own_text_becomes_a_registered_model(letters):
     letters.flow()
@@ -146,6 +165,7 @@ def test_every_command_of_the_readme_belongs_to_a_test_here():
     tested += ['export MLFLOW_TRACKING_URI="sqlite:///$PWD/mlflow.db"']
     tested += ["minigpt lineage champion", "minigpt registry log"]
     tested += ["minigpt doctor", "minigpt preset local --path ~/letters"]
+    tested += ["minigpt preset local --path ~/letters --link"]
     covered = [block_with(command) for command in tested]
     left = [block for block in BLOCKS if block not in covered]
     assert [command for block in left for command in block if command not in INSTEAD] == []

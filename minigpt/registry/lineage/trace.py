@@ -3,12 +3,15 @@
 A text is known by digests: its own, that of the file it lay in and that of the archive it came in.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
+
+import yaml
 
 from minigpt.data.archives import is_archive
 from minigpt.data.document import Document
@@ -17,6 +20,7 @@ from minigpt.data.sources import is_local
 from minigpt.data.text import CLEANING, cut_tail, tidy
 from minigpt.digest import file_digest, files_of
 from minigpt.errors import DataError, ParamsError
+from minigpt.graph import UNREADABLE
 from minigpt.registry.lineage.index import file_of, index_of
 from minigpt.registry.lineage.record import SourceRecord, read_sources
 from minigpt.registry.registry import Registry
@@ -52,7 +56,8 @@ class TextQuery:
     digests: frozenset[str] = frozenset()
     """Of texts, files or archives: whole, or their first 8 digits and more."""
     path: str | None = None
-    """In the checkout: where a local source may have had it."""
+    """Where a local source may have had it, seen from the checkout: ../letters/a.txt lies beside
+    it."""
 
     @property
     def gone(self) -> bool:
@@ -117,7 +122,8 @@ def trace(
             never.append(version)
         if wanted.path:
             sources = read_sources(registry, version)
-            namesakes += [_holding(version, d) for d in _at(documents, sources, wanted.path)]
+            at_path = _at(documents, sources, wanted.path, registry.root)
+            namesakes += [_holding(version, d) for d in at_path]
     return Trace(tuple(holdings), tuple(namesakes), tuple(never), tuple(unknown), wanted.gone)
 
 
@@ -139,7 +145,8 @@ def trace_everywhere(registry: Registry, wanted: TextQuery) -> dict[str, Trace]:
 def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
     """What a person means: a file, a folder of files, or a digest.
 
-    Only the path is known of a file or folder that is gone and may have lain in data/.
+    Only the path is known of a file or folder that is gone and may have lain in data/, or in a
+    folder outside that a source reads.
 
     Raises:
         ParamsError: there is no such file, and it is no digest; or nothing is asked for.
@@ -149,7 +156,7 @@ def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
         raise ParamsError("which text? Give a file, a folder (here: .) or a sha256, not nothing")
     path = ((here or Path.cwd()) / Path(what).expanduser()).absolute()
     if path.is_file():
-        return TextQuery(frozenset(_digests(path)), _inside(root, path))
+        return TextQuery(frozenset(_digests(path)), _from(root, path))
     if path.is_dir():
         try:
             files = files_of(path)
@@ -161,8 +168,8 @@ def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
         return TextQuery(digests)
     if DIGEST.fullmatch(what.lower()):
         return by_digest(what)
-    gone = _inside(root, path)
-    if gone is None or not gone.startswith("data/"):
+    gone = _from(root, path)
+    if not gone.startswith("data/") and not _is_linked(root, gone):
         raise ParamsError(
             f"{what}: there is no such file, and it is no sha256 (8 to 64 hex digits). "
             "A file's: sha256sum FILE"
@@ -220,13 +227,14 @@ def _matching(
 
 
 def _at(
-    documents: Iterable[Document], sources: Iterable[SourceRecord], path: str
+    documents: Iterable[Document], sources: Iterable[SourceRecord], path: str, root: Path
 ) -> Iterator[Document]:
     """The documents that a local source had at `path` of the checkout, or in that folder."""
+    folders = {s.name: _place(root, s.place) for s in sources if is_local(s.kind)}
     places = [
-        PurePosixPath(s.name, PurePosixPath(path).relative_to(s.place))
-        for s in sources
-        if is_local(s.kind) and PurePosixPath(path).is_relative_to(s.place)
+        PurePosixPath(name, PurePosixPath(path).relative_to(folder))
+        for name, folder in folders.items()
+        if PurePosixPath(path).is_relative_to(folder)
     ]
     # A record of a .jsonl file ends in #line, the tail of a cut text in " (test)".
     for document in documents:
@@ -239,9 +247,24 @@ def _holding(version: Version, document: Document) -> Holding:
     return Holding(version, document.split, document.doc_id, document.sha256, file_of(document))
 
 
-def _inside(root: Path, path: Path) -> str | None:
-    root = root.absolute()
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else None
+def _from(root: Path, path: Path) -> str:
+    """A path as seen from the checkout."""
+    return Path(os.path.relpath(path.absolute(), root.absolute())).as_posix()
+
+
+def _place(root: Path, place: str) -> str:
+    """The folder of a local source, as seen from the checkout."""
+    return _from(root, root / os.path.expanduser(place))  # noqa: PTH111 (raises nothing)
+
+
+def _is_linked(root: Path, path: str) -> bool:
+    """Whether a path lies in a folder that a source of params.yaml reads where it is."""
+    try:
+        sources = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["sources"]
+        places = [str(source["path"]) for source in sources.values() if is_local(source["kind"])]
+    except (OSError, *UNREADABLE):
+        return False
+    return any(PurePosixPath(path).is_relative_to(_place(root, place)) for place in places)
 
 
 def _versions(holdings: Iterable[Holding]) -> tuple[Version, ...]:

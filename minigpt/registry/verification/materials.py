@@ -25,7 +25,6 @@ from minigpt.registry.artifacts import VersionFiles
 from minigpt.registry.verification.reference_files import folder_list, object_path
 
 ARCHIVES = "data/archives"
-LOCAL = Path("data/local")
 FETCHED = "its index (or the cache of downloads)"
 REMOTE = "the DVC remote"
 
@@ -40,7 +39,9 @@ class SourceArchive:
     sha256: str
     """As the version lists it."""
     folder: Path | None
-    """Where a local source has its files; None for what download fetches."""
+    """Where the rebuild of a local source has its files; None for what download fetches."""
+    place: str
+    """Where the source says that it is had."""
 
 
 def source_archives(files: VersionFiles, params: Mapping[str, Any]) -> list[SourceArchive]:
@@ -54,15 +55,13 @@ def source_archives(files: VersionFiles, params: Mapping[str, Any]) -> list[Sour
         source = source_of(values)
         if source is None:  # written by a later or older minigpt: its own code will read it
             continue
-        folder = Path(source.place) if source.local else None
+        folder = source.rebuilt_in(name) if source.local else None
         if folder is None and source.sha256_of_archive is None:
-            continue
-        if folder is not None and (not folder.is_relative_to(LOCAL) or ".." in folder.parts):
             continue
         file = source.archive_name(name)
         entry = files.listed.get(f"{ARCHIVES}/{file}")
         if entry is not None:
-            archives.append(SourceArchive(name, file, entry.sha256, folder))
+            archives.append(SourceArchive(name, file, entry.sha256, folder, source.place))
     return archives
 
 
@@ -93,7 +92,7 @@ class Places:
     def packed(self, archive: SourceArchive, values: Mapping[str, Any], target: Path) -> bool:
         """Pack the folder of a local source as it is now, if that gives the version's archive."""
         source = source_of(values)
-        if not (source and archive.folder and (self.root / archive.folder).is_dir()):
+        if not (source and source.local and source.folder(self.root).is_dir()):
             return False
         write_bytes(target, source.packed(self.root))
         return file_digest(target) == archive.sha256
@@ -128,7 +127,7 @@ def bring(
         if at_hand := places.find(archive):
             path, place = at_hand
         elif places.packed(archive, params["sources"][archive.source], packed):
-            path, place = packed, str(archive.folder)
+            path, place = packed, archive.place
         else:
             asked = asked or [fetch()]
             fetched = places.in_cache(asked[0], archive) if asked[0] else None
@@ -137,7 +136,7 @@ def bring(
             elif archive.folder is not None:
                 raise RegistryError(
                     f"sources.{archive.source}: the files that {files.version.name} "
-                    f"{files.version.version} was made from are no longer in {archive.folder}, "
+                    f"{files.version.version} was made from are no longer in {archive.place}, "
                     f"{ARCHIVES}, DVC's cache or a remote (sha256 {archive.sha256[:12]}…). "
                     "Where they were pushed to: dvc remote add -d NAME PLACE, then the same command"
                 )

@@ -1,0 +1,1 @@
+"""`minigpt preset local`: a person's folder is looked through, judged, and only then taken."""

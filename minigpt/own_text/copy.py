@@ -1,0 +1,106 @@
+"""The copy in data/local: whole or not at all, and over nobody's own files."""
+
+import os
+import shutil
+from pathlib import Path
+
+from minigpt.data.copies import copied_before, record_of, write_record
+from minigpt.data.folder import Folder, named, shown
+from minigpt.digest import IGNORED, file_digest
+from minigpt.errors import DataError, ParamsError
+from minigpt.files import new_folder, remove
+from minigpt.log import say
+
+
+def copy_folder(folder: Folder, target: Path, options: str = "") -> None:
+    """Put the texts in the place of what was copied before; a kill leaves the old ones.
+
+    `options` are those of the command, besides the folder.
+
+    Raises:
+        DataError: a text has just gone, or there is no room; what was there stays.
+    """
+    gone = copied_before(target).keys() - folder.files.keys()
+    digests = {}
+    with new_folder(target) as part:
+        for path, file in folder.files.items():
+            (part / path).parent.mkdir(parents=True, exist_ok=True)
+            copy_file(file, part / path)
+            digests[path] = file_digest(part / path)
+    write_record(target, folder.root.absolute(), digests, options)
+    if gone:
+        say(
+            f"removed from data/local/{target.name} what {shown(str(folder.root))} "
+            f"no longer holds: {len(gone)} files"
+        )
+
+
+def drop_copy(target: Path) -> None:
+    """Remove what was copied before: the folder itself is read from now on."""
+    if os.path.lexists(target):
+        remove(target)
+        say(f"removed data/local/{target.name}, the copy of before")
+    record_of(target).unlink(missing_ok=True)
+
+
+def copy_file(file: Path, copy: Path) -> None:
+    """Copy a file's bytes.
+
+    Raises:
+        DataError: it was there when the folder was looked through, and has just gone.
+    """
+    try:
+        shutil.copyfile(file, copy)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{shown(str(file))}: {error.strerror}. Nothing was changed. Run the same command again"
+        ) from error
+
+
+def refuse_around(target: Path, folder: Folder, *, linked: bool = False) -> None:
+    """Refuse a folder that holds the place of its own copy: each copy would hold the one before.
+
+    `linked`: nothing is copied, and `target` is the project.
+
+    Raises:
+        ParamsError: names the folder, or the link in it.
+    """
+    place = target.resolve()
+    why = "the project itself" if linked else "where its texts would be copied to"
+    for around in (folder.root, *(folder.root / link for link in folder.links)):
+        inside = around.resolve()
+        in_place = around == folder.root and place == inside and not linked
+        if place.is_relative_to(inside) and not in_place:
+            raise ParamsError(
+                f"{shown(str(around))} holds {target}, {why}. Give "
+                "the folder that holds your text only. Nothing was changed"
+            )
+
+
+def refuse_own_files(target: Path, folder: Folder) -> None:
+    """Refuse to replace a file of data/local that was put or changed there by hand.
+
+    Raises:
+        DataError: names them.
+    """
+    if folder.root.resolve() == target.resolve() or not os.path.lexists(target):
+        return
+    if target.is_symlink() or not target.is_dir():
+        raise DataError(
+            f"data/local/{target.name} is a {'link' if target.is_symlink() else 'file'} that was "
+            "put there. Move it, or drop it with --force. Nothing was changed"
+        )
+    before, own = copied_before(target), {}
+    for file in sorted(path for path in target.rglob("*") if path.is_file()):
+        path = file.relative_to(target).as_posix()
+        if file.name in IGNORED:
+            continue
+        digest = file_digest(file)
+        new = folder.files.get(path)
+        if before.get(path) != digest and not (new and file_digest(new) == digest):
+            own[path] = "changed there" if path in before or new else "put there"
+    if own:
+        raise DataError(
+            f"data/local/{target.name} holds {len(own):,} files that {shown(str(folder.root))} "
+            f"does not: {named(own)}. Move them, or drop them with --force. Nothing was changed"
+        )

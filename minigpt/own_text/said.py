@@ -1,0 +1,86 @@
+"""What `minigpt preset local` says: what it found, what it left out and why, whether it will do."""
+
+import shlex
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from minigpt.data.checks import Dropped
+from minigpt.data.folder import named, shown
+from minigpt.own_text.fit import languages_of, misfit
+from minigpt.own_text.own_base import OWN_BASE_BYTES
+from minigpt.roles import PRETRAIN
+
+if TYPE_CHECKING:
+    from minigpt.own_text.plan import OwnText
+
+FINETUNE_BYTES = 20_000
+"""Below, a fine-tuning knows the text by heart before it has learned from it."""
+
+
+def said_of(own: "OwnText") -> Iterator[str]:
+    """What was taken and what was not, a line each."""
+    suffixes = Counter(PurePosixPath(path).suffix.lower() for path in own.folder.files)
+    read = ", ".join(f"{suffix} {n}" for suffix, n in sorted(suffixes.items()))
+    count = len(own.folder.files)
+    line = f"{count:,} file{'s' * (count != 1)} read ({read})"
+    yield " · ".join(filter(None, (line, own.folder.said)))
+    if own.folder.unreadable:
+        yield f"not readable: {named(own.folder.unreadable)}"
+    if links := {path: f"leads to {shown(str(to))}" for path, to in own.folder.links.items()}:
+        yield f"links followed: {named(links)}"
+    splits = Counter(document.split for document in own.documents)
+    text_bytes = sum(document.n_bytes for document in own.documents)
+    works = len({document.work for document in own.documents})
+    languages = languages_of(own.documents).most_common()
+    told = ", ".join(f"{language} {n:,}" for language, n in languages)
+    dealt = (
+        f"train {splits['train']:,}, validation {splits['val']:,}, test {splits['test']:,} texts"
+    )
+    yield " · ".join(filter(None, (size_of(text_bytes), f"{works:,} works", told, dealt)))
+    if own.dropped:
+        first = own.dropped[0]
+        named_one = f"{shown(first.doc_id)}: {shown(first.detail)}"
+        yield f"left out as texts: {counted(own.dropped)} ({named_one})"
+    is_base = own.role == PRETRAIN
+    purpose = "a tokenizer and a base of its own" if is_base else "fine-tuning"
+    least = OWN_BASE_BYTES if is_base else FINETUNE_BYTES
+    verdict = "yes" if text_bytes >= least else "NO, it will soon be known by heart: add text"
+    yield f"enough for {purpose} (at least {size_of(least)}): {verdict}"
+    path = shlex.quote(str(own.folder.root))
+    yield from () if is_base else misfit(own.root, own.params, own.documents, path)
+    wanted, wide = own.params.gate.min_passages, own.params.evaluate.passage_bytes
+    yield (
+        f"enough for a gate that can tell versions apart ({wanted} passages): "
+        f"{'yes' if own.passages >= wanted else 'NO'}, {own.passages:,} of {wide:,} bytes"
+    )
+    if own.passages < wanted:
+        yield "a second version will be refused: add text, or lower gate.min_passages"
+
+
+def done_with(own: "OwnText") -> str:
+    """Where the texts are read from now on, and what to do after an edit."""
+    folder = shown(str(own.path))
+    if own.in_place:
+        return f"nothing was copied: {folder} is read where it is"
+    if own.linked:
+        return (
+            f"nothing was copied: each run reads {folder} as it is then (before a plain dvc repro: "
+            "minigpt plan)"
+        )
+    return (
+        f"copied to data/local/{own.name}: after an edit in {folder} run this command again, or "
+        "give --link, and each run looks there itself"
+    )
+
+
+def size_of(count: int) -> str:
+    """1,900,000 → 1.9 MB; 20,000 → 20 kB."""
+    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
+
+
+def counted(dropped: list[Dropped]) -> str:
+    """`empty 1, near-duplicate 2`."""
+    reasons = Counter(entry.reason for entry in dropped)
+    return ", ".join(f"{why} {n:,}" for why, n in sorted(reasons.items()))
