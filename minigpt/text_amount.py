@@ -3,9 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from minigpt.data.folder import look_into
 from minigpt.data.shards import MANIFEST, read_manifest
-from minigpt.own_text import documents_in
+from minigpt.own_text.plan import documents_here
 from minigpt.params import Params
 from minigpt.roles import ROLES, of_role
 
@@ -35,12 +34,8 @@ def text_amounts(root: Path, params: Params) -> dict[str, TextAmount]:
             if sorted(train["sources"]) == names:
                 amounts[role.stage] = TextAmount(train["tokens"], counted=True)
                 continue
-        sources = {name: params.sources[name] for name in names}
-        if all(s.local and (root / s.place).is_dir() for s in sources.values()):
-            size = 0
-            for name, source in sources.items():
-                folder = look_into(root / source.place, source.chooses)
-                documents, _ = documents_in(name, params, folder)
-                size += sum(d.n_bytes for d in documents if d.split == "train")
-            amounts[role.stage] = TextAmount(round(size / BYTES_A_TOKEN), counted=False)
+        texts = [documents_here(root, params, name) for name in names]
+        if None not in texts:
+            train = [d.n_bytes for text in texts for d in text or () if d.split == "train"]
+            amounts[role.stage] = TextAmount(round(sum(train) / BYTES_A_TOKEN), counted=False)
     return amounts

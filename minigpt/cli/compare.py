@@ -9,6 +9,8 @@ from minigpt.cli.shared import Json, project_registry, show_json, show_table, ta
 
 if TYPE_CHECKING:
     from minigpt.registry.promotion.compare import Comparison, Line
+    from minigpt.registry.registry import Registry
+    from minigpt.registry.versions import Version
 
 EXCERPT = 300  # characters of a sample
 
@@ -31,16 +33,17 @@ def compare(
     Both are judged on the evaluation set of A, which is kept with it. A difference whose 95 %
     interval holds 0 is no clear one.
 
-    Examples: minigpt compare champion challenger · minigpt compare 3 4 --prompt "ROMEO."
+    Examples: minigpt compare 1 2 · minigpt compare champion challenger --prompt "ROMEO."
     """
-    from minigpt.registry.promotion.compare import compare as hold_against
     from minigpt.registry.refs import find_version
 
     registry = project_registry()
     one, other = (find_version(registry, reference) for reference in (first, second))
     if (one.name, one.version) == (other.name, other.version) and not as_json:
-        talk(f"{first} and {second} are both {one.name} {one.version}. See: minigpt registry list")
+        talk(f"{first} and {second} are both {one.name} {one.version}: {instead(registry, one)}")
         return
+    from minigpt.registry.promotion.compare import compare as hold_against
+
     comparison = hold_against(registry, one, other, tuple(prompt or ()))
     if as_json:
         show_json(facts(comparison))
@@ -48,9 +51,23 @@ def compare(
         show(comparison, registry.name)
 
 
+def instead(registry: "Registry", version: "Version") -> str:
+    """What to do where there is nothing to compare `version` with but itself."""
+    from minigpt.registry.refs import shortest_ref
+    from minigpt.registry.versions import list_versions
+
+    numbers = [v.version for v in list_versions(registry, version.name)]
+    others = [number for number in numbers if number != version.version]
+    if not others:
+        return "no other is there yet. For another, change params.yaml, then: make run"
+    pair = sorted([others[-1], version.version], key=int)
+    refs = (shortest_ref(version.name, number, registry.name) for number in pair)
+    return f"nothing to compare. Next: minigpt compare {' '.join(refs)}"
+
+
 def show(comparison: "Comparison", name: str) -> None:
     """The comparison for people; `name` is the project's model."""
-    from minigpt.registry.promotion.bootstrap import decimals_for
+    from minigpt.evaluation.bootstrap import decimals_for
     from minigpt.registry.refs import shortest_ref
 
     first, second = comparison.first.version, comparison.second.version
@@ -101,7 +118,7 @@ def show(comparison: "Comparison", name: str) -> None:
 
 def verdict(line: "Line") -> str:
     """The difference in words, with its interval."""
-    from minigpt.registry.promotion.bootstrap import decimals_for
+    from minigpt.evaluation.bootstrap import decimals_for
 
     worse = line.difference
     if worse.point == 0:

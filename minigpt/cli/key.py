@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from minigpt.cli import versions
-from minigpt.cli.shared import Json, project_registry, show_json, talk, tell
+from minigpt.cli.shared import Json, project_registry, registry_that_knows, show_json, talk, tell
 
 keys = typer.Typer(
     no_args_is_help=True,
@@ -110,9 +110,10 @@ def sbom(
 
     Example: minigpt registry sbom champion
     """
+    registry = registry_that_knows(reference)
     from minigpt.registry.provenance.sbom import BOM, write_bom
 
-    bom = write_bom(project_registry(), reference)
+    bom = write_bom(registry, reference)
     if as_json:
         show_json(bom)
     else:

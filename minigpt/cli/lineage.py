@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from minigpt.cli import overview as shown
-from minigpt.cli.shared import Json, in_one_line, project_registry, show_json, talk, tell
+from minigpt.cli.shared import (
+    Json,
+    in_one_line,
+    project_registry,
+    registry_that_knows,
+    show_json,
+    talk,
+    tell,
+)
 from minigpt.errors import ParamsError
 
 if TYPE_CHECKING:
@@ -57,10 +65,10 @@ def lineage(
 
 def show_version(reference: str, stages: bool, as_json: bool) -> None:
     """Everything that is known about where one version comes from."""
+    registry = registry_that_knows(reference)
     from minigpt.registry.overview import overview
     from minigpt.registry.refs import shortest_ref
 
-    registry = project_registry()
     about = overview(registry, reference)
     if as_json:
         show_json(shown.as_facts(about))
@@ -78,9 +86,10 @@ def show_version(reference: str, stages: bool, as_json: bool) -> None:
 
 def show_patch(reference: str) -> None:
     """source.patch of a version, byte for byte."""
+    registry = registry_that_knows(reference)
     from minigpt.registry.overview import patch_of
 
-    patch = patch_of(project_registry(), reference)
+    patch = patch_of(registry, reference)
     if not patch:
         talk(f"{reference} has no source.patch: its tree was as its commit has it")
     typer.echo(patch, nl=False)

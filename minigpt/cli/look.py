@@ -161,10 +161,13 @@ def planned(name: str, stage: dict[str, Any], text: "TextAmount | None") -> tupl
     return name, f"{most}{stage['steps']:,}", most + tokens, passes, minutes(stage["seconds"])
 
 
-def report(as_json: Json = False) -> None:
+def report(
+    open_it: Annotated[bool, typer.Option("--open", help="Show it in a browser.")] = False,
+    as_json: Json = False,
+) -> None:
     """Write reports/index.html: one page about the model built here.
 
-    Example: minigpt report
+    Example: minigpt report --open
     """
     from minigpt.evaluation.report import render
     from minigpt.registry.durations import stage_durations
@@ -175,6 +178,24 @@ def report(as_json: Json = False) -> None:
         show_json({"report": page.relative_to(root).as_posix()})
     else:
         tell(page.relative_to(root).as_posix())
+    if open_it:
+        talk(open_in_browser(page))
+    elif not as_json:
+        talk("Next: minigpt report --open, or open that file in a browser")
+
+
+def open_in_browser(page: Path) -> str:
+    """Show a file to a person; what was opened, or why nothing was and what to do."""
+    import webbrowser
+
+    try:
+        browser, address = webbrowser.get(), page.resolve().as_uri()
+        if browser.open(address):
+            return f"opened {address} in {getattr(browser, 'name', 'a browser')}"
+        why = f"the browser {getattr(browser, 'name', '')} did not start".replace("  ", " ")
+    except webbrowser.Error:
+        why = "no browser is found here (BROWSER names one)"
+    return f"{why}: open {page} where there is one; it is one file that needs no network"
 
 
 def preset(

@@ -14,7 +14,7 @@ from minigpt.cli import compare, key, lineage, look, prune, takedown, use, verif
 from minigpt.errors import MiniGPTError
 from minigpt.process import quiet_environment
 
-EPILOG = "Exit codes: 0 done, 1 failed, 2 bad input, 3 refused by the gate."
+EPILOG = "Exit codes: 0 done, 1 failed, 2 bad input, 3 refused by the gate, 4 not all is here."
 
 app = typer.Typer(
     name="minigpt",

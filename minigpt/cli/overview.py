@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 REGISTRATION = "registration"
 WIDTH = 100
 SPLITS = ("train", "val", "test")
+NOT_LOGGED = "(made so by other means: minigpt registry log)"
+NO_DIGEST = "no sha256: registered by other means"
 
 
 def lines(overview: "Overview") -> Iterator[str]:
     """A version on one screen."""
     version, record = overview.version, overview.record
-    since = f" since {overview.since.astimezone():%Y-%m-%d %H:%M}" if overview.since else ""
-    standing = [alias + (since if alias == "champion" else "") for alias in version.aliases]
+    since = f"since {overview.since.astimezone():%Y-%m-%d %H:%M}" if overview.since else NOT_LOGGED
+    standing = [f"{alias} {since}" if alias == "champion" else alias for alias in version.aliases]
     title = f"{version.name} version {version.version}"
-    yield " · ".join([title, *standing, f"sha256 {version.digest[:12]}…"])
+    digest = f"sha256 {version.digest[:12]}…" if version.digest else NO_DIGEST
+    yield " · ".join([title, *standing, digest])
     tree = "with source.patch" if record.dirty else "clean"
     params = f"params.yaml {record.params_sha256[:12]}…" if record.params_sha256 else "no params"
     yield from block("code", [f"commit {record.commit[:12]} ({tree})", params])
@@ -128,7 +131,7 @@ def outcome(stage: "StageRecord") -> str:
 
 def judged(overview: "Overview") -> Iterator[str]:
     """Figures with their intervals, and whom it replaced."""
-    from minigpt.registry.promotion.bootstrap import decimals_for
+    from minigpt.evaluation.bootstrap import decimals_for
 
     for number, judgement in enumerate(overview.judged):
         unit, span = "" if number else " bits per byte", judgement.interval

@@ -78,6 +78,23 @@ def project_registry() -> "Registry":
     return Registry(project_root(), model_name())
 
 
+def registry_that_knows(*references: str) -> "Registry":
+    """`project_registry`, in which each reference names a version; what it asks is read at once.
+
+    So a mistyped version is refused before the imports of seconds that its command needs.
+
+    Raises:
+        UnknownVersionError: one names none.
+        RegistryError: the store cannot be read.
+    """
+    from minigpt.registry.refs import find_version
+
+    registry = project_registry()
+    for reference in references:
+        find_version(registry, reference)
+    return registry
+
+
 def model_name() -> str:
     """The registered model of this project; `minigpt` where there is no project."""
     from minigpt.params import PARAMS, Params, load_params

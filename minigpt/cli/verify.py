@@ -2,15 +2,18 @@
 
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from minigpt.cli.shared import Json, project_registry, show_json, show_table, talk, tell
+from minigpt.cli.shared import Json, registry_that_knows, show_json, show_table, talk, tell
 from minigpt.errors import ParamsError, UntrustedError
 from minigpt.registry.verification.verdict import Report, lines, summary
 
+NOT_ALL_HERE = 4
+"""Exit code: nothing is wrong with what is here, but DVC's cache of this checkout lacks files."""
 STOPPED = {128 + signal.SIGINT: "stopped (Ctrl-C)", 128 + signal.SIGTERM: "stopped (SIGTERM)"}
 
 if TYPE_CHECKING:
@@ -44,17 +47,19 @@ def verify(
     """Prove a version: build it again from its sources in a clean folder and compare every file.
 
     Nothing is registered, nothing is left behind, this folder's files stay as they are.
+    Exit code 4 (--from-cache): what is here is whole, but DVC's cache lacks files: dvc pull.
 
     Examples: minigpt verify champion · minigpt verify 3 --from-cache · minigpt verify 3 --signature
     """
-    from minigpt.registry.verification import verify as proof
-
     if trust_store and (from_cache or signature):
         raise ParamsError("--trust-store is about building: --from-cache and --signature do not")
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: exit_with(128 + number))
-    registry = project_registry()
+    registry = registry_that_knows(reference)
+    from minigpt.registry.verification import verify as proof
+
     answer: dict[str, Any] = {}
+    report = None
     try:
         if signature:
             answer = check_signature(registry, reference, key, as_json)
@@ -77,7 +82,8 @@ def verify(
     if as_json:
         show_json(answer)
     if not answer["holds"]:
-        raise typer.Exit(1)
+        only_absent = report and not report.bad and not answer.get("problems")
+        raise typer.Exit(NOT_ALL_HERE if only_absent else 1)
 
 
 def trusted(why: str) -> bool:
@@ -107,13 +113,20 @@ def show(report: Report) -> None:
     if report.holds:
         talk(f"Next: minigpt lineage {report.ref}")
     elif report.mode == "from-cache":
-        talk(
-            "Next: of the registry, put the store's files back from a copy; of DVC's cache, delete "
-            "what is named above, then get it again: dvc pull, or dvc repro. Whether the version "
-            f"can be rebuilt: minigpt verify {report.ref}"
-        )
+        talk(f"Next: {'; '.join(cures(report))}. To rebuild it: minigpt verify {report.ref}")
     else:
         talk(f"Next: minigpt verify {report.ref} --from-cache, to see whether a store is spoilt")
+
+
+def cures(report: Report) -> Iterator[str]:
+    """What to do about files that are different, missing or not here."""
+    if report.bad:
+        yield (
+            "of the registry, put the store's files back from a copy; of DVC's cache, delete what "
+            "is DIFFERENT, then get it again: dvc pull, or dvc repro"
+        )
+    if report.brought_by:
+        yield f"what is not here: {report.brought_by}"
 
 
 def facts(report: Report) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from minigpt.cli.shared import (
     Json,
     project_registry,
     project_root,
+    registry_that_knows,
     show_json,
     show_table,
     talk,
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from minigpt.registry.promotion.audit_log import Event
     from minigpt.registry.promotion.promote import Promotion
     from minigpt.registry.versions import Version
+
+NO_REASON = "no reason given"
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -51,12 +54,14 @@ def show(as_json: Json = False) -> None:
                     f"{v.name} {v.version}",
                     ", ".join((*v.aliases, *(["taken down"] if v.taken_down else []))) or "-",
                     "-" if v.bits_per_byte is None else f"{v.bits_per_byte:.3f}",
-                    v.commit[:7] + (" + patch" if v.dirty else ""),
-                    v.digest[:12],
+                    v.commit[:7] + (" + patch" if v.dirty else "") or "-",
+                    v.digest[:12] or "-",
                 )
                 for v in versions
             ),
         )
+        if unnamed := [v.version for v in versions if not v.digest]:
+            talk(f"registered by other means, with no digest: {', '.join(unnamed)}")
         for alias, number in lost_aliases(registry, registry.name, versions).items():
             talk(lost(registry.name, alias, number, versions[-1].version))
 
@@ -106,13 +111,12 @@ def promote(
 
     Example: minigpt registry promote challenger
     """
+    registry = registry_that_knows(reference)
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.registry.promotion.promote import promote as move
-    from minigpt.registry.registry import Registry
 
-    root = project_root()
-    params = load_params(Params, root / PARAMS)
-    done = move(Registry(root, params.release.name), reference, params.gate, force, reason)
+    gate = load_params(Params, registry.root / PARAMS).gate
+    done = move(registry, reference, gate, force, reason)
     if as_json:
         show_json(outcome(done))
         return
@@ -122,7 +126,7 @@ def promote(
     for condition in done.conditions:
         talk(f"  {condition.about:<18} {condition.found}")
     if before:
-        own = params.release.name
+        own = registry.name
         to = "" if done.version.name == own else f" --to {back_to(done, own)}"
         talk(f"To go back: minigpt registry rollback{to}")
 
@@ -140,12 +144,10 @@ def rollback(
 
     Example: minigpt registry rollback --reason "it answers in verse"
     """
-    from minigpt.params import PARAMS, Params, load_params
+    registry = registry_that_knows(to or "champion")
+    from minigpt.registry.promotion.audit_log import user
     from minigpt.registry.promotion.promote import rollback as move
-    from minigpt.registry.registry import Registry
 
-    root = project_root()
-    registry = Registry(root, load_params(Params, root / PARAMS).release.name)
     done = move(registry, to, force, reason)
     if as_json:
         show_json(outcome(done))
@@ -158,6 +160,7 @@ def rollback(
     figure = "" if version.bits_per_byte is None else f", {version.bits_per_byte:.3f} bits per byte"
     registered = f"registered {version.created.astimezone():%Y-%m-%d %H:%M}"
     tell(f"restored {name} in place of version {done.before} ({registered}{figure})")
+    talk(f"in the log: rolled back by {user()}, {reason or NO_REASON + ' (--reason gives one)'}")
     talk(
         f"version {done.before} stays registered. To undo: minigpt registry rollback "
         f"--to {back_to(done, registry.name)}"
@@ -244,10 +247,11 @@ def outcome(done: "Promotion") -> dict[str, Any]:
 
 
 def why(event: "Event") -> str:
-    """The reason that was given, and what spoke against it."""
+    """The reason that was given, and what spoke against it; only a gate's yes needs neither."""
     against = [
         f"{c.about}: {c.found}{c.remedy and f' ({c.remedy})'}"
         for c in event.conditions
         if not c.holds
     ]
-    return " · ".join(filter(None, [event.reason, *against])) or "it meets the conditions"
+    by_itself = "it meets the conditions" if event.kind == "promoted" else NO_REASON
+    return " · ".join(filter(None, [event.reason, *against])) or by_itself

@@ -14,15 +14,19 @@ from jinja2 import Environment, PackageLoader
 
 from minigpt.data.checks import Dropped, read_dropped
 from minigpt.data.datadocs import render_data_docs
-from minigpt.data.document import DOCUMENTS, LICENCES, read_documents
+from minigpt.data.document import DOCUMENTS, LICENCES, open_parquet, read_documents
 from minigpt.data.validation import DATA_DOCS
+from minigpt.dvc_lock import LOCK, stages_of
 from minigpt.errors import DataError
+from minigpt.evaluation.bootstrap import Interval, bits_per_byte
 from minigpt.evaluation.charts import bar_chart, line_chart
 from minigpt.evaluation.config import MODELS, SAMPLES
+from minigpt.evaluation.passages import FILE as PASSAGES
 from minigpt.files import write_text
 from minigpt.roles import PRETRAIN, ROLES
 
 PAGE = Path("reports/index.html")
+PARAMS = "params.yaml"  # as dvc.lock names it; minigpt.params lies above
 LABELS = {
     "base": "base model",
     "finetuned": "fine-tuned model",
@@ -50,6 +54,7 @@ def render(root: Path, durations: Mapping[str, float] | None = None) -> Path:
         lstrip_blocks=True,
     )
     environment.filters |= {"size": size, "seconds": seconds, "label": label}
+    whole = intervals(root)
     page = environment.get_template("report.html").render(
         sources=sources(root),
         judgement=judgement,
@@ -59,8 +64,9 @@ def render(root: Path, durations: Mapping[str, float] | None = None) -> Path:
         evaluation=evaluation,
         models=judged(evaluation),
         charts=figure_charts(evaluation),
-        highlights=highlights(evaluation),
+        highlights=highlights(evaluation, whole),
         sizes=sizes(root),
+        whole=whole,
         samples=read_json(root / "data/evaluation" / SAMPLES),
         durations=dict(durations or {}),
         time_chart=bar_chart(
@@ -145,32 +151,61 @@ def figure_charts(evaluation: Any) -> dict[str, Any]:
     return charts
 
 
-def highlights(evaluation: Any) -> list[dict[str, Any]]:
+def intervals(root: Path) -> dict[str, dict[str, Interval]]:
+    """Of each of our models, by source: bits per byte on all test text, with its interval."""
+    path = root / "data/evaluation" / PASSAGES
+    if not path.is_file():
+        return {}
+    passages: dict[tuple[str, str], list[tuple[float, int]]] = {}
+    columns = ["measure", "source", "bits", "bytes"]
+    with open_parquet(path) as file:
+        rows = file.read(columns, use_threads=False).to_pylist()
+    for row in rows:
+        passages.setdefault((row["measure"], row["source"]), []).append((row["bits"], row["bytes"]))
+    of_models: dict[str, dict[str, Interval]] = {name: {} for name in MODELS}
+    for (measure, source), amounts in passages.items():
+        if measure in of_models:
+            of_models[measure][source] = bits_per_byte(*zip(*amounts, strict=True))
+    return of_models
+
+
+def highlights(
+    evaluation: Any, whole: Mapping[str, Mapping[str, Interval]]
+) -> list[dict[str, Any]]:
     """The main figure of each source beside the one that gives it meaning."""
     figures = []
     for source, about in (evaluation or {}).get("test", {}).items():
         base = evaluation["base"][source]["bits_per_byte"]
         if about["role"] == PRETRAIN.name:
             ppmd = evaluation["baselines"]["ppmd"][source]["bits_per_byte"]
-            figures.append(
-                {"value": base, "what": f"base model on {source}", "beside": f"PPMd {ppmd:.2f}"}
-            )
+            name, value, beside = "base", base, f"PPMd {ppmd:.2f}"
         else:
             tuned = evaluation["finetuned"][source]["bits_per_byte"]
-            beside = f"before fine-tuning {base:.2f}"
-            figures.append(
-                {"value": tuned, "what": f"fine-tuned model on {source}", "beside": beside}
-            )
+            name, value, beside = "finetuned", tuned, f"before fine-tuning {base:.2f}"
+        span = whole.get(name, {}).get(source)
+        beside += f" · {span.about}" if span else ""
+        figures.append({"value": value, "what": f"{label(name)} on {source}", "beside": beside})
     return figures
 
 
 def sizes(root: Path) -> list[dict[str, Any]]:
-    """Packages and exports: size, and how far each is from our fp32 model."""
+    """Packages and exports: size, and how far each is from our fp32 model on the same text.
+
+    One that rounds is measured on the beginnings of test works, `max_bytes` a source: its figure is
+    not one to hold beside those on all of them. `fp32` is our model's on what it was measured on.
+    """
+    lock = root / LOCK
+    stages = stages_of(lock.read_bytes() if lock.is_file() else None)
     rows = []
-    for file, prefix in (("quantize", "package "), ("export", "")):
-        for name, figures in (read_json(root / "results" / f"{file}.json") or {}).items():
+    for stage, prefix in (("quantize", "package "), ("export", "")):
+        params = stages.get(stage, {}).get("params", {}).get(PARAMS, {})
+        max_bytes = params.get(stage, {}).get("max_bytes")
+        for name, figures in (read_json(root / "results" / f"{stage}.json") or {}).items():
             if isinstance(figures, dict) and "bytes" in figures:
-                rows.append({"name": prefix + name} | figures)
+                row = {"name": prefix + name, "max_bytes": max_bytes} | figures
+                change = figures.get("relative_difference", {})
+                row["fp32"] = {s: figures["bits_per_byte"][s] / (1 + v) for s, v in change.items()}
+                rows.append(row)
     return rows
 
 

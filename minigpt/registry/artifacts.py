@@ -217,6 +217,7 @@ def package_of(registry: Registry, version: Version, copied_to: Path | None = No
 
 def _checked_copy(registry: Registry, version: Version, location: str) -> Path:
     """A copy of what a server keeps, in .cache; fetched once, and again where it was changed."""
+    version.refuse_unnamed()
     copy = registry.root / ".cache" / "registry" / version.digest
     model_folder = copy / location.rstrip("/").rpartition("/")[2]
     if copy.is_dir():

@@ -9,6 +9,7 @@ from typing import Any
 
 from minigpt.digest import text_digest
 from minigpt.errors import RegistryError
+from minigpt.evaluation.bootstrap import Interval, bits_per_byte
 from minigpt.registry.artifacts import (
     FROM_COPY,
     PATCH,
@@ -20,9 +21,8 @@ from minigpt.registry.artifacts import (
 from minigpt.registry.lineage.index import index_of
 from minigpt.registry.lineage.record import Record, read_record
 from minigpt.registry.promotion.audit_log import Event, read_all
-from minigpt.registry.promotion.bootstrap import Interval, bits_per_byte
 from minigpt.registry.promotion.evaluation_set import read_evaluation_set
-from minigpt.registry.promotion.history import MOVES
+from minigpt.registry.promotion.history import MOVES, difference
 from minigpt.registry.provenance.provenance import signer
 from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
@@ -59,7 +59,7 @@ class Overview:
     version: Version
     record: Record
     since: datetime | None
-    """When it became champion, if it is."""
+    """When it became champion, if it is and the log knows."""
     judged: tuple[Judgement, ...]
     """Its model; sources of what it is for first."""
     beaten: Beaten | None
@@ -83,16 +83,17 @@ def overview(registry: Registry, ref: str) -> Overview:
         RegistryError: there is no such version, or the store cannot be read.
     """
     version = find_version(registry, ref)
+    events = read_all(registry, version.name)[0]
     moves = [
         event
-        for event in read_all(registry, version.name)[0]
+        for event in events
         if event.kind in MOVES
         and (event.version, event.manifest) == (version.version, version.digest)
     ]
     return Overview(
         version=version,
         record=read_record(registry, version),
-        since=_since(moves) if CHAMPION in version.aliases else None,
+        since=_since(version, events, moves),
         judged=_judged(registry, version),
         beaten=_beaten(registry, version, moves),
         verified=_told(version.verified),
@@ -138,8 +139,10 @@ def _patch_place(registry: Registry, version: Version) -> str | None:
     return f"runs:/{version.run_id}/{PATCH}" if fetched else str(path)
 
 
-def _since(moves: list[Event]) -> datetime | None:
-    return datetime.fromisoformat(moves[-1].at) if moves else None
+def _since(version: Version, events: list[Event], moves: list[Event]) -> datetime | None:
+    if CHAMPION not in version.aliases or difference(version, events) is not None:
+        return None  # an earlier time as champion is not this one
+    return datetime.fromisoformat(moves[-1].at)
 
 
 def _judged(registry: Registry, version: Version) -> tuple[Judgement, ...]:

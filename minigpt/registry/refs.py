@@ -63,7 +63,10 @@ def find_version(registry: Registry, ref: str) -> Version:
     newest = shortest_ref(name, versions[-1].version, own)
     if number := lost_aliases(registry, name, versions).get(what):
         raise UnknownVersionError(lost(name, what, number, newest))
-    todo = f"; to make one champion: minigpt registry promote {newest}" if what == CHAMPION else ""
+    todo = {
+        CHAMPION: f"; to make one champion: minigpt registry promote {newest}",
+        CHALLENGER: "; to make what was built here the challenger: minigpt registry sync",
+    }.get(what, "")
     raise UnknownVersionError(
         f"no version of {name} is called {what} yet. See: minigpt registry list{todo}"
     )

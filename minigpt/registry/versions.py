@@ -30,9 +30,9 @@ class Version:
     version: str
     """A number, as text: MLflow gives it as int or str, depending on the store."""
     digest: str
-    """sha256 of its release/manifest.json."""
+    """sha256 of its release/manifest.json; empty where it was registered by other means."""
     commit: str
-    """Of the checkout that registered it."""
+    """Of the checkout that registered it; empty as well."""
     dirty: bool
     """That checkout differed from the commit; the version holds the patch."""
     aliases: tuple[str, ...]
@@ -50,6 +50,19 @@ class Version:
     """Where its model lies."""
     description: str = ""
     """What MLflow's page shows: the first lines of its card."""
+
+    def refuse_unnamed(self) -> None:
+        """Refuse a version that was made in MLflow, not by us: it names nothing to check against.
+
+        Raises:
+            RegistryError: it has no digest.
+        """
+        if not self.digest:
+            raise RegistryError(
+                f"{self.name} {self.version} was registered by other means than minigpt: without "
+                f"the tag {DIGEST} nothing says what it is made of. To register what was built "
+                "here: minigpt registry sync"
+            )
 
 
 def list_versions(registry: Registry, name: str | None = None) -> list[Version]:

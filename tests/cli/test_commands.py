@@ -1,8 +1,10 @@
 """The command line: help that shows examples, and exit codes."""
 
+import json
 import os
 import subprocess
 import sys
+import webbrowser
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ from minigpt.tracking import open_journal
 RUNNER = CliRunner()
 COMMANDS = [
     ["generate"], ["doctor"], ["plan"], ["report"], ["preset"], ["clean"], ["verify"],
-    ["lineage"], ["takedown"],
+    ["lineage"], ["compare"], ["takedown"],
     ["registry", "list"], ["registry", "sync"], ["registry", "promote"], ["registry", "relocate"],
     ["registry", "rollback"], ["registry", "log"],
     ["registry", "sign"], ["registry", "sbom"], ["key", "new"], ["key", "show"],
@@ -95,6 +97,56 @@ def test_doctor_imports_no_torch_unless_a_device_is_asked_for():
     assert done.returncode == 0
 
 
+class Browser:
+    """What `webbrowser` finds; it notes what it was to open."""
+
+    name = "a test"
+
+    def __init__(self, starts):
+        self.starts, self.opened = starts, []
+
+    def open(self, address):
+        self.opened.append(address)
+        return self.starts
+
+
+@pytest.fixture
+def in_project(tmp_path, monkeypatch):
+    root = Path(__file__).resolve().parents[2]
+    for name in ("dvc.yaml", "params.yaml"):
+        (tmp_path / name).write_text((root / name).read_text(encoding="utf-8"))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    return tmp_path
+
+
+def test_the_report_is_opened_in_a_browser_which_is_named(in_project, monkeypatch):
+    done = RUNNER.invoke(app, ["report"])
+    assert done.stdout == "reports/index.html\n"
+    assert "Next: minigpt report --open" in done.stderr
+    page = (in_project / "reports" / "index.html").as_uri()
+    browser = Browser(starts=True)
+    monkeypatch.setattr("webbrowser.get", lambda: browser)
+    done = RUNNER.invoke(app, ["report", "--open"])
+    assert (browser.opened, done.stderr) == ([page], f"opened {page} in a test\n")
+    done = RUNNER.invoke(app, ["report", "--open", "--json"])
+    assert json.loads(done.stdout) == {"report": "reports/index.html"}
+
+
+def test_where_no_browser_is_or_starts_the_report_says_so_and_where_the_page_is(
+    in_project, monkeypatch
+):
+    def none():
+        raise webbrowser.Error("could not locate runnable browser")
+
+    for get, why in ((none, "no browser is found"), (lambda: Browser(False), "did not start")):
+        monkeypatch.setattr("webbrowser.get", get)
+        done = RUNNER.invoke(app, ["report", "--open"])
+        assert (done.exit_code, done.stdout) == (0, "reports/index.html\n")
+        assert why in done.stderr
+        assert str(in_project / "reports" / "index.html") in done.stderr
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -104,14 +156,9 @@ def test_doctor_imports_no_torch_unless_a_device_is_asked_for():
         "takedown text.txt --reason x --dry-run",
     ],
 )  # fmt: skip
-def test_what_asks_about_versions_makes_no_store(command, tmp_path, monkeypatch):
-    root = Path(__file__).resolve().parents[2]
-    for name in ("dvc.yaml", "params.yaml"):
-        (tmp_path / name).write_text((root / name).read_text(encoding="utf-8"))
-    (tmp_path / "text.txt").write_text("A text of nobody's.")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+def test_what_asks_about_versions_makes_no_store(command, in_project):
+    (in_project / "text.txt").write_text("A text of nobody's.")
     done = RUNNER.invoke(app, command.split())
     said = f"{done.output}{done.exception or ''}"
     assert command == "report" or "no version" in said or "nothing was promoted" in said
-    assert not {"mlflow.db", "mlruns"} & {path.name for path in tmp_path.iterdir()}
+    assert not {"mlflow.db", "mlruns"} & {path.name for path in in_project.iterdir()}

@@ -11,6 +11,7 @@ import pytest
 from minigpt.data.checks import Dropped, write_dropped
 from minigpt.data.document import write_documents
 from minigpt.errors import DataError
+from minigpt.evaluation.passages import write_passages
 from minigpt.evaluation.report import read_json, render, seconds, size
 from minigpt.files import write_json, write_text
 
@@ -67,6 +68,14 @@ def built(corpus, tmp_path: Path) -> Path:
     write_json(tmp_path / "results/quantize.json", {"int8": int8})
     onnx = {"bytes": 9_400_000, "greatest_logit_difference": 1e-5}
     write_json(tmp_path / "results/export.json", {"onnx": onnx})
+    rows = [
+        {"source": "speeches", "measure": "finetuned", "work": "w", "doc_id": "w", "passage": i,
+         "bytes": 1000, "tokens": 300, "bits": bits}
+        for i, bits in enumerate((1700.0, 1800.0, 1852.0))
+    ]  # fmt: skip
+    write_passages(tmp_path / "data/evaluation", rows)
+    params = {"params.yaml": {"quantize": {"max_bytes": 60_000}}}
+    write_json(tmp_path / "dvc.lock", {"stages": {"quantize": {"cmd": "x", "params": params}}})
     sample = {"model": "base", "prompt": EVIL, "seed": 0, "text": "and & so"}
     write_json(tmp_path / "data/evaluation/samples.json", [sample])
     return tmp_path
@@ -133,6 +142,16 @@ def test_every_part_is_there(built: Path) -> None:
     ):
         assert expected in words, expected
     assert page.count("<svg") == 4  # two sources, one curve, the stages' time
+
+
+def test_a_figure_on_other_text_stands_beside_fp32_on_that_text_and_says_which(built: Path) -> None:
+    words = " ".join(re.sub(r"<[^>]*>", "", render(built).read_text()).split())
+    # 2.21 / 1.003 = 2.203, while the headline on all of plays is 2.2.
+    assert "plays 2.210 against 2.203 (+0.30 %) on 60 kB of each source, at most" in words
+    assert "fp32 on the same text" in words
+    assert "none of them beside the figures above" in words
+    assert re.search(r"speeches 1\.784 bits per byte \(95 %: 1\.7\d+ to 1\.8\d+\)", words), words
+    assert re.search(r"before fine-tuning 2\.61 · 95 %: 1\.7\d+ to 1\.8", words)
 
 
 def test_nothing_is_loaded_from_anywhere(built: Path) -> None:

@@ -2,7 +2,11 @@
 
 import json
 import os
+import re
 import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +16,8 @@ from minigpt.errors import BusyError, GateRefusedError, RegistryError
 from minigpt.process import take_lock
 from minigpt.registry.promotion import promote as promotions
 from minigpt.registry.promotion.condition import Condition
+from minigpt.registry.refs import find_version
+from minigpt.registry.registry import Registry
 
 RUNNER = CliRunner()
 
@@ -67,6 +73,98 @@ def test_promote_rollback_and_log_say_what_was_done_and_what_comes_next(run, add
     assert [event["version"] for event in events] == ["1", "2", "3", "1"]
     assert events[2]["conditions"][0]["found"] == "1.9 bits per byte"
     assert [e["conditions"][0]["remedy"] for e in events[:3]] == ["", "", "train longer"]
+
+
+def test_of_a_rollback_without_a_reason_the_log_does_not_make_one_up(run, add_version):
+    run("promote", "1")
+    add_version(1.7)
+    run("promote", "2", "--reason", "the letters are in")
+    done = run("rollback")
+    user = promotions.log.user()
+    assert f"in the log: rolled back by {user}, no reason given (--reason gives one)" in done.stderr
+    rows = run("log").stdout.splitlines()[1:]
+    assert [row.split("  ")[-1].strip() for row in rows] == [
+        "it meets the conditions",
+        "the letters are in",
+        "no reason given",
+    ]
+    assert f"rolled back  1 in place of 2  {user} " in rows[2]
+
+
+UNKNOWN = """
+import sys
+from typer.testing import CliRunner
+from minigpt.cli.main import app
+for command in sys.argv[1:]:
+    done = CliRunner().invoke(app, command.split())
+    assert getattr(done.exception, "exit_code", None) == 2, (command, done.exception, done.output)
+    heavy = {"torch", "mlflow", "numpy", "pyarrow", "cryptography", "sqlalchemy"} & set(sys.modules)
+    assert not heavy, (command, heavy)
+"""
+
+
+def test_an_unknown_version_is_refused_before_anything_heavy_is_imported(run, changed):
+    commands = [
+        "lineage 99", "lineage night", "lineage models:/other/1", "lineage 99 --patch",
+        "compare 99 1", "compare 1 99", "verify 99", "verify 99 --from-cache",
+        "verify 99 --signature", "registry promote 99", "registry promote champion",
+        "registry rollback", "registry rollback --to 99", "registry sign 99", "registry sbom 99",
+        "generate -m 99 To", "generate -m night To",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", UNKNOWN, *commands],
+        cwd=changed.root, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_version_that_was_made_in_mlflow_is_said_to_be_no_one_of_ours(run, changed):
+    client, first = changed.registry.store.client, find_version(changed.registry, "1")
+    source = client.get_model_version_download_uri("minigpt-test", "1")
+    client.create_model_version("minigpt-test", source, first.run_id)
+    client.set_registered_model_alias("minigpt-test", "champion", "2")
+    done = run("list")
+    assert re.search(r"^minigpt-test 2 +champion +- +- +-$", done.stdout, re.MULTILINE), done.stdout
+    assert "registered by other means, with no digest: 2\n" in done.stderr
+    shown = RUNNER.invoke(app, ["lineage"]).stdout.splitlines()[0]
+    assert shown == (
+        "minigpt-test version 2 · champion (made so by other means: minigpt registry log) · "
+        "no sha256: registered by other means"
+    )
+    for command in ("verify 2 --from-cache", "verify 2", "verify 2 --signature"):
+        error = RUNNER.invoke(app, command.split()).exception
+        assert "was registered by other means than minigpt" in str(error), (command, error)
+
+
+def test_of_a_champion_that_was_moved_behind_the_log_no_earlier_time_is_shown(run, add_version):
+    run("promote", "1")
+    add_version(1.7)
+    run("promote", "2")
+    assert "champion since 20" in RUNNER.invoke(app, ["lineage"]).stdout
+    root = Path.cwd()
+    Registry(root, "minigpt-test").store.client.set_registered_model_alias(
+        "minigpt-test", "champion", "1"
+    )
+    shown = RUNNER.invoke(app, ["lineage"]).stdout.splitlines()[0]
+    assert "champion (made so by other means: minigpt registry log)" in shown
+
+
+def test_compare_says_what_to_type_where_both_are_one_version(run, changed, add_version):
+    run("promote", "1")
+    client = changed.registry.store.client
+    client.set_registered_model_alias("minigpt-test", "challenger", "1")
+    said = RUNNER.invoke(app, ["compare", "champion", "challenger"]).stderr
+    assert said == (
+        "champion and challenger are both minigpt-test 1: no other is there yet. For another, "
+        "change params.yaml, then: make run\n"
+    )
+    add_version(1.7)
+    said = RUNNER.invoke(app, ["compare", "champion", "1"]).stderr
+    assert said.endswith("are both minigpt-test 1: nothing to compare. Next: minigpt compare 1 2\n")
+    client.delete_registered_model_alias("minigpt-test", "challenger")
+    error = RUNNER.invoke(app, ["compare", "champion", "challenger"]).exception
+    assert "no version of minigpt-test is called challenger yet" in str(error)
+    assert str(error).endswith("minigpt registry sync")
 
 
 def test_about_another_model_the_next_command_names_it(run, add_version):

@@ -53,6 +53,15 @@ def flip(path, at=-1):
     path.chmod(mode)
 
 
+@pytest.fixture
+def ask(toy, monkeypatch):
+    """A command of `minigpt` in the toy."""
+    monkeypatch.chdir(toy.root)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # the command takes over Ctrl-C
+    (toy.root / "params.yaml").unlink()  # the toy's is no whole one
+    return lambda command, ref, *more: RUNNER.invoke(app, [command, f"{NAME}@challenger", *more])
+
+
 def bad(report):
     return {v.path: (v.outcome, v.detail) for v in report.bad}
 
@@ -137,9 +146,48 @@ def test_a_lost_object_is_missed_only_where_the_registry_has_no_copy(toy):
     assert verify_from_cache(toy.registry, "1").holds
     cached(toy.root, "data/documents/documents.parquet").unlink()
     report = verify_from_cache(toy.registry, "1")
-    [(path, (outcome, detail))] = bad(report).items()
-    assert (path, outcome) == ("data/documents/documents.parquet", Outcome.MISSING)
-    assert "not in DVC's cache" in detail
+    assert (bad(report), report.holds, report.verdict) == ({}, False, "not all here")
+    [verdict] = report.absent
+    assert verdict.path == "data/documents/documents.parquet"
+    assert "not in DVC's cache" in verdict.detail
+
+
+def test_what_was_never_pulled_is_not_here_and_what_is_here_and_wrong_is_different(toy, ask):
+    shutil.rmtree(toy.root / ".dvc" / "cache")  # as a clone's before a pull
+    before = tree_of(toy.root)
+    done = ask("verify", "1", "--from-cache")
+    assert done.exit_code == 4, done.output
+    assert re.search(r"data/evaluation +2 files +not here\n", done.stdout)
+    assert re.search(r"models/finetuned +4 files +identical\n", done.stdout)  # the registry's
+    assert re.search(
+        r"^not all here: \d+ of \d+ files are not in DVC's cache", done.stdout, re.MULTILINE
+    )
+    assert "DIFFERENT" not in done.output
+    assert "delete" not in done.output
+    assert "what is not here: dvc pull." in done.stderr
+    assert tree_of(toy.root) == before
+
+    [stored] = (toy.root / "mlruns").rglob("finetuned/model.safetensors")
+    flip(stored)
+    done = ask("verify", "1", "--from-cache")
+    assert done.exit_code == 1
+    assert re.search(rf"{MODEL} +DIFFERENT +in the registry", done.stdout)
+    assert re.search(r"^DIFFERENT: 1 of \d+ files\.$", done.stdout, re.MULTILINE)
+    assert "put the store's files back" in done.stderr
+    assert "what is not here: dvc pull." in done.stderr
+
+    stored.unlink()
+    done = ask("verify", "1", "--from-cache", "--json")
+    assert (done.exit_code, json.loads(done.stdout)["verdict"]) == (1, "different")
+    assert re.search(r"^MISSING: 1 of", ask("verify", "1", "--from-cache").stdout, re.MULTILINE)
+
+
+def test_a_pull_of_another_commit_brings_nothing_of_a_version_of_this_one(toy, ask):
+    lock = (toy.root / "dvc.lock").read_text()
+    (toy.root / "dvc.lock").write_text(re.sub(r"md5: [0-9a-f]{30}", f"md5: {'0' * 30}", lock))
+    shutil.rmtree(toy.root / ".dvc" / "cache")
+    done = ask("verify", "1", "--from-cache")
+    assert (done.exit_code, "dvc fetch --all-commits" in done.stderr) == (4, True)
 
 
 def test_a_folder_whose_list_in_the_cache_is_spoilt_is_named_once(toy):

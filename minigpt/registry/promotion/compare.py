@@ -6,11 +6,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from minigpt.evaluation.bootstrap import Interval, difference
 from minigpt.evaluation.config import SamplesConfig
 from minigpt.quantization.config import QuantizeConfig
 from minigpt.registry.artifacts import package_of
 from minigpt.registry.lineage.index import index_of, learned
-from minigpt.registry.promotion.bootstrap import Interval, difference
 from minigpt.registry.promotion.evaluation_set import (
     EvaluationSet,
     Passages,

@@ -4,9 +4,9 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from minigpt.evaluation.bootstrap import Interval, decimals_for, difference
 from minigpt.registry.config import GateConfig
 from minigpt.registry.promotion import remedies
-from minigpt.registry.promotion.bootstrap import Interval, decimals_for, difference
 from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.registry import Registry
 from minigpt.roles import ROLES, final_model, main_first, main_role, of_role

@@ -210,6 +210,7 @@ def signature_problem(
 
 def differences(registry: Registry, version: Version, said: dict[str, Any]) -> list[str]:
     """Every file of the version that is not what its statement says, a line each."""
+    version.refuse_unnamed()
     try:
         stated = stated_files(said)
     except (KeyError, TypeError):

@@ -5,7 +5,7 @@ DVC takes a read-only object at its word and never hashes it again; so does noth
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from minigpt.digest import file_digest, text_digest
@@ -121,9 +121,8 @@ def check_object(
     """The verdict on one object; None for a folder's list that is as it should be."""
     path, entry = object_path(cache, cached.md5), files.listed.get(cached.path)
     if not path.is_file():
-        return Verdict(
-            cached.path, cached.out, Outcome.MISSING, f"not in DVC's cache ({cached.md5})"
-        )
+        detail = f"not in DVC's cache ({cached.md5})"
+        return Verdict(cached.path, cached.out, Outcome.ABSENT, detail)
     hashed, sha256 = md5_and_sha256(path)
     if cached.md5.endswith(FOLDER):
         if hashed == cached.md5.removesuffix(FOLDER):
@@ -141,9 +140,13 @@ def check_object(
 
 
 def combine(files: VersionFiles, registry: list[Verdict], cache: list[Verdict]) -> list[Verdict]:
-    """One verdict a file: bad bytes anywhere count; the cache may lack what the registry holds."""
+    """One verdict a file: bad bytes anywhere count; the cache may lack what the registry holds.
+
+    A folder whose list is not in the cache stands for each of its files.
+    """
     first = {verdict.path: verdict for verdict in registry}
     second = {verdict.path: verdict for verdict in cache}
+    absent = {path for path, verdict in second.items() if verdict.outcome is Outcome.ABSENT}
     lost = {path for path, verdict in second.items() if verdict.outcome.bad}
     verdicts = {}
     for path in [*files.listed, *(path for path in second if path not in files.listed)]:
@@ -154,10 +157,12 @@ def combine(files: VersionFiles, registry: list[Verdict], cache: list[Verdict]) 
             verdicts[path] = Verdict(path, both[0].out, Outcome.DIFFERENT, details)
         elif path in files.listed and both:
             verdicts[path] = both[0] if path in first else both[-1]
-        elif path in files.listed and files.out_of(path) not in lost:
+        elif path in files.listed and (out := files.out_of(path)) in absent:
+            verdicts[path] = replace(second[out], path=path)  # nor is what its folder's list names
+        elif path in files.listed and out not in lost:
             detail = "its dvc.lock names no object of DVC's cache for it"
-            verdicts[path] = Verdict(path, files.out_of(path), Outcome.MISSING, detail)
-        elif path not in files.listed and any(
+            verdicts[path] = Verdict(path, out, Outcome.MISSING, detail)
+        elif path not in (*files.listed, *absent) and any(
             p.startswith(f"{path}/") and p not in first for p in files.listed
         ):  # the list of a folder, of which the registry does not hold every file
             verdicts[path] = both[0]

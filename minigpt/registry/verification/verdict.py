@@ -17,6 +17,8 @@ class Outcome(StrEnum):
     MISSING = "MISSING"
     UNEXPECTED = "UNEXPECTED"
     """The version has no such file."""
+    ABSENT = "not here"
+    """Nothing is wrong: DVC's cache of this checkout lacks it, as a clone's does before a pull."""
 
     @property
     def bad(self) -> bool:
@@ -59,6 +61,8 @@ class Report:
     """signature, git, you or nobody."""
     vouched: str = ""
     """What was vouched for and by what, in words."""
+    brought_by: str = ""
+    """The command that brings what is not here; empty where all is."""
 
     @property
     def bad(self) -> list[Verdict]:
@@ -66,9 +70,14 @@ class Report:
         return [verdict for verdict in self.verdicts if verdict.outcome.bad]
 
     @property
+    def absent(self) -> list[Verdict]:
+        """What could not be looked at, because it is not here."""
+        return [verdict for verdict in self.verdicts if verdict.outcome is Outcome.ABSENT]
+
+    @property
     def holds(self) -> bool:
-        """Whether no file is different."""
-        return not self.bad
+        """Whether every file was looked at, and none speaks against the version."""
+        return not (self.bad or self.absent)
 
     def count(self, outcome: Outcome) -> int:
         """How many files have this outcome."""
@@ -76,9 +85,11 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """In a word: identical, within tolerance or different."""
-        if not self.holds:
+        """In a word: identical, within tolerance, not all here or different."""
+        if self.bad:
             return "different"
+        if self.absent:
+            return "not all here"
         whole = all(verdict.outcome is Outcome.IDENTICAL for verdict in self.verdicts)
         return "identical" if whole else "within tolerance"
 
@@ -87,7 +98,13 @@ def summary(report: Report) -> str:
     """The verdict in one or two sentences."""
     whole, count = len(report.verdicts), report.count
     if report.bad:
-        return f"DIFFERENT: {len(report.bad)} of {whole} files."
+        counts = [f"{o}: {count(o)} of {whole} files" for o in Outcome if o.bad and count(o)]
+        return f"{'; '.join(counts)}."
+    if report.absent:
+        return (
+            f"not all here: {len(report.absent)} of {whole} files are not in DVC's cache; "
+            f"{count(Outcome.IDENTICAL)} are here, and are what was registered."
+        )
     if report.mode == "from-cache":
         return (
             f"identical: {whole} of {whole} files are what was registered. This proves integrity "
@@ -122,6 +139,6 @@ def lines(verdicts: Sequence[Verdict]) -> list[tuple[str, str, str]]:
                 rows += [(v.path, str(v.outcome), v.detail) for v in same]
                 continue
             noun = "file" if len(same) == 1 else "files"
-            detail = same[0].detail if outcome is not Outcome.IDENTICAL else ""
+            detail = same[0].detail if outcome not in (Outcome.IDENTICAL, Outcome.ABSENT) else ""
             rows.append((out, f"{len(same)} {noun}", f"{outcome} {detail}".strip()))
     return rows

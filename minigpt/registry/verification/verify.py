@@ -7,7 +7,7 @@ when it was proven.
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
@@ -43,7 +43,7 @@ from minigpt.registry.verification.rebuild import (
 )
 from minigpt.registry.verification.reference_files import ReferenceFiles, cache_folder
 from minigpt.registry.verification.trust import Voucher, code_of, vouch, vouch_for_list
-from minigpt.registry.verification.verdict import Report
+from minigpt.registry.verification.verdict import Outcome, Report
 from minigpt.registry.versions import VERIFIED, Version
 from minigpt.tracking.store import clear_errors
 
@@ -55,12 +55,15 @@ Tell = Callable[[str], None]
 def verify_from_cache(registry: Registry, ref: str, key: Path | None = None) -> Report:
     """Hash again what the registry and DVC's cache hold of a version.
 
+    What the cache lacks is not here, which is not the same as different.
+
     Raises:
         RegistryError: there is no such version, or its list of files is gone or was changed.
         ParamsError: `key` is no public key.
     """
     started = time.monotonic()
     version, root = find_version(registry, ref), registry.root
+    version.refuse_unnamed()
     with version_files(registry, version) as files:
         voucher = vouch_for_list(files, key)
         refuse_other_list(files)
@@ -69,6 +72,8 @@ def verify_from_cache(registry: Registry, ref: str, key: Path | None = None) -> 
         verdicts = combine(
             files, check_stored(files, originals), check_cache(files, cache, originals)
         )
+        absent = {verdict.out for verdict in verdicts if verdict.outcome is Outcome.ABSENT}
+        brought_by = brings(root, files, absent) if absent else ""
     return Report(
         version=version.version,
         name=version.name,
@@ -79,7 +84,17 @@ def verify_from_cache(registry: Registry, ref: str, key: Path | None = None) -> 
         seconds=time.monotonic() - started,
         vouched_by=voucher.by,
         vouched=voucher.words,
+        brought_by=brought_by,
     )
+
+
+def brings(root: Path, files: VersionFiles, outs: Collection[str]) -> str:
+    """The command that brings outputs of a version to DVC's cache, from where they were pushed."""
+    lock = root / LOCK
+    here = outputs_of(stages_of(lock.read_bytes() if lock.is_file() else None))
+    there = outputs_of(files.lock)
+    of_this_commit = all(here.get(out) == there.get(out) for out in outs)
+    return "dvc pull" if of_this_commit else "dvc fetch --all-commits"
 
 
 def verify(
@@ -102,6 +117,7 @@ def verify(
     """
     started = time.monotonic()
     version, root = find_version(registry, ref), registry.root
+    version.refuse_unnamed()
     ref = shortest_ref(version.name, version.version, registry.name)
     with version_files(registry, version) as files, clean_folder(root) as folder:
         code = code_of(files)

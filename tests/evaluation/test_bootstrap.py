@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from minigpt.registry.promotion import bootstrap
-from minigpt.registry.promotion.bootstrap import bits_per_byte, decimals_for, difference
+from minigpt.evaluation import bootstrap
+from minigpt.evaluation.bootstrap import bits_per_byte, decimals_for, difference
 
 
 def test_a_figure_is_the_ratio_of_the_sums():
