@@ -1,5 +1,6 @@
 """The command line: help that shows examples, and exit codes."""
 
+import json
 import os
 import subprocess
 import sys
@@ -93,6 +94,25 @@ def test_doctor_imports_no_torch_unless_a_device_is_asked_for():
     )
     assert "params.yaml" in done.stdout
     assert done.returncode == 0
+
+
+def test_a_folder_whose_code_is_not_what_runs_is_told_so(tmp_path, monkeypatch):
+    """A copy of a checkout with its .venv, whose scripts name the old one's Python."""
+    (tmp_path / "minigpt").mkdir()
+    (tmp_path / "dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    root = Path(__file__).resolve().parents[2]
+    for own, said in (
+        (False, ""),
+        (True, f"runs the code of {root}, not of this folder. Run: make setup"),
+    ):
+        if own:
+            (tmp_path / "minigpt" / "__init__.py").touch()
+        told = RUNNER.invoke(app, ["doctor", "--json"])
+        assert told.stderr.strip().removeprefix("minigpt: ") == said
+        check = json.loads(told.stdout)["checks"]["code"]
+        assert check["ok"] is not own
+        assert own == (str(root) in check["found"])
 
 
 @pytest.mark.parametrize(
