@@ -27,20 +27,20 @@ LARGEST = 200_000
 
 
 def main(root: Path) -> int:
-    """Find the newest run of the flow `build` and take its picture."""
+    """Find the newest run of every stage and take its picture."""
     api = server_url(root)
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
     if api is None or chromium is None:
         sys.stderr.write("nothing to show: run `make up` first, and install Chromium\n")
         return 2
     query = {
-        "flows": {"name": {"any_": ["build"]}},
+        "flows": {"name": {"any_": ["release", "build"]}},
         "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
         "sort": "START_TIME_DESC",
     }
     runs = [run for run in ask(api, "flow_runs/filter", query) if run["total_run_time"] > 0]
     if not runs:
-        sys.stderr.write("no run of the flow build has been completed yet: make run\n")
+        sys.stderr.write("no run has been completed yet: make run\n")
         return 1
     tasks = {
         run["id"]: ask(api, "task_runs/count", {"flow_runs": {"id": {"any_": [run["id"]]}}})
@@ -49,7 +49,7 @@ def main(root: Path) -> int:
     ran = max(runs[:20], key=lambda run: (run["total_run_time"], tasks[run["id"]]))
     OUT.parent.mkdir(exist_ok=True)
     take(chromium, f"{api.removesuffix('/api')}/runs/flow-run/{ran['id']}")
-    sys.stdout.write(f"{OUT}: {OUT.stat().st_size / 1000:.0f} kB, {tasks[ran['id']]} stages\n")
+    sys.stdout.write(f"{OUT}: {OUT.stat().st_size / 1000:.0f} kB, {tasks[ran['id']]} tasks\n")
     return 0
 
 
