@@ -168,11 +168,11 @@ def set_up(*, dev: bool, quiet: bool) -> None:
             print("set-up     .venv is up to date")
         return
     start = time.monotonic()
-    if not done or stamp("place") not in done:  # scripts in .venv hold absolute paths
+    if stamp("place") not in done:  # scripts in .venv hold absolute paths
+        why = "the folder was moved or copied: .venv is made anew" if moved() else "making .venv"
+        print(f"set-up     {why} …", flush=True)  # removing one takes a while too
         shutil.rmtree(VENV, ignore_errors=True)
         done = [stamp("place")]
-    if not PYTHON.exists():
-        print("set-up     making .venv …", flush=True)
         subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
     installer = Installer()
     for group in missing:
@@ -192,6 +192,12 @@ def set_up(*, dev: bool, quiet: bool) -> None:
             f"every one hash-checked ({installer.name})" + (f" · {torch}" if torch else ""),
             flush=True,
         )
+
+
+def moved() -> bool:
+    """Whether .venv was made in another folder, whose Python and code its scripts name."""
+    record = VENV / "pyvenv.cfg"
+    return record.is_file() and f" -m venv {VENV}\n" not in record.read_text("utf-8")
 
 
 def stamp(group: str) -> str:

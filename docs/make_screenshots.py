@@ -228,7 +228,7 @@ def plots(root: Path) -> Shot:
 def prefect_run(url: str) -> Shot:
     """The run of the flow `build` that did the most."""
     query = {
-        "flows": {"name": {"any_": ["build"]}},
+        "flows": {"name": {"any_": ["release", "build"]}},
         "flow_runs": {"state": {"type": {"any_": ["COMPLETED"]}}},
         "sort": "START_TIME_DESC",
         "limit": 20,

@@ -12,15 +12,15 @@ from prefect import flow, get_run_logger, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.context import TagsContext
-from prefect.runtime import deployment, flow_run
+from prefect.runtime import flow_run
 from prefect.states import Completed, Failed
 
+from minigpt import __version__
 from minigpt.data.links import follow
 from minigpt.errors import StageError
 from minigpt.git import require_git
 from minigpt.graph import read_graph
-from minigpt.log import say
+from minigpt.log import minutes, say
 from minigpt.machine import Machine
 from minigpt.model.count import parameters
 from minigpt.params import PARAMS, Params, load_params
@@ -31,50 +31,68 @@ from minigpt.tracking.figures import figures, read_metrics
 from minigpt.tracking.origin import COMMIT, SOURCE
 from pipelines.dag import Stage, anything_stale, read_stages
 from pipelines.display import Display
+from pipelines.flows import RunLog, Until, Wait, came_to, holder_name, named, told, untagged
 from pipelines.lockfile import keep_lock
 from pipelines.runner import Outcome, Result, run_stage
 
 RETRY_SECONDS = 2
 
 
-@flow
-def build(until: str | None = None, wait: bool = True) -> dict[str, Result]:
+@flow(flow_run_name=named("build", "until"), version=__version__)
+@told
+def build(until: Until = None, wait: Wait = True) -> dict[str, Result]:
     """Bring every stage (or `until` and what it needs) up to date, in order, one at a time.
 
-    DVC locks the workspace, so there is nothing to gain from two at once. `wait` queues behind
-    another run in this workspace instead of being refused.
+    DVC locks the workspace, so there is nothing to gain from two at once.
 
     Raises:
-        ParamsError: params.yaml holds something that is not allowed; nothing ran.
+        ParamsError: params.yaml or `until` holds something that is not allowed; nothing ran.
         StageError: a stage failed; nothing after it ran.
     """
     root = Path.cwd()
     params = load_params(Params, root / PARAMS)
-    results: dict[str, Result] = {}
     with (
         workspace_lock(root, wait, holder_name()),
         parent_run(root, until) as (journal, stale),
         untagged(),
     ):
-        stages = read_stages(root, until)
+        return bring_stages_up_to_date(root, params, journal, stale, until)
+
+
+def bring_stages_up_to_date(
+    root: Path, params: Params, journal: Journal | None, stale: bool, until: str | None = None
+) -> dict[str, Result]:
+    """One task a stage, in the run of the flow that calls this.
+
+    Raises:
+        StageError: a stage failed; nothing after it ran.
+    """
+    results: dict[str, Result] = {}
+    stages = read_stages(root, until)
+    title = plan(params, len(stages))
+    get_run_logger().info("%s", title)
+    if journal is not None:
+        journal.params(params.model_dump(mode="json", by_alias=True))
+    display = Display(sys.stdout, f"plan       {title}", [stage.name for stage in stages])
+    try:
+        for stage in stages:
+            one = bring_up_to_date.with_options(name=stage.name, retries=stage.retries)
+            state: Any = one(stage, root, display, journal, stale, return_state=True)
+            result = results[stage.name] = came_to(state)
+            if result.outcome is Outcome.FAILED:
+                display.finished(result)
+                raise StageError(f"{stage.name}: {result.said}")
         if journal is not None:
-            journal.params(params.model_dump(mode="json", by_alias=True))
-        display = Display(sys.stdout, plan(params, len(stages)), [stage.name for stage in stages])
-        try:
-            for stage in stages:
-                one = bring_up_to_date.with_options(name=stage.name, retries=stage.retries)
-                state: Any = one(stage, root, display, journal, stale, return_state=True)
-                result = results[stage.name] = came_to(state)
-                if result.outcome is Outcome.FAILED:
-                    display.finished(result)
-                    raise StageError(f"{stage.name}: {result.said}")
-            if journal is not None:
-                graph = read_graph(root)
-                outs = {out for stage in stages for out in graph[stage.name].outs}
-                journal.metrics(figures(read_metrics(root, outs)))
-        finally:
-            display.close()
-            create_table_artifact(table=[row(result) for result in results.values()], key="stages")
+            graph = read_graph(root)
+            outs = {out for stage in stages for out in graph[stage.name].outs}
+            journal.metrics(figures(read_metrics(root, outs)))
+    finally:
+        display.close()
+        create_table_artifact(
+            table=[row(result) for result in results.values()],
+            key="stages",
+            description="What became of every stage; the digest is that of all it wrote.",
+        )
     return results
 
 
@@ -89,33 +107,18 @@ def bring_up_to_date(
     display.checking(stage.name)
     result = Result(stage.name, Outcome.UNCHANGED, 0.0)
     if stale:
-        result = run_stage(stage.name, root, Watchers(display, get_run_logger()))
+        result = run_stage(stage.name, root, Watchers(display, RunLog()))
     if result.outcome is Outcome.FAILED:
         return Failed(message=result.said, data=result)
     result = replace(result, digest=read_graph(root)[result.stage].output_digest(root))
     if journal is not None and result.outcome is not Outcome.RAN:
         journal.link(result.stage, str(result.digest))
     display.finished(result)
+    took = f" in {minutes(result.seconds)}" if stale else ""
+    get_run_logger().info("%s: %s%s", result.stage, result.outcome, took)
     if result.outcome is Outcome.RAN:
         return Completed(message=result.said, data=result)
     return Completed(name="Cached", message=str(result.outcome), data=result)
-
-
-def untagged() -> TagsContext:
-    """Tasks that start in the block do not carry the flow run's tags.
-
-    For those, each would ask the server for a slot just while the end of the task before is being
-    written. SQLite refuses one of the two, and Prefect's client waits 2 s before it asks again.
-    """
-    return TagsContext(current_tags=set())
-
-
-def came_to(state: State[Any]) -> Any:
-    """What a task returned, in success or failure; what it raised is raised here."""
-    result: Any = state.result(raise_on_failure=False)
-    if isinstance(result, BaseException):
-        raise result
-    return result
 
 
 @dataclass(frozen=True)
@@ -123,7 +126,7 @@ class Watchers:
     """The table on the terminal and the task's log in Prefect."""
 
     display: Display
-    log: Any
+    log: RunLog
 
     def started(self, stage: str) -> None:
         """The stage's command was started."""
@@ -132,10 +135,7 @@ class Watchers:
     def said(self, stage: str, text: str) -> None:
         """The stage said a line."""
         self.display.said(stage, text)
-        self.log.info("%s", text)
-
-
-_journal: Journal | None = None  # of the outermost flow, which opens and closes it
+        self.log.said(f"{stage}: {text}")
 
 
 @contextlib.contextmanager
@@ -143,13 +143,8 @@ def parent_run(root: Path, until: str | None = None) -> Iterator[tuple[Journal |
     """The journal of the run that stages hang their runs on, and whether any will run.
 
     What is written is delivered to MLflow meanwhile. A run with nothing to do has no journal: a
-    schedule would bury the runs that made something, and Prefect has the record. The outermost flow
-    opens it, and has asked DVC.
+    schedule would bury the runs that made something, and Prefect has the record.
     """
-    global _journal
-    if PARENT_ENV in os.environ:
-        yield _journal, True
-        return
     keep_lock(root)  # before anything reads it: a killed DVC may have left half
     follow(root, load_params(Params, root / PARAMS).sources, say)
     stale = anything_stale(root, until)
@@ -158,22 +153,16 @@ def parent_run(root: Path, until: str | None = None) -> Iterator[tuple[Journal |
         return
     source = f"pipelines/{flow_run.flow_name}.py"
     tags = {COMMIT: require_git(root), SOURCE: source, "minigpt.flow_run": str(flow_run.id)}
-    _journal = open_journal(root, "pipeline", tags=tags)
+    journal = open_journal(root, "pipeline", tags=tags)
     status: Status = "FAILED"
-    with Courier(_journal.path.parent).at_work():
-        os.environ[PARENT_ENV] = str(_journal.path)
+    with Courier(journal.path.parent).at_work():
+        os.environ[PARENT_ENV] = str(journal.path)
         try:
-            yield _journal, True
+            yield journal, True
             status = "FINISHED"
         finally:
             del os.environ[PARENT_ENV]
-            _journal.close(status)
-            _journal = None
-
-
-def holder_name() -> str | None:
-    """What to call a flow that a schedule or a click started; None for one of the terminal."""
-    return f"the deployment {deployment.name} of make up" if deployment.name else None
+            journal.close(status)
 
 
 def plan(params: Params, stages: int) -> str:
@@ -185,7 +174,7 @@ def plan(params: Params, stages: int) -> str:
         f"{size / 1e6:.1f}M parameters",
         f"{machine.threads} threads, {machine.fingerprint()['device']}, {params.pretrain.dtype}",
     ]
-    return f"plan       {' · '.join(facts)}"
+    return " · ".join(facts)
 
 
 def row(result: Result) -> dict[str, Any]:

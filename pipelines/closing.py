@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from minigpt.log import minutes, printable
 from minigpt.roles import FINETUNE, PRETRAIN, final_model, of_role
 from pipelines.runner import Outcome, Result
+from pipelines.terminal import script
 
 BASELINES = {
     "ppmd": "PPMd", "ngram": "n-gram", "xz": "xz", "zstd": "zstd", "unigram": "unigram",
@@ -90,11 +90,7 @@ def size(name: str, entry: Mapping[str, Any]) -> str:
 
 def next_commands(root: Path, prompt: str, ref: str) -> Sequence[str]:
     """The three commands that a person wants next."""
-    minigpt = Path(sys.executable).with_name("minigpt")
-    if minigpt.is_relative_to(root):
-        minigpt = minigpt.relative_to(root)
-    elif not minigpt.exists():
-        minigpt = Path("minigpt")
+    minigpt = script(root, "minigpt")
     # Without `make` (Windows), what it calls.
     services = "make up" if shutil.which("make") else "python bootstrap.py up"
     chosen = "" if ref == "champion" else f" -m {ref}"  # the champion is who writes by default

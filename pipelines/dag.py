@@ -1,6 +1,7 @@
 """The stages of dvc.yaml as DVC understands them, in an order that runs."""
 
 import contextlib
+import difflib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -80,7 +81,11 @@ def _stages_in(repo: Repo, until: str | None) -> list[Stage]:
         if node.cmd
     }
     if until is not None and until not in stages:
-        raise ParamsError(f"there is no stage {until} in dvc.yaml; there are: {', '.join(stages)}")
+        near = difflib.get_close_matches(until, stages, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise ParamsError(
+            f"until: there is no stage {until!r} in dvc.yaml{hint} There are: {', '.join(stages)}"
+        )
     return in_order(stages, until)
 
 

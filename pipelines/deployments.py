@@ -12,7 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from prefect import serve
 from prefect.automations import Automation
 from prefect.client.schemas.objects import (
     ConcurrencyLimitConfig,
@@ -28,11 +27,14 @@ from prefect.types.entrypoint import EntrypointType
 from pipelines.build import build
 from pipelines.release import release
 from pipelines.services import BEATS, NIGHTLY, ZOMBIE_SECONDS
+from pipelines.serving import serve
 from pipelines.sweep import EXAMPLE, sweep
 
 ZOMBIES = "minigpt: end runs whose process is gone"
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed")
 TAGS = ["minigpt", BEATS]
+SLUG = "make-up"
+"""Of the one schedule that is ours; those that a person adds to a deployment are his."""
 
 
 def deployments(cron: str = NIGHTLY) -> list[RunnerDeployment]:
@@ -42,7 +44,7 @@ def deployments(cron: str = NIGHTLY) -> list[RunnerDeployment]:
     entries: list[Any] = [  # to_deployment is typed for callers that await as well
         release.to_deployment(
             "nightly",
-            schedule=Cron(cron, timezone=local_zone()),
+            schedule=Cron(cron, timezone=local_zone(), slug=SLUG),
             concurrency_limit=one,
             parameters={"wait": True},
             entrypoint_type=module,
@@ -125,9 +127,10 @@ def main(argv: list[str] | None = None) -> int:
     """Serve until ended."""
     parser = argparse.ArgumentParser(prog="python -m pipelines.deployments", description=__doc__)
     parser.add_argument("--cron", default=NIGHTLY, help=f"of the release flow; {NIGHTLY}")
+    parser.add_argument("--begun", type=Path, help="file to write once all of them stand")
     options = parser.parse_args(argv)
     end_zombies()
-    serve(*deployments(options.cron), print_starting_message=False)
+    serve(deployments(options.cron), options.begun)
     return 0
 
 

@@ -31,6 +31,7 @@ from prefect.settings import (
 
 from minigpt.errors import MiniGPTError
 from minigpt.process import WORK, tied
+from pipelines.api_url import published
 from pipelines.services import (
     HEARTBEAT_SECONDS,
     LOCAL,
@@ -65,7 +66,8 @@ def start_server(root: Path) -> Callable[[], None]:
     """
     # However often is usual there: silence ends a run of ours, see deployments.zombies.
     use({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_SECONDS})
-    if configured := PREFECT_API_URL.value():
+    configured = PREFECT_API_URL.value()
+    if configured and configured != published(root):
         return lambda: refuse_silent(configured)
     if ours := server_url(root):
         use({PREFECT_API_URL: ours})
@@ -87,7 +89,7 @@ def start_server(root: Path) -> Callable[[], None]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as starting:
         output = starting.enter_context(log.open("wb"))
-        env = {**EPHEMERAL, "PREFECT_HOME": str(home)}
+        env = {**EPHEMERAL, "PREFECT_HOME": str(home), "PREFECT_API_URL": url}
         process = starting.enter_context(
             tied(prefect_server(port, "error"), root, env, stdout=output, stderr=output)
         )

@@ -22,6 +22,8 @@ MARK = "MINIGPT_UP"
 """Environment of everything that `make up` started: the checkout. `make down` goes by it."""
 NIGHTLY = "0 3 * * *"
 """When the release flow runs by itself: minute hour day month weekday, local time."""
+NIGHTLY_RUN = "release/nightly"
+"""The flow and its deployment that does so, as Prefect's commands want them named."""
 HEARTBEAT_SECONDS, ZOMBIE_SECONDS = 30, 90
 BEATS = "minigpt-beats"
 """Tag of runs whose process says that often that it lives: the silence of others means nothing."""

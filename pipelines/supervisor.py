@@ -25,6 +25,7 @@ from minigpt.log import say
 from minigpt.process import WORK, tied
 from minigpt.tracking.address import tracking_uri
 from minigpt.tracking.store import open_store
+from pipelines.api_url import publish, withdraw
 from pipelines.services import (
     HEARTBEAT_SECONDS,
     LOCAL,
@@ -60,6 +61,8 @@ class Service:
     settings: Callable[["Service"], Mapping[str, str]]
     port: int | None
     health: str = ""
+    begun: Path | None = None
+    """A file that it writes once it does what it is there for."""
     needs: "Service | None" = None
     hanging: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     process: Any = None
@@ -86,6 +89,8 @@ class Service:
             self.port = a_port(self.port)
         path = root / WORK / "logs" / f"{self.name}.log"
         path.parent.mkdir(parents=True, exist_ok=True)
+        if self.begun is not None:
+            self.begun.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # there is none yet, or (Windows) somebody reads it
             if path.stat().st_size > LOG_BYTES:
                 path.replace(path.with_name(f"{path.name}.1"))
@@ -108,11 +113,12 @@ class Service:
 
     def answers(self) -> bool:
         """Whether it does what it is there for."""
+        if self.begun is not None:
+            return self.begun.exists()
         if not self.health:
             return self.process.poll() is None
-        base = self.url or (self.needs.url if self.needs else "")
         try:
-            urllib.request.urlopen(f"{base}{self.health}", timeout=5).close()  # noqa: S310
+            urllib.request.urlopen(f"{self.url}{self.health}", timeout=5).close()  # noqa: S310
         except OSError:
             return False
         return True
@@ -143,12 +149,15 @@ def services(root: Path, cron: str) -> list[Service]:
     )  # fmt: skip
     schedule = Service(
         "schedule",
-        lambda _this: [sys.executable, "-m", "pipelines.deployments", "--cron", cron],
+        lambda this: [
+            sys.executable, "-m", "pipelines.deployments", "--cron", cron,
+            "--begun", str(this.begun),
+        ],
         lambda _this: common | {"PREFECT_API_URL": elsewhere or f"{server.url}/api"},
         port=None,
-        health="" if elsewhere else "/api/deployments/name/release/nightly",
+        begun=root / WORK / "schedule.begun",
         needs=None if elsewhere else server,
-    )
+    )  # fmt: skip
     # The checkout's own store it finds by itself, from where it starts.
     chosen = os.environ.get("MLFLOW_TRACKING_URI")
     store = {"MLFLOW_BACKEND_STORE_URI": chosen} if chosen else {}
@@ -205,8 +214,10 @@ class Supervisor:
 
     def tell(self) -> None:
         """Write up.json where something in it has changed."""
+        ours = next((f"{s.url}/api" for s in self.services if s.name == "prefect"), None)
         state = {
             "pid": os.getpid(),
+            "api": ours or os.environ.get("PREFECT_API_URL"),
             "cron": self.cron,
             "ready": all(service.ready for service in self.services),
             "failed": [s.name for s in self.services if s.failures >= GIVES_UP],
@@ -216,6 +227,8 @@ class Supervisor:
         }
         if state != self.told:
             write_json(self.root / UP, state)
+            if ours is not None:
+                publish(self.root, ours)
             self.told = state
 
     def stop(self) -> None:
@@ -223,6 +236,7 @@ class Supervisor:
         for service in sorted(self.services, key=lambda s: s.port is not None):
             if service.process is not None:
                 service.stop(gently=service.port is None)
+        withdraw(self.root)
         (self.root / UP).unlink(missing_ok=True)
 
 

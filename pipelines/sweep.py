@@ -10,11 +10,12 @@ import contextlib
 import hashlib
 import itertools
 import json
+import logging
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from prefect import flow, get_run_logger, tags, task
@@ -22,8 +23,9 @@ from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
+from pydantic import Field
 
-from minigpt import log
+from minigpt import __version__, log
 from minigpt.errors import ParamsError, StageError
 from minigpt.git import require_git
 from minigpt.machine import Machine
@@ -32,14 +34,20 @@ from minigpt.process import workspace_lock
 from minigpt.tracking import PARENT_ENV, Journal, Status, open_journal
 from minigpt.tracking.courier import Courier
 from minigpt.tracking.origin import COMMIT, SOURCE, origin
-from pipelines.build import came_to, holder_name, untagged
 from pipelines.clone import Clone, throwaway
 from pipelines.dag import read_stages
+from pipelines.flows import RunLog, Wait, came_to, holder_name, named, told, untagged
 from pipelines.preflight import check_environment
 from pipelines.server import log_to_file, start_server
 from pipelines.services import BEATS
 from pipelines.terminal import ended
 
+Overrides = Annotated[
+    list[str],
+    Field(description="KEY=VALUE,VALUE… of params.yaml, one an item; every combination is tried."),
+]
+Last = Annotated[str, Field(description="The last stage that a trial builds.")]
+Figure = Annotated[str, Field(description="FILE:KEY of a metrics file; lower is better.")]
 FIGURE = "metrics/finetune.json:new_domain.after.bits_per_byte"
 """Lower is better. It comes from validation, so that no choice sees the test documents."""
 BASE_FIGURE = "metrics/pretrain.json:val.bits_per_byte"
@@ -63,20 +71,21 @@ class Trial:
         return " ".join(f"{key}={json.dumps(value)}" for key, value in self.overrides.items())
 
 
-@flow
+@flow(flow_run_name=named("sweep", "overrides"), version=__version__)
+@told
 def sweep(
-    overrides: list[str], until: str = "finetune", figure: str = FIGURE, wait: bool = True
+    overrides: Overrides, until: Last = "finetune", figure: Figure = FIGURE, wait: Wait = True
 ) -> list[Trial]:
     """Try every combination of KEY=VALUE,VALUE …, best first; a trial builds as far as `until`.
 
     Raises:
-        ParamsError: an override is not of that form or not allowed; nothing ran.
+        ParamsError: a parameter is not of its form or not allowed; nothing ran.
         StageError: no trial reached a figure.
     """
-    root = Path.cwd().resolve()
+    root, run_log = Path.cwd().resolve(), get_run_logger()
     trials = combinations(root, overrides)
-    refuse_absent(root, figure)
-    read_stages(root, until)
+    check_figure(root, until, figure)
+    run_log.info("%d trials by %s", len(trials), figure)
     with (
         workspace_lock(root, wait, holder_name()),
         recorded(root, trials, until, figure) as parent,
@@ -88,8 +97,14 @@ def sweep(
             one = run_trial.with_options(name=str(trial))
             state: Any = one(clone, trial, until, figure, parent, return_state=True)
             done.append(came_to(state))
+            level = logging.WARNING if done[-1].figure is None else logging.INFO
+            run_log.log(level, "%s: %s", trial, done[-1].said or done[-1].figure)
         ranked = sorted(done, key=lambda trial: (trial.figure is None, trial.figure))
-        create_table_artifact(table=[row(trial) for trial in ranked], key="sweep")
+        create_table_artifact(
+            table=[row(trial) for trial in ranked],
+            key="sweep",
+            description=f"Every trial by {figure}, the best first (lower is better).",
+        )
         if ranked[0].figure is None:
             raise StageError(
                 f"no trial of {len(ranked)} has a figure; {ranked[0]}: {ranked[0].said}"
@@ -100,7 +115,7 @@ def sweep(
     return ranked
 
 
-@task(cache_policy=NO_CACHE)
+@task(task_run_name="{trial}", cache_policy=NO_CACHE)
 def run_trial(
     clone: Clone, trial: Trial, until: str, figure: str, parent: Journal | None
 ) -> State[Trial]:
@@ -115,9 +130,7 @@ def run_trial(
             environment[PARENT_ENV] = str(run.path)
             open_runs.callback(run.close, "KILLED")  # replaced below, unless we are stopped
         print(f"{trial}: begins", flush=True)
-        problem = clone.experiment(
-            trial.name, trial.overrides, until, environment, get_run_logger().info
-        )
+        problem = clone.experiment(trial.name, trial.overrides, until, environment, RunLog().said)
         value = None if problem else figure_of(clone.root, figure)
         if value is None and not problem:
             problem = f"{figure} is not there"
@@ -227,6 +240,23 @@ def recorded(
             journal.close(status)
 
 
+def check_figure(root: Path, until: str, figure: str) -> None:
+    """Refuse a figure that no trial would have, or all alike: from a file that none of them writes.
+
+    Raises:
+        ParamsError: there is no stage `until`, none up to it writes the file, or as it was last
+            written it has no such number.
+    """
+    refuse_absent(root, figure)
+    path, _, key = figure.partition(":")
+    files = [out for stage in read_stages(root, until) for out in stage.outs]
+    if path not in files:
+        metrics = ", ".join(out for out in files if out.endswith(".json"))
+        raise ParamsError(f"figure: {path} is not written up to {until}; these are: {metrics}")
+    if not key or ((root / path).is_file() and figure_of(root, figure) is None):
+        raise ParamsError(f"figure: {path} has no number {key!r}; expected FILE:KEY, as {FIGURE}")
+
+
 def figure_of(root: Path, figure: str) -> float | None:
     """The value at FILE:KEY.KEY… in the metrics of a trial; None where it is missing."""
     path, _, keys = figure.partition(":")
@@ -284,7 +314,7 @@ def run(root: Path, options: argparse.Namespace) -> int:
     """Check what must hold before anything starts, run the flow, tell how it ended."""
     require_git(root)
     combinations(root, options.overrides)
-    refuse_absent(root, options.figure)
+    check_figure(root, options.until, options.figure)
     check_environment(root)
     with workspace_lock(root, options.wait, "a sweep"):
         server_answers = start_server(root)

@@ -2,9 +2,18 @@
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from minigpt import log
 from minigpt.errors import MiniGPTError
+
+
+def script(root: Path, name: str) -> Path:
+    """What to type in `root` for a command of this interpreter's environment."""
+    path = Path(sys.executable).with_name(name)
+    if path.is_relative_to(root):
+        return path.relative_to(root)
+    return path if path.exists() else Path(name)
 
 
 def ended(work: Callable[[], int], stopped: str, debug: bool = False) -> int:

@@ -7,11 +7,13 @@ To change the schedule of what is up: make down first.
 
 import argparse
 import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +25,18 @@ from minigpt.errors import BusyError, MiniGPTError, ParamsError
 from minigpt.process import WORK, holder_of, named, take_lock
 from minigpt.tracking.address import shown, tracking_uri
 from minigpt.tracking.store import open_store
-from pipelines.services import MARK, NIGHTLY, UP, marked, read_up, server_url, supervisor_pid
-from pipelines.terminal import ended
+from pipelines.api_url import published, withdraw
+from pipelines.services import (
+    MARK,
+    NIGHTLY,
+    NIGHTLY_RUN,
+    UP,
+    marked,
+    read_up,
+    server_url,
+    supervisor_pid,
+)
+from pipelines.terminal import ended, script
 
 START_SECONDS, STOP_SECONDS = 240.0, 40.0
 WHAT = {
@@ -107,6 +119,7 @@ def down(root: Path, force: bool = False) -> list[str]:
         wait_until(lambda: supervisor_pid(root) is None, STOP_SECONDS)
     end(list(marked(root)))
     (root / UP).unlink(missing_ok=True)
+    withdraw(root)
     if pid is None and not ours:
         return ["nothing is up here. To start it: make up"]
     return ["down: Prefect, the schedule and MLflow's UI have ended. To start them: make up"]
@@ -141,17 +154,31 @@ def end(processes: list[psutil.Process]) -> None:
 
 def told(root: Path, status: dict[str, Any], how: str) -> list[str]:
     """Where everything is, and how to end it."""
-    lines = [f"{root.name} {how}"]
-    for name in (key for key in WHAT if key in status["services"]):
-        service = status["services"][name]
-        place = service["url"] or f"pid {service['pid']}"
-        when = f": {status['cron']}" if name == "schedule" else ""
+    lines, services, api = [f"{root.name} {how}"], status["services"], status.get("api")
+    for name in (key for key in WHAT if key in services):
+        place = services[name]["url"] or f"pid {services[name]['pid']}"
+        when = f": {status['cron']}{paused(api)}" if name == "schedule" else ""
         lines.append(f"  {name:<10}{place:<24}{WHAT[name]}{when}")
-    if "prefect" not in status["services"]:
-        lines.append(f"  {'prefect':<10}{os.environ.get('PREFECT_API_URL')}  yours")
-    if "mlflow" not in status["services"]:
+    if "prefect" not in services:
+        lines.append(f"  {'prefect':<10}{api}  yours")
+    if "mlflow" not in services:
         lines.append(f"  {'mlflow':<10}{shown(tracking_uri(root))}  yours")
-    return [*lines, "To end all of it: make down"]
+    # In this folder Prefect finds a server of ours by itself.
+    address = "" if published(root) == api else f"PREFECT_API_URL={api} "
+    run = f"{address}{script(root, 'prefect')} deployment run {NIGHTLY_RUN}"
+    return [*lines, f"To run it now: {run}", "To end all of it: make down"]
+
+
+def paused(api: str | None) -> str:
+    """What to say of a nightly run that somebody has paused."""
+    try:
+        url = f"{api}/deployments/name/{NIGHTLY_RUN}"
+        with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 (as `refuse_silent`)
+            deployment = json.load(answer)
+    except (OSError, ValueError):  # a server of the user's that wants a key, say
+        return ""
+    active = [schedule["active"] for schedule in deployment["schedules"]]
+    return "" if any(active) and not deployment["paused"] else " (paused in Prefect)"
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:

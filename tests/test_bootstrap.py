@@ -1,6 +1,7 @@
 """Set-up refuses what cannot work before it makes anything, and needs no home."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,50 @@ def test_caches_lie_in_the_project_where_the_home_cannot_be_written(tmp_path, mo
     assert all(path.is_relative_to(bootstrap.ROOT / ".cache") for path in caches.values())
     monkeypatch.setenv("UV_CACHE_DIR", "/elsewhere")
     assert list(bootstrap.cache_settings()) == ["PIP_CACHE_DIR"]
+
+
+@pytest.mark.parametrize(
+    ("made_in", "python", "said"),
+    [
+        ("old", "", "set-up     the folder was moved or copied: .venv is made anew …"),
+        ("here", "3.11 of before", "set-up     making .venv …"),
+        ("here", "", None),
+    ],
+)
+def test_a_venv_of_another_place_is_named_before_it_is_made_anew(
+    made_in, python, said, tmp_path, monkeypatch, capsys
+):
+    here, venv, seen = tmp_path / "here", tmp_path / "here" / ".venv", []
+    venv.mkdir(parents=True)
+    (tmp_path / "old").mkdir()
+    for root in (here, tmp_path / "old"):
+        shutil.copy2(bootstrap.ROOT / "pyproject.toml", root)
+    for name, value in (("VENV", venv), ("PYTHON", venv / "python"), ("Installer", FakeInstaller)):
+        monkeypatch.setattr(bootstrap, name, value)
+    monkeypatch.setattr(bootstrap, "install_torch", lambda _: "torch")
+    monkeypatch.setattr(bootstrap.subprocess, "run", lambda words, **_: seen.append(words[-1]))
+    removing = lambda *_, **__: seen.append(capsys.readouterr().out)  # noqa: E731
+    monkeypatch.setattr(bootstrap.shutil, "rmtree", removing)
+    with monkeypatch.context() as then:
+        then.setattr(bootstrap, "ROOT", tmp_path / made_in)
+        then.setattr(sys, "version", python or sys.version)
+        stamps = [bootstrap.stamp(group) for group in ("place", "base")]
+    monkeypatch.setattr(bootstrap, "ROOT", here)
+    (venv / "python").touch()
+    (venv / "minigpt-stamp").write_text("\n".join(stamps))
+    command = f"command = /usr/bin/python3 -m venv {tmp_path / made_in / '.venv'}\n"
+    (venv / "pyvenv.cfg").write_text(f"home = /usr/bin\n{command}")
+    bootstrap.set_up(dev=False, quiet=True)
+    assert seen == ([f"{said}\n", str(venv)] if said else [])
+
+
+class FakeInstaller:
+    """Installs nothing."""
+
+    name = "fake"
+
+    def install(self, arguments):
+        """As bootstrap.Installer.install."""
 
 
 BEFORE = "import sys; sys.path.insert(0, sys.argv[1]); import bootstrap; "

@@ -11,6 +11,7 @@ import typer
 
 from minigpt.cli.shared import (
     Json,
+    code_elsewhere,
     project_root,
     require_project,
     show_json,
@@ -46,7 +47,9 @@ def doctor(as_json: Json = False) -> None:
     checks: list[tuple[str, bool, str]] = [
         ("python", sys.version_info >= (3, 11), sys.version.split()[0])
     ]
-    checks.append(("git", *commit_of(root)))
+    code = code_elsewhere(root)
+    whose = f"that of {code}; run: make setup" if code else "this folder's"
+    checks += [("git", *commit_of(root)), ("code", code is None, whose)]
     for tool in TOOLS:
         try:
             checks.append((tool, True, metadata.version(tool)))

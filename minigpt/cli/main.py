@@ -11,6 +11,7 @@ import typer
 
 from minigpt import __version__, log
 from minigpt.cli import compare, key, lineage, look, prune, takedown, use, verify, versions
+from minigpt.cli.shared import code_elsewhere, project_root
 from minigpt.errors import MiniGPTError
 from minigpt.process import quiet_environment
 
@@ -50,6 +51,8 @@ def options(
     del version  # show_version has ended the command
     if debug:
         os.environ["MINIGPT_DEBUG"] = "1"
+    if code := code_elsewhere(project_root()):
+        log.say(f"runs the code of {code}, not of this folder. Run: make setup")
 
 
 @contextlib.contextmanager

@@ -26,6 +26,16 @@ def project_root() -> Path:
     return next((p for p in (here, *here.parents) if (p / "dvc.yaml").is_file()), here)
 
 
+def code_elsewhere(root: Path) -> Path | None:
+    """Where the code that runs lies, if that is not `root`, which has its own; else None.
+
+    So it is in a folder that was copied with its .venv: the scripts in it name the old one's.
+    """
+    code = Path(__file__).resolve().parents[2]
+    own = (root / "minigpt" / "__init__.py").is_file()
+    return code if own and code != root.resolve() else None
+
+
 def require_project() -> Path:
     """`project_root`, where there is one.
 

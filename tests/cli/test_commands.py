@@ -145,6 +145,23 @@ def test_where_no_browser_is_or_starts_the_report_says_so_and_where_the_page_is(
         assert (done.exit_code, done.stdout) == (0, "reports/index.html\n")
         assert why in done.stderr
         assert str(in_project / "reports" / "index.html") in done.stderr
+def test_a_folder_whose_code_is_not_what_runs_is_told_so(tmp_path, monkeypatch):
+    """A copy of a checkout with its .venv, whose scripts name the old one's Python."""
+    (tmp_path / "minigpt").mkdir()
+    (tmp_path / "dvc.yaml").touch()
+    monkeypatch.chdir(tmp_path)
+    root = Path(__file__).resolve().parents[2]
+    for own, said in (
+        (False, ""),
+        (True, f"runs the code of {root}, not of this folder. Run: make setup"),
+    ):
+        if own:
+            (tmp_path / "minigpt" / "__init__.py").touch()
+        told = RUNNER.invoke(app, ["doctor", "--json"])
+        assert told.stderr.strip().removeprefix("minigpt: ") == said
+        check = json.loads(told.stdout)["checks"]["code"]
+        assert check["ok"] is not own
+        assert own == (str(root) in check["found"])
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 
 # One process does all of it: the server's start is the dear part.
 SCRIPT = """
-import json, os, sys
+import json, logging, os, sys
 from pathlib import Path
 from minigpt.errors import RegistryError, StageError
 from minigpt.process import workspace_lock
@@ -29,15 +30,28 @@ with workspace_lock(root):
     from pipelines.build import build
     wait()
 
+    class Seen(logging.Handler):
+        def emit(self, record):
+            seen.append(record)
+
+    seen = []
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logging.getLogger(name).addHandler(Seen())
+
     def story(state):
         with get_client(sync_client=True) as client:
             chosen = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
             tasks = client.read_task_runs(flow_run_filter=chosen)
             artifacts = client.read_artifacts(flow_run_filter=chosen)
+            name = client.read_flow_run(state.state_details.flow_run_id).name
         (table,) = (artifact.data for artifact in artifacts if artifact.type == "table")
         rows = {row["stage"]: row for row in json.loads(table)}
+        log = [[record.levelname, record.getMessage()] for record in seen if record.flow_run_id ==
+               str(state.state_details.flow_run_id)]
         order = sorted(tasks, key=lambda task: task.start_time)
         return {
+            "name": name,
+            "log": log,
             "state": state.name,
             "message": state.message,
             "tags": sorted({tag for task in tasks for tag in task.tags}),
@@ -54,7 +68,14 @@ with workspace_lock(root):
     found["mended"] = story(build(return_state=True))
     found["again"] = story(build(return_state=True))
     Path("alpha.txt").unlink()
-    build(until="zeta")
+    found["one"] = story(build(until="zeta", return_state=True))
+    wrong = build(until="zetta", return_state=True)
+    found["mistyped"] = {
+        "message": wrong.message,
+        "raises": type(wrong.result(raise_on_failure=False)).__name__,
+        "log": [[record.levelname, record.getMessage(), bool(record.exc_info)] for record in seen
+                if record.flow_run_id == str(wrong.state_details.flow_run_id)],
+    }
     params = Path("params.yaml").read_text()
     Path("params.yaml").write_text("sed: 1\\n")
     found["refused"] = build(return_state=True).message
@@ -92,9 +113,41 @@ def test_a_failed_stage_ends_the_flow_and_nothing_after_it_runs(report):
         ["zeta", "Completed", 1],
         ["beta", "Failed", 2],
     ]  # one retry
-    assert "beta: 2 documents fail\n  a.txt  bad" in failed["message"]
+    assert failed["message"] == "beta: 2 documents fail\n  a.txt  bad"
     assert failed["rows"]["beta"]["outcome"] == "failed"
     assert failed["rows"]["beta"]["digest"] == ""
+
+
+def test_the_log_of_a_run_tells_of_every_stage_and_what_failed(report):
+    mended = [line for level, line in report["mended"]["log"] if level == "INFO"]
+    for line in (
+        "fake · 3 stages · ",
+        "zeta: restored in ",
+        "beta: step 1/2",
+        "beta: wrote 52 characters",
+        "alpha: ran in ",
+    ):
+        assert any(said.startswith(line) for said in mended), mended
+    again = [line for _, line in report["again"]["log"]]
+    assert [line for line in again if line.endswith("unchanged")] == [
+        f"{stage}: unchanged" for stage in ("zeta", "beta", "alpha")
+    ]
+    assert ["ERROR", "beta: 2 documents fail\n  a.txt  bad"] in report["failed"]["log"]
+
+
+def test_a_run_is_called_by_release_what_it_does_and_when(report):
+    assert re.fullmatch(r"fake · build \d{4}-\d\d-\d\d \d\d:\d\d", report["mended"]["name"])
+    assert report["one"]["name"].startswith("fake · build until zeta 2")
+
+
+def test_a_mistyped_stage_is_one_line_with_the_one_meant_and_no_traceback(report):
+    said = "until: there is no stage 'zetta' in dvc.yaml; did you mean zeta? There are: "
+    mistyped = report["mistyped"]
+    assert mistyped["message"].startswith(said)
+    assert mistyped["raises"] == "ParamsError"
+    assert [line[0] for line in mistyped["log"]] == ["INFO", "ERROR", "INFO"]  # begins, why, ended
+    assert mistyped["log"][1][1] == mistyped["message"]
+    assert not any(traceback for *_, traceback in mistyped["log"])
 
 
 def test_ran_and_cached_are_told_apart(report):

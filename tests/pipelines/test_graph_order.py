@@ -26,7 +26,7 @@ def test_stages_come_in_the_order_they_need(project):
 
 def test_until_takes_what_a_stage_needs_and_no_more(project):
     assert [s.name for s in read_stages(project, until="beta")] == ["zeta", "beta"]
-    with pytest.raises(ParamsError, match=r"no stage gamma .* zeta, beta, alpha"):
+    with pytest.raises(ParamsError, match=r"no stage 'gamma' .* zeta, beta, alpha"):
         read_stages(project, until="gamma")
 
 

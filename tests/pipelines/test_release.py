@@ -9,6 +9,7 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from prefect import tags
 from prefect.context import TagsContext
 from prefect.settings import (
     PREFECT_API_URL,
@@ -21,9 +22,9 @@ from minigpt.process import workspace_lock
 from minigpt.registry.config import RegistryParams
 from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.promotion.promote import Promotion
-from pipelines import release, run, server, sweep
+from pipelines import api_url, release, run, server, sweep
 from pipelines.preflight import check_environment
-from pipelines.release import promote
+from pipelines.release import judged
 from pipelines.run import main
 from pipelines.services import BEATS, HEARTBEAT_SECONDS
 
@@ -129,6 +130,16 @@ def test_a_configured_server_that_does_not_answer_is_named(inside, monkeypatch):
         server.start_server(inside)()
 
 
+def test_an_address_that_a_killed_make_up_left_behind_is_passed_over(inside, monkeypatch):
+    used, url = {}, "http://127.0.0.1:9/api"
+    api_url.publish(inside, url)
+    monkeypatch.setattr(server, "use", used.update)
+    monkeypatch.setattr(server, "tied", lambda *_, **__: contextlib.nullcontext())
+    with temporary_settings({PREFECT_API_URL: url}):
+        server.start_server(inside)
+    assert used[PREFECT_API_URL] != url
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/api", ""])
 def test_a_run_beats_as_often_as_it_is_listened_to_on_any_server(url, inside, monkeypatch):
     used = {}
@@ -155,7 +166,7 @@ def test_a_run_by_hand_says_that_it_beats(module, function, flow, options, insid
     def seen(*_, **__):
         raise MiniGPTError(" ".join(TagsContext.get().current_tags))
 
-    for name in ("load_params", "open_store", "combinations"):
+    for name in ("load_params", "open_store", "combinations", "check_figure"):
         monkeypatch.setattr(module, name, lambda *_: None, raising=False)
     monkeypatch.setattr(module, "start_server", lambda _: lambda: None)
     monkeypatch.setattr(module, flow, seen)
@@ -163,16 +174,17 @@ def test_a_run_by_hand_says_that_it_beats(module, function, flow, options, insid
         getattr(module, function)(inside, *options)
 
 
-def test_the_part_of_a_run_carries_its_tags(inside, monkeypatch):
-    def seen(**_):
-        raise MiniGPTError(" ".join(TagsContext.get().current_tags))
+def test_the_stages_of_a_release_are_tasks_of_its_run_and_carry_no_tags(inside, monkeypatch):
+    """One run, one log: what a nightly run says is not in a run below it (docs/decisions/0032)."""
 
-    monkeypatch.setattr(release, "flow_run", SimpleNamespace(tags=[BEATS]))
+    def seen(*_):
+        raise MiniGPTError(f"called with {TagsContext.get().current_tags}")
+
     monkeypatch.setattr(release, "load_params", lambda *_: None)
     monkeypatch.setattr(release, "parent_run", lambda _: contextlib.nullcontext((None, False)))
-    monkeypatch.setattr(release, "build", seen)
-    with pytest.raises(MiniGPTError, match=BEATS):
-        release.release.fn()
+    monkeypatch.setattr(release, "bring_stages_up_to_date", seen)
+    with tags(BEATS), pytest.raises(MiniGPTError, match=r"called with set\(\)"):
+        release.release.fn.__wrapped__()
 
 
 @pytest.mark.parametrize(
@@ -188,4 +200,4 @@ def test_a_new_champion_is_shown_beside_the_one_before(before, said, tmp_path, m
     done = Promotion(None, before, True, False, conditions)
     monkeypatch.setattr("minigpt.registry.promotion.promote.promote", lambda *_: done)
     params = RegistryParams()
-    assert promote.fn(tmp_path, params, "2") == (said, None)
+    assert judged(tmp_path, params, "2") == (said, None)

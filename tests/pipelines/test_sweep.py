@@ -1,5 +1,6 @@
 """Sweeps: what is compared, what is refused, and that the workspace stays as it is."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from pipelines.sweep import (
     BASE_FIGURE,
     FIGURE,
     Trial,
+    check_figure,
     combinations,
     figure_of,
     refuse_absent,
@@ -72,6 +74,34 @@ def test_a_figure_is_read_from_a_metrics_file_or_is_not_there(tmp_path):
     assert figure_of(tmp_path, "m.json:a.b") == 1.5
     for wrong in ("m.json:a", "m.json:a.c", "m.json:a.b.c", "n.json:a"):
         assert figure_of(tmp_path, wrong) is None
+
+
+@pytest.mark.parametrize(
+    ("until", "figure", "said"),
+    [
+        ("beta", "m.json:a", None),
+        ("beta", "m.json:b", "m.json has no number 'b'"),
+        ("beta", "m.json", "m.json has no number ''"),
+        ("zeta", "m.json:a", "m.json is not written up to zeta"),
+        ("betta", "m.json:a", "there is no stage 'betta' in dvc.yaml; did you mean beta?"),
+    ],
+)
+def test_a_figure_that_no_trial_would_change_is_refused_before_anything_runs(
+    until, figure, said, project
+):
+    """Else all trials are built first; or they are compared by what git held all along."""
+    graph = (
+        (project / "dvc.yaml")
+        .read_text()
+        .replace("outs: [beta.txt]", "outs: [beta.txt]\n    metrics: [m.json]")
+    )
+    (project / "dvc.yaml").write_text(graph)
+    (project / "m.json").write_text('{"a": 1.5}')
+    if said is None:
+        check_figure(project, until, figure)
+    else:
+        with pytest.raises(ParamsError, match=re.escape(said)):
+            check_figure(project, until, figure)
 
 
 def test_the_best_comes_first_with_the_command_that_keeps_it():

@@ -1,5 +1,7 @@
 """The supervisor with services of a line: what dies is started again, and nothing outlives it."""
 
+import io
+import json
 import os
 import signal
 import socket
@@ -15,6 +17,7 @@ from prefect.settings import PREFECT_API_URL
 from minigpt.errors import BusyError, MiniGPTError, ParamsError
 from minigpt.process import is_alive, take_lock, workspace_lock
 from pipelines import server, up
+from pipelines.api_url import publish, published
 from pipelines.services import (
     LOCAL,
     MARK,
@@ -27,6 +30,7 @@ from pipelines.services import (
     supervisor_pid,
 )
 from pipelines.supervisor import LOG_BYTES, Service, Supervisor, services
+from pipelines.terminal import script
 from tests.patience import patience, until
 
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -93,7 +97,7 @@ def test_what_dies_starts_again_at_the_same_address(running, monkeypatch):
     until(lambda: sleeps(root) == 1)
     url = first["services"]["prefect"]["url"]
     assert url != f"http://{LOCAL}:{wanted}"
-    assert server_url(root) == f"{url}/api"
+    assert server_url(root) == published(root) == f"{url}/api"
     used = {}
     monkeypatch.setattr(server, "use", used.update)
     server.start_server(root)()
@@ -123,6 +127,7 @@ def test_nothing_is_left_after_down_though_the_supervisor_was_killed(running):
     up.down(root)
     assert [pid for pid in pids if is_alive(pid)] == []
     assert not (root / ".work" / "up.json").exists()
+    assert not (root / "prefect.toml").exists()
     assert up.down(root) == ["nothing is up here. To start it: make up"]
 
 
@@ -168,6 +173,40 @@ def test_another_schedule_than_the_one_that_is_up_is_refused(tmp_path, monkeypat
         assert up.up(tmp_path, same)[0].endswith("is up already")
 
 
+@pytest.mark.parametrize(
+    ("deployment", "said"),
+    [
+        ({"paused": False, "schedules": [{"active": True}]}, "0 3 * * *"),
+        ({"paused": True, "schedules": [{"active": True}]}, "0 3 * * * (paused in Prefect)"),
+        ({"paused": False, "schedules": [{"active": False}]}, "0 3 * * * (paused in Prefect)"),
+        (None, "0 3 * * *"),  # it wants a key, say
+    ],
+)
+def test_what_is_up_says_how_to_run_it_and_that_it_is_paused(
+    deployment, said, tmp_path, monkeypatch
+):
+    asked = []
+
+    def answer(url, **_):
+        asked.append(url)
+        if deployment is None:
+            raise OSError
+        return io.BytesIO(json.dumps(deployment).encode())
+
+    monkeypatch.setattr(up.urllib.request, "urlopen", answer)
+    url = "http://127.0.0.1:4200"
+    found = {"prefect": {"url": url}, "schedule": {"url": None, "pid": 7}}
+    status = {"cron": "0 3 * * *", "api": f"{url}/api", "services": found}
+    lines = up.told(tmp_path, status, "is up")
+    assert asked == [f"{url}/api/deployments/name/release/nightly"]
+    [schedule] = [line for line in lines if line.startswith("  schedule")]
+    assert schedule.endswith(f": {said}")
+    command = f"{script(tmp_path, 'prefect')} deployment run release/nightly"
+    assert f"To run it now: PREFECT_API_URL={url}/api {command}" in lines
+    publish(tmp_path, f"{url}/api")  # then Prefect finds it by itself
+    assert f"To run it now: {command}" in up.told(tmp_path, status, "is up")
+
+
 def test_who_only_asks_is_not_taken_for_the_supervisor(tmp_path):
     def asked():  # as supervisor_pid of another process does
         closing = threading.Timer(0.3, os.close, [take_lock(tmp_path / UP_LOCK)])
@@ -197,6 +236,18 @@ def test_a_process_of_another_checkout_is_not_ours(tmp_path):
     finally:
         other.kill()
         other.wait()
+
+
+def test_what_writes_a_file_once_it_has_begun_is_not_ready_before(tmp_path):
+    """The deployments of the last time stand on the server before they are registered again."""
+    begun = tmp_path / "begun"
+    begun.touch()  # of the last time
+    service = Service("schedule", lambda _: ["sleep", "3600"], lambda _: {}, port=None, begun=begun)
+    service.start(tmp_path)
+    assert not service.answers()
+    begun.touch()
+    assert service.answers()
+    service.stop()
 
 
 @pytest.mark.parametrize("elsewhere", ["", "http://127.0.0.1:9/api"])

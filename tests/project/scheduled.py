@@ -117,10 +117,41 @@ def fires_and_shows_every_stage():
     assert "in use by the deployment nightly of make up" in beside.stderr, beside.stderr
     run = until(lambda: nightly("COMPLETED", after=began), "the scheduled run has ended")[0]
     assert "champion" in run["state"]["message"], run["state"]
-    children = ask("flow_runs", {"flow_runs": {"parent_flow_run_id": {"any_": [run["id"]]}}})
-    tasks = ask("task_runs", {"flow_runs": {"id": {"any_": [children[0]["id"]]}}})
-    assert {task["name"].split("-")[0] for task in tasks} == set(stages()), tasks
-    return run
+    assert re.fullmatch(r"minigpt-tiny · nightly \d{4}-\d\d-\d\d \d\d:\d\d", run["name"]), run
+    tasks = ask("task_runs", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+    others = {"register", "promote", "report"}
+    assert {task["name"] for task in tasks} == {*stages(), *others}, tasks
+    assert not any(task["tags"] for task in tasks), tasks
+    lines = ask("logs", {"logs": {"flow_run_id": {"any_": [run["id"]]}}})
+    told = {line["message"].split(":")[0] for line in lines}
+    assert set(stages()) <= told, lines
+    assert not any("Traceback" in line["message"] for line in lines)
+
+
+def stays_paused():
+    """What was paused in Prefect is paused after `make down` and `make up`, until it is resumed."""
+    prefect = [str(Path(sys.executable).with_name("prefect")), "deployment"]
+
+    def shown(*command):
+        own = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}  # a new shell
+        done = subprocess.run([*prefect, *command], capture_output=True, text=True, env=own)
+        assert done.returncode == 0, done
+        return done.stdout
+
+    [schedule] = json.loads(shown("schedule", "ls", "release/nightly", "-o", "json"))
+    shown("schedule", "pause", "release/nightly", schedule["id"])
+    up("--down")
+    said = up("--cron", "*/2 * * * *")  # another time, too
+    assert "(paused in Prefect)" in said, said
+    [schedule] = json.loads(shown("schedule", "ls", "release/nightly", "-o", "json"))
+    assert schedule["active"] is False, schedule
+    [command] = re.findall(r"^To run it now: \S+/prefect deployment (.*)", said, re.MULTILINE)
+    shown(*command.split(), "--watch")
+    run = nightly("COMPLETED")[-1]
+    assert run["name"].startswith("minigpt-tiny · nightly by hand "), run
+    shown("schedule", "resume", "release/nightly", schedule["id"])
+    up("--down")
+    assert "paused" not in up("--cron", "* * * * *")
 
 
 def waits_for_a_run_by_hand():
@@ -220,6 +251,7 @@ def stages():
 
 SCENARIO = (
     fires_and_shows_every_stage,
+    stays_paused,
     waits_for_a_run_by_hand,
     notices_a_new_text,
     goes_on_after_kills,

@@ -1,5 +1,6 @@
 """A schedule on a real Prefect server, offline; what `make up` starts is ended by `make down`."""
 
+import json
 import re
 import sys
 import urllib.request
@@ -18,7 +19,7 @@ def test_the_schedule_fires_offline_waits_survives_kills_and_ends(project, no_ne
     # A store of its own: the run by schedule registers what was built before it.
     script = str(HERE / "scheduled.py")
     said = project.run(sys.executable, script, prefix=prefix).stdout
-    assert said.count("holds: ") == 6, said
+    assert said.count("holds: ") == 7, said
     assert project.params()["quantize"]["logit_tokens"] == 68
 
 
@@ -67,6 +68,9 @@ def test_up_shows_the_runs_and_down_ends_everything(registered):
     said = registered.run(sys.executable, "-m", "pipelines.up").stdout
     try:
         assert said.endswith("To end all of it: make down\n")
+        [run] = re.findall(r"^To run it now: (\S+) deployment run", said, re.MULTILINE)
+        listed = registered.run(run, "deployment", "ls", "-o", "json").stdout  # as in a new shell
+        assert sorted(one["name"] for one in json.loads(listed)) == ["build", "nightly", "sweep"]
         urls = dict(re.findall(r"^  (\w+) +(http://\S+) ", said, re.MULTILINE))
         api = f"{urls['mlflow']}/ajax-api/2.0/mlflow/experiments"
         with urllib.request.urlopen(f"{api}/get-by-name?experiment_name=minigpt") as answer:
