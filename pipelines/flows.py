@@ -58,7 +58,7 @@ def named(by_hand: str, about: str = "") -> Callable[[], str]:
             when = run.expected_start_time or when
         elif deployment.name:
             words.append("by hand")
-        if value := context.parameters.get(about):
+        if value := (context.parameters or {}).get(about):
             words.append(" ".join(value) if isinstance(value, list) else f"{about} {value}")
         return f"{project} · {' '.join(words)} {when.astimezone():%Y-%m-%d %H:%M}"
 

@@ -5,16 +5,18 @@ begin, whoever had paused them (docs/decisions/0032).
 """
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.deployments.runner import RunnerDeployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, TerminationSignal
 from prefect.runner import Runner
 from prefect.variables import Variable
 
@@ -25,7 +27,7 @@ RESTING = "minigpt_paused_by_make_down"
 
 
 def serve(deployments: Sequence[RunnerDeployment], begun: Path | None = None) -> None:
-    """Register the deployments and run what is due of them until SIGTERM, then let them rest.
+    """Register the deployments and run what is due of them until a signal, then let them rest.
 
     `begun` is a file that is written once they stand on the server as they are to be.
     """
@@ -38,8 +40,10 @@ def serve(deployments: Sequence[RunnerDeployment], begun: Path | None = None) ->
             client.delete_variable_by_name(RESTING)
     if begun is not None:
         write_text(begun, "")
-    asyncio.run(runner.start())
-    with get_client(sync_client=True) as client:
+    with contextlib.suppress(KeyboardInterrupt, TerminationSignal):
+        asyncio.run(runner.start())
+    # Where the server has ended first, all of it stays as it is.
+    with contextlib.suppress(httpx.TransportError), get_client(sync_client=True) as client:
         rest(client, deployments)
 
 

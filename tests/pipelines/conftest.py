@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -56,6 +57,13 @@ stages:
 
 IGNORED = [".work", ".prefect", "work.log", "mlflow.db*", "mlruns", "*.fails", "*.waits", ".cache"]
 PARAMS = "seed: 1\nrelease: {name: fake}\ngate: {must_beat: xz}\n"
+
+
+@pytest.fixture(autouse=True)
+def no_server_of_the_users():
+    """No server of his profile, and not that of a `make up` in this checkout (prefect.toml)."""
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        yield
 
 
 @pytest.fixture(scope="session")

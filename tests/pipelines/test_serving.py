@@ -1,12 +1,14 @@
 """What a person paused, or added, is as it was when the deployments are served again."""
 
+import contextlib
 import uuid
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.schedules import CronSchedule
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, TerminationSignal
 
 from pipelines import serving
 from pipelines.deployments import SLUG, deployments
@@ -93,6 +95,44 @@ def test_after_a_kill_what_was_paused_is_and_nothing_else(server):
     server.known["build/build"].paused = True
     server.serve()
     assert [name for name, one in server.known.items() if one.paused] == ["build/build"]
+
+
+@pytest.mark.parametrize("signal", [None, KeyboardInterrupt, TerminationSignal(15)])
+@pytest.mark.parametrize("gone", [False, True])
+def test_it_rests_however_it_is_ended_and_a_server_that_ended_first_is_no_fault(
+    signal, gone, server, tmp_path, monkeypatch
+):
+    clients, registered = [], []
+
+    class Runner:
+        def __init__(self, pause_on_shutdown):
+            assert not pause_on_shutdown
+
+        def add_deployment(self, deployment):
+            assert not (tmp_path / "begun").exists()
+            registered.append(deployment.name)
+
+        async def start(self):
+            assert (tmp_path / "begun").exists()
+
+    def run(start):
+        start.close()
+        if signal is not None:
+            raise signal
+
+    def client(sync_client):
+        assert sync_client
+        clients.append(server)
+        if gone and len(clients) == 2:
+            raise httpx.ConnectError("refused")
+        return contextlib.nullcontext(server)
+
+    for name, value in (("Runner", Runner), ("get_client", client)):
+        monkeypatch.setattr(serving, name, value)
+    monkeypatch.setattr(serving.asyncio, "run", run)
+    serving.serve(deployments(), tmp_path / "begun")
+    assert registered == ["nightly", "build", "sweep"]
+    assert (RESTING in server.variables) is not gone
 
 
 def test_a_schedule_that_a_person_added_stays(server):
