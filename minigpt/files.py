@@ -38,7 +38,7 @@ def to_json(value: Any) -> str:
 
 
 def rounded(value: Any, digits: int = 6) -> Any:
-    """`value` with every float in it rounded to `digits` significant digits (for metrics files)."""
+    """`value` with every float in it rounded to `digits` significant digits, as results are."""
     if isinstance(value, dict):
         return {key: rounded(item, digits) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -120,3 +120,11 @@ def every(seconds: float, speak: Callable[[str], None] = say) -> Callable[[str],
             speak(message)
 
     return say_sometimes
+
+
+def short(count: int) -> str:
+    """4,900,000 → 4.9M; 246,691 → 0.2M; 96,000 → 96.0k."""
+    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
+        if count >= size / 10:
+            return f"{count / size:.1f}{letter}"
+    return str(count)

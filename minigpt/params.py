@@ -206,7 +206,12 @@ def explain(error: ValidationError, file: str) -> list[str]:
     for problem in error.errors():
         location = [str(part) for part in problem["loc"]]
         if problem["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(location[-1], known_keys(Params, location[:-1]), n=1)
+            keys = known_keys(Params, location[:-1])
+            near = difflib.get_close_matches(location[-1], keys, n=1) or [
+                f"{key}.{location[-1]}"
+                for key in keys
+                if location[-1] in known_keys(Params, [*location[:-1], key])
+            ]
             hint = f"; did you mean {near[0]}?" if near else ""
             lines.append(f"{file}: {'.'.join(location)}: unknown key{hint}")
         else:

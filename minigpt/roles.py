@@ -14,7 +14,7 @@ class Role:
     stage: str
     """The stage that trains on it."""
     model: str
-    """What that stage makes, as metrics/evaluate.json calls it: the role's figures are its."""
+    """What that stage makes, as results/evaluate.json calls it: the role's figures are its."""
     against: str | None
     """The model of before, which it must lie below on this text; None: `gate.must_beat`."""
     may_lose: str

@@ -5,7 +5,7 @@ import inspect
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -49,10 +49,17 @@ class Run:
         """Record metrics of one step, names like `train/loss`."""
         self.tracker.metrics(metrics, step=step)
 
-    def summary(self, path: Path, metrics: Mapping[str, Any]) -> None:
-        """Write the stage's metrics file (sorted, six significant digits), record its numbers."""
-        write_json(path, rounded(dict(metrics)))
-        self.tracker.metrics(numbers(metrics))
+    def summary(
+        self, results: Path, metrics: Path, measured: Mapping[str, Any], headlines: Sequence[str]
+    ) -> None:
+        """Write all that the stage measured (sorted, six significant digits), and its headlines.
+
+        Those are what `dvc metrics` and `dvc exp show` have columns for, and MLflow the run.
+        """
+        write_json(results, rounded(dict(measured)))
+        chosen = select(measured, headlines)
+        write_json(metrics, rounded(chosen))
+        self.tracker.metrics(numbers(chosen))
 
     def dataset(self, name: str, path: Path, digest: str, context: str) -> None:
         """Record which data the stage read."""
@@ -86,6 +93,19 @@ class Run:
         first, self._stopping = self._stopping is None, number
         if not (first and self._patient):
             raise SystemExit(128 + number)
+
+
+def select(values: Mapping[str, Any], patterns: Sequence[str]) -> dict[str, Any]:
+    """Of nested `values` what the patterns name, `base.*.bits_per_byte`; * stands for any key."""
+    selected: dict[str, Any] = {}
+    for key, value in values.items():
+        heads = [pattern.partition(".") for pattern in patterns]
+        tails = [tail for head, _, tail in heads if head in ("*", key)]
+        if "" in tails:
+            selected[key] = value
+        elif isinstance(value, Mapping) and (inside := select(value, tails)):
+            selected[key] = inside
+    return selected
 
 
 @contextlib.contextmanager

@@ -30,11 +30,11 @@ def all_unchanged(results: Mapping[str, Result]) -> bool:
 
 
 def closing(root: Path, version: str, report: Path, seconds: float, ref: str) -> list[str]:
-    """The block under the table, from the metrics files and samples in `root`.
+    """The block under the table, from the results and samples in `root`.
 
     `ref` is what commands call the version that was made: champion, or its number.
     """
-    evaluation, sizes = (read(root / f"metrics/{name}.json") for name in ("evaluate", "quantize"))
+    evaluation, sizes = (read(root / f"results/{name}.json") for name in ("evaluate", "quantize"))
     samples = read(root / "data/evaluation/samples.json")
     # params.yaml may ask for no samples
     sample = next((sample for sample in samples if sample["model"] == "finetuned"), None)

@@ -8,7 +8,7 @@ from typing import Any
 from minigpt.dvc_lock import LOCK, stages_of
 from minigpt.git import run_git
 
-MADE_ON = "metrics/pretrain.json"  # its `machine` is the platform fingerprint
+MADE_ON = "results/pretrain.json"  # its `machine` is the platform fingerprint
 
 
 def note(root: Path, ref: str = "champion") -> str | None:

@@ -4,15 +4,18 @@ from pathlib import Path
 
 from minigpt.params import load_params
 from minigpt.quantization.config import QuantizeParams
-from minigpt.release.quantize import quantize
+from minigpt.release.quantize import HEADLINES, quantize
 from minigpt.run import open_run, stage_main
 
 
-def main(finetuned: Path, documents: Path, int8: Path, int4: Path, metrics: Path) -> None:
+def main(
+    finetuned: Path, documents: Path, int8: Path, int4: Path, results: Path, metrics: Path
+) -> None:
     """The fine-tuned package in; two smaller ones and their figures out."""
     params = load_params(QuantizeParams)
     with open_run("quantize", params) as run:
-        run.summary(metrics, quantize(finetuned, documents, int8, int4, params, run))
+        measured = quantize(finetuned, documents, int8, int4, params, run)
+        run.summary(results, metrics, measured, HEADLINES)
 
 
 if __name__ == "__main__":

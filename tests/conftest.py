@@ -141,9 +141,9 @@ class Project:
                     processes.append(process)
         return processes
 
-    def metrics(self, name: str) -> dict[str, Any]:
-        """metrics/NAME.json."""
-        return json.loads((self.root / "metrics" / f"{name}.json").read_text())
+    def results(self, name: str) -> dict[str, Any]:
+        """results/NAME.json."""
+        return json.loads((self.root / "results" / f"{name}.json").read_text())
 
 
 def checkout(target: Path) -> Project:
@@ -178,7 +178,7 @@ def tiny_checkout(target: Path) -> Project:
     """A checkout with preset tiny, committed; nothing built."""
     project = checkout(target)
     project.minigpt("preset", "tiny", "--force")
-    for name in ("dvc.lock", "metrics", "plots"):
+    for name in ("dvc.lock", "metrics", "plots", "results"):
         path = target / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     commit(project, "tiny")

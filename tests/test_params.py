@@ -102,8 +102,8 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path):
         ("seed: !!bool maybe", "not YAML: 'maybe'"),
         ("seed: !!timestamp soon", "not YAML: "),
         (
-            "pretrain: {max_steps: yes}",
-            r"pretrain: max_steps: true \(yes, no, on, off\) is no value",
+            "pretrain: {tokens_per_step: yes}",
+            r"pretrain: tokens_per_step: true \(yes, no, on, off\) is no value",
         ),
         ("gate: {max_quantization_loss: off}", "gate: max_quantization_loss: false .* is no value"),
         (f"seed: {10**31}", "seed: Input should be less than 9223372036854775808"),
@@ -126,3 +126,10 @@ def test_a_folder_in_the_place_of_params_yaml_is_one_line(tmp_path):
     (tmp_path / "params.yaml").mkdir()
     with pytest.raises(ParamsError, match=r"params\.yaml: Is a directory"):
         load_params(Params, tmp_path / "params.yaml")
+
+
+def test_a_key_that_belongs_a_level_deeper_is_shown_there(tmp_path):
+    path = tmp_path / "params.yaml"
+    path.write_text("finetune: {max_steps: 60}")
+    with pytest.raises(ParamsError, match=r"unknown key; did you mean duration\.max_steps\?"):
+        load_params(Params, path)

@@ -1,5 +1,6 @@
 """A stage's run: resumable state by key, tidied at the end; signals; our errors as one line."""
 
+import json
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ import pytest
 import yaml
 
 from minigpt.config import Config
-from minigpt.run import open_run
+from minigpt.run import open_run, select
 
 
 class Settings(Config):
@@ -109,3 +110,31 @@ def test_a_wrong_number_of_paths_is_refused_with_their_names(stage):
     )
     assert done.returncode == 2
     assert "expected 2 paths (tokens out), got 1" in done.stderr
+
+
+MEASURED = {
+    "base": {"plays": {"bits_per_byte": 2.01234567, "works": {"macbeth": 2.0}}},
+    "machine": {"threads": 2},
+    "steps": 30,
+}
+
+
+def test_the_metrics_are_the_headlines_of_the_results(stage):
+    with open_run("work", Settings()) as run:
+        run.summary(stage / "all.json", stage / "some.json", MEASURED, ("base.*.bits_per_byte",))
+    rounded = json.loads((stage / "all.json").read_text())
+    assert rounded == MEASURED | {
+        "base": {"plays": {"bits_per_byte": 2.01235, "works": {"macbeth": 2.0}}}
+    }
+    assert json.loads((stage / "some.json").read_text()) == {
+        "base": {"plays": {"bits_per_byte": 2.01235}}
+    }
+
+
+def test_a_pattern_names_keys_to_the_end_and_what_is_not_there_is_left_out():
+    assert select(MEASURED, ("steps", "base.plays.works", "base.*.loss", "machine.threads.x")) == {
+        "steps": 30,
+        "base": {"plays": {"works": {"macbeth": 2.0}}},
+    }
+    assert select(MEASURED, ()) == {}
+    assert select(MEASURED, ("*",)) == MEASURED

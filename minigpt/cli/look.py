@@ -5,7 +5,7 @@ import shutil
 import sys
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,9 @@ from minigpt.cli.shared import (
 from minigpt.errors import BusyError, MiniGPTError, ParamsError
 from minigpt.git import require_git
 from minigpt.log import minutes
+
+if TYPE_CHECKING:
+    from minigpt.text_amount import TextAmount
 
 TOOLS = ("torch", "dvc", "prefect", "mlflow", "great-expectations", "datasets", "onnxruntime")
 
@@ -112,6 +115,7 @@ def plan(as_json: Json = False) -> None:
     from minigpt.own_text import plan_problems
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.roles import ROLES
+    from minigpt.text_amount import text_amounts
 
     root = project_root()
     params = load_params(Params, root / PARAMS)
@@ -120,29 +124,37 @@ def plan(as_json: Json = False) -> None:
     from minigpt.training.plan import plan_training  # with torch: a refusal need not wait for it
 
     stages = {role.stage: getattr(params, role.stage) for role in ROLES.values()}
-    facts = plan_training(params.model, params.tokenizer.vocab_size, stages, Machine.load())
+    amounts = text_amounts(root, params)
+    texts = {stage: amount.tokens for stage, amount in amounts.items()}
+    facts = plan_training(params.model, params.tokenizer.vocab_size, stages, texts, Machine.load())
     if as_json:
         show_json(facts)
         return
-    total = sum(stage["seconds"] for stage in facts["stages"].values())
+    total = sum(stage["seconds"] or 0 for stage in facts["stages"].values())
     device = "" if facts["device"] == "cpu" else "GPU "
     tell(
         f"{facts['parameters'] / 1e6:.2f}M parameters · "
         f"{facts['memory_bytes'] / 1e6:.0f} MB of {device}memory"
     )
     show_table(
-        ("stage", "steps", "tokens", "time here"),
-        (
-            (
-                name,
-                f"{stage['steps']:,}",
-                f"{stage['tokens'] / 1e6:.2f}M",
-                minutes(stage["seconds"]),
-            )
-            for name, stage in facts["stages"].items()
-        ),
+        ("stage", "steps", "tokens", "passes over its text", "time here"),
+        (planned(name, stage, amounts.get(name)) for name, stage in facts["stages"].items()),
     )
     talk(f"training takes about {minutes(total)} on this machine; the other stages come on top")
+
+
+def planned(name: str, stage: dict[str, Any], text: "TextAmount | None") -> tuple[str, ...]:
+    """A row of `plan`."""
+    most = "at most " * stage["at_most"]
+    if text is None:
+        passes = "its text is not here yet"
+    else:
+        about = "" if text.counted else "about "
+        passes = f"{about}{stage['passes']:.2g} (of {about}{text.tokens / 1e6:.2g}M tokens)"
+    if stage["steps"] is None:
+        return name, "as its text asks", "-", passes, "-"
+    tokens = f"{stage['tokens'] / 1e6:.2g}M"
+    return name, f"{most}{stage['steps']:,}", most + tokens, passes, minutes(stage["seconds"])
 
 
 def report(as_json: Json = False) -> None:

@@ -72,7 +72,7 @@ def takedown(
     others = sorted({v["name"] for v in done.values["trained"]} - {registry.name})
     if others:
         talk(f"{', '.join(others)} learned from it too: build that name without it as well")
-    talk('Next: git commit -m "Take a document out" params.yaml dvc.lock metrics plots')
+    talk('Next: git commit -m "Take a document out" params.yaml dvc.lock metrics plots results')
 
 
 def unseen(planned: "Takedown", name: str) -> str:

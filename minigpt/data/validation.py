@@ -29,13 +29,15 @@ DATA_DOCS = Path("reports/validation/index.html")
 NAMED = 10
 """Documents named in the message about one expectation; the page has the others."""
 
+HEADLINES = ("documents", "dropped")
+
 
 def validate(
     raw: Path, documents: Path, dropped: Path, report: Path, params: ValidateParams, run: "Run"
 ) -> dict[str, Any]:
     """Write the documents that every later stage reads, what was dropped and how it was judged.
 
-    Returns the metrics: how many documents, bytes and expectations.
+    Returns how many documents, bytes and expectations.
 
     Raises:
         DataError: an expectation does not hold; nothing is written but reports/validation.
@@ -56,7 +58,7 @@ def validate(
     write_json(report, judgement)
     run.dataset("documents", documents, digest(documents), "validated")
     run.say(summary(judgement))
-    return metrics_of(judgement, valid_documents)
+    return counts_of(judgement, valid_documents)
 
 
 def judgement_of(
@@ -160,8 +162,8 @@ def summary(judgement: dict[str, Any]) -> str:
     return f"{line} · dropped: {dropped}" if dropped else line
 
 
-def metrics_of(judgement: dict[str, Any], documents: list[Document]) -> dict[str, Any]:
-    """What goes into metrics/validate.json."""
+def counts_of(judgement: dict[str, Any], documents: list[Document]) -> dict[str, Any]:
+    """What goes into results/validate.json."""
     by_source: dict[str, dict[str, int]] = {}
     for document in documents:
         entry = by_source.setdefault(document.source, {"documents": 0, "bytes": 0})

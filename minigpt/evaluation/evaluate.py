@@ -19,6 +19,12 @@ from minigpt.run import Run
 MOST_WORKS = 50
 """Works of a source that have a figure of their own; of more, their number is kept."""
 
+HEADLINES = (
+    "base.*.bits_per_byte",
+    "finetuned.*.bits_per_byte",
+    "baselines.ppmd.*.bits_per_byte",
+)
+
 
 def evaluate(
     base: Path, finetuned: Path, documents: Path, out: Path, params: EvaluateParams, run: Run
@@ -45,9 +51,9 @@ def evaluate(
     with new_folder(out) as folder:
         table = write_passages(folder, rows)
         write_json(folder / SAMPLES, samples)
-    metrics = summarize(figures(table), sources, baselines)
-    run.say(headline(metrics))
-    return metrics
+    results = summarize(figures(table), sources, baselines)
+    run.say(headline(results))
+    return results
 
 
 def read_sources(folder: Path) -> dict[str, Splits]:
@@ -70,37 +76,37 @@ def summarize(
     sources: Mapping[str, Splits],
     baselines: Mapping[str, Baselines],
 ) -> dict[str, Any]:
-    """The metrics file's content from the sums over passages."""
-    metrics: dict[str, Any] = {"baselines": {}, "test": {}}
+    """The results, from the sums over passages."""
+    results: dict[str, Any] = {"baselines": {}, "test": {}}
     for (source, measure, work), total in sums.items():
         figure = Figures(total["bits"], int(total["bytes"]), int(total["tokens"]))
         if measure not in MODELS:
             if work is None:
-                place = metrics["baselines"].setdefault(measure, {}).setdefault(source, {})
+                place = results["baselines"].setdefault(measure, {}).setdefault(source, {})
                 place["bits_per_byte"] = figure.bits_per_byte
             continue
-        place = metrics.setdefault(measure, {}).setdefault(source, {"works": {}})
+        place = results.setdefault(measure, {}).setdefault(source, {"works": {}})
         if work is None:
             place["bits_per_byte"] = figure.bits_per_byte
             place["perplexity_per_token"] = figure.perplexity_per_token
-            metrics["test"][source] = {"bytes": figure.bytes}
+            results["test"][source] = {"bytes": figure.bytes}
         elif len(sources[source].works) <= MOST_WORKS:
             place["works"][work] = figure.bits_per_byte
     for source, splits in sources.items():
-        metrics["baselines"]["ngram"][source]["order"] = baselines[source].order
-        metrics["test"][source]["role"] = splits.test[0].role
+        results["baselines"]["ngram"][source]["order"] = baselines[source].order
+        results["test"][source]["role"] = splits.test[0].role
         if len(splits.works) > MOST_WORKS:
-            metrics["test"][source]["works"] = len(splits.works)
-    return metrics
+            results["test"][source]["works"] = len(splits.works)
+    return results
 
 
-def headline(metrics: Mapping[str, Any]) -> str:
+def headline(results: Mapping[str, Any]) -> str:
     """The main figure of each domain beside the one that gives it meaning."""
     parts = []
-    for source, about in metrics["test"].items():
-        base = metrics["base"][source]["bits_per_byte"]
-        tuned = metrics["finetuned"][source]["bits_per_byte"]
-        ppmd = metrics["baselines"]["ppmd"][source]["bits_per_byte"]
+    for source, about in results["test"].items():
+        base = results["base"][source]["bits_per_byte"]
+        tuned = results["finetuned"][source]["bits_per_byte"]
+        ppmd = results["baselines"]["ppmd"][source]["bits_per_byte"]
         if about["role"] == PRETRAIN.name:
             parts.append(f"base {base:.2f} bits per byte on {source} (PPMd {ppmd:.2f})")
         else:

@@ -42,7 +42,7 @@ def render(root: Path, durations: Mapping[str, float] | None = None) -> Path:
     judgement, dropped = read_json(root / "data/validation.json"), read_all_dropped(root)
     if judgement:
         write_text(root / DATA_DOCS, render_data_docs(judgement, dropped))
-    evaluation = read_json(root / "metrics/evaluate.json")
+    evaluation = read_json(root / "results/evaluate.json")
     environment = Environment(
         loader=PackageLoader("minigpt.evaluation", "."),
         autoescape=True,
@@ -92,7 +92,7 @@ def sources(root: Path) -> list[dict[str, Any]]:
     if not (folder / DOCUMENTS).is_file():
         return []
     licences = read_json(folder / LICENCES) or {}
-    counted = (read_json(root / "metrics/validate.json") or {}).get("sources", {})
+    counted = (read_json(root / "results/validate.json") or {}).get("sources", {})
     works: dict[str, dict[str, set[str]]] = {}
     roles = {}
     for document in read_documents(folder, columns=("source", "role", "work", "split")):
@@ -108,18 +108,18 @@ def sources(root: Path) -> list[dict[str, Any]]:
 
 
 def trainings(root: Path) -> list[dict[str, Any]]:
-    """Each training stage's loss curve and final figures."""
+    """Each training stage's loss curves."""
     charts = []
     for name in (role.stage for role in ROLES.values()):
-        path = root / "plots" / f"{name}.csv"
-        if not path.is_file():
+        lines = {}
+        for label, part in (("training", "train"), ("validation", "val")):
+            path = root / "plots" / name / f"{part}.csv"
+            if path.is_file():
+                with path.open(encoding="utf-8", newline="") as file:
+                    rows = list(csv.DictReader(file))
+                lines[label] = [(float(row["step"]), float(row[f"{part}_loss"])) for row in rows]
+        if not lines:
             continue
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        lines = {
-            label: [(float(row["step"]), float(row[column])) for row in rows if row.get(column)]
-            for label, column in (("training", "train_loss"), ("validation", "val_loss"))
-        }
         chart = line_chart(lines, "step", f"Loss of {name} in nats per token")
         charts.append({"name": name, "chart": chart})
     return charts
@@ -161,7 +161,7 @@ def sizes(root: Path) -> list[dict[str, Any]]:
     """Packages and exports: size, and how far each is from our fp32 model."""
     rows = []
     for file, prefix in (("quantize", "package "), ("export", "")):
-        for name, figures in (read_json(root / "metrics" / f"{file}.json") or {}).items():
+        for name, figures in (read_json(root / "results" / f"{file}.json") or {}).items():
             if isinstance(figures, dict) and "bytes" in figures:
                 rows.append({"name": prefix + name} | figures)
     return rows

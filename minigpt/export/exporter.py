@@ -20,7 +20,7 @@ class ExportedModel:
     """A model among the files of a format."""
 
     name: str
-    """Its key in metrics/export.json: the format's name, with a suffix where it has several."""
+    """Its key in results/export.json: the format's name, with a suffix where it has several."""
     file: str
     """Where its weights are, inside of the format's folder."""
     decode: Callable[[Path, int], Decoder]

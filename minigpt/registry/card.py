@@ -52,9 +52,9 @@ class CardFacts:
     params: Mapping[str, Any]
     """params.yaml."""
     evaluation: Mapping[str, Any]
-    """metrics/evaluate.json."""
+    """results/evaluate.json."""
     quantization: Mapping[str, Any]
-    """metrics/quantize.json."""
+    """results/quantize.json."""
 
 
 def render(facts: CardFacts) -> str:

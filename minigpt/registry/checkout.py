@@ -12,7 +12,8 @@ from minigpt.git import quoted, reason, run_git
 from minigpt.graph import read_graph
 from minigpt.process import run_dvc
 
-RESULTS = ("dvc.lock", "metrics", "plots")  # a run changes these; they are not where it comes from
+RESULTS = ("dvc.lock", "metrics", "plots", "results")
+"""A run changes these; they are not where it comes from."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,14 @@ from typing import Any
 
 from minigpt.digest import text_digest
 from minigpt.errors import RegistryError
-from minigpt.registry.artifacts import FROM_COPY, PATCH, find_artifact, json_object, read_artifact
+from minigpt.registry.artifacts import (
+    FROM_COPY,
+    PATCH,
+    find_artifact,
+    json_object,
+    read_artifact,
+    read_results,
+)
 from minigpt.registry.lineage.index import index_of
 from minigpt.registry.lineage.record import Record, read_record
 from minigpt.registry.promotion.audit_log import Event, read_all
@@ -136,7 +143,7 @@ def _since(moves: list[Event]) -> datetime | None:
 
 
 def _judged(registry: Registry, version: Version) -> tuple[Judgement, ...]:
-    evaluation = json_object(read_artifact(registry, version, "metrics/evaluate.json"))
+    evaluation = json_object(read_results(registry, version, "evaluate"))
     roles = {source: about["role"] for source, about in evaluation.get("test", {}).items()}
     passages = _passages(registry, version)
     judgements = []

@@ -53,7 +53,7 @@ from minigpt.roles import FINETUNE, PRETRAIN
 from minigpt.tracking import Status
 from minigpt.tracking.delivery import deliver_all, run_in_mlflow
 from minigpt.tracking.experiment import prepare
-from minigpt.tracking.figures import figures, read_metrics
+from minigpt.tracking.figures import RESULTS, figures, read_metrics
 from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run, name_version
 from minigpt.tracking.origin import origin, run_name
 from minigpt.tracking.store import clear_errors, mlflow_errors
@@ -109,8 +109,9 @@ def _register(registry: Registry, manifest: Manifest, identity: str, parent: str
     _refuse_changed(root, manifest, file_digest)
     refuse_other_inputs(root)
     state, metrics, key = checkout_state(root), read_metrics(root), signing_key()
+    results = read_metrics(root, folder=RESULTS)
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
-    bits = main_figure(metrics["evaluate"])
+    bits = main_figure(results["evaluate"])
     tags = {
         DIGEST: identity,
         COMMIT: state.commit,
@@ -128,13 +129,13 @@ def _register(registry: Registry, manifest: Manifest, identity: str, parent: str
             documents = read_documents(root / "data/documents", FACTS)
             record = make_record(registry, identity, state, documents, parent)
             expected = str(max((int(v.version) for v in list_versions(registry)), default=0) + 1)
-            card = _card(root, expected, record, params, metrics)
+            card = _card(root, expected, record, params, results)
             _keep_files(tracker, root, manifest, state, record, card, documents, key)
             model_id = _log_models(registry, run_id, manifest, record, params, figures(metrics))
             _describe(registry, record)
             number = _create_version(registry, name, model_id, run_id, tags, card)
             if number != expected:  # the version of that number was deleted: it stays taken
-                card = _card(root, number, record, params, metrics)
+                card = _card(root, number, record, params, results)
                 registry.store.client.log_text(run_id, card, "README.md")
                 registry.store.client.update_model_version(name, number, description(card))
             status = "FINISHED"
@@ -257,7 +258,7 @@ def _create_version(
 
 
 def _card(
-    root: Path, version: str, record: Record, params: dict[str, Any], metrics: dict[str, Any]
+    root: Path, version: str, record: Record, params: dict[str, Any], results: dict[str, Any]
 ) -> str:
     with safe_open(root / MODEL / "model.safetensors", framework="numpy") as weights:
         parameters = sum(math.prod(weights.get_slice(k).get_shape()) for k in weights.keys())  # noqa: SIM118
@@ -267,7 +268,7 @@ def _card(
             record=record,
             parameters=parameters,
             params=params,
-            evaluation=metrics["evaluate"],
-            quantization=metrics["quantize"],
+            evaluation=results["evaluate"],
+            quantization=results["quantize"],
         )
     )

@@ -18,6 +18,8 @@ from minigpt.package import Package, load_package
 from minigpt.release.text import Texts, first_ids, held_out_texts, relative_difference
 from minigpt.run import Run
 
+HEADLINES = ("*.relative_difference.*",)
+
 
 def export(
     finetuned: Path, documents: Path, out: Path, params: ExportParams, run: Run
@@ -38,7 +40,7 @@ def export(
     for exporter in exporters:
         exporter.check(package)
     bench = Bench(package, held_out_texts(documents, config.max_bytes), config, run.machine.threads)
-    metrics: dict[str, Any] = {}
+    results: dict[str, Any] = {}
     with new_folder(out) as folder:
         for exporter in exporters:
             target = folder / exporter.name
@@ -46,13 +48,13 @@ def export(
             run.progress(f"{exporter.name}: writing")
             exporter.export(package, target, config)
             run.progress(f"{exporter.name}: comparing")
-            metrics |= bench.judge(exporter, target)
+            results |= bench.judge(exporter, target)
         if not exporters:  # DVC takes no empty folder
             write_text(folder / "absent.txt", "params.yaml: export.formats lists none\n")
     run.say(
-        " · ".join(line(name, figures) for name, figures in metrics.items()) or "nothing to write"
+        " · ".join(line(name, figures) for name, figures in results.items()) or "nothing to write"
     )
-    return metrics
+    return results
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from minigpt.files import write_json
 from minigpt.run import Run
 
 MANIFEST = Path("release/manifest.json")
-MADE_OF = ("data/documents", "exports/", "metrics/", "models/")
+MADE_OF = ("data/documents", "exports/", "metrics/", "models/", "plots/", "results/")
 """What a version is made of; outputs on the way there are listed, but are no part of its name."""
 
 

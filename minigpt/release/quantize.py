@@ -15,6 +15,8 @@ from minigpt.quantization.error import layer_errors
 from minigpt.release.text import Texts, first_ids, held_out_texts, relative_difference
 from minigpt.run import Run
 
+HEADLINES = ("int8.bytes", "int4.bytes", "*.relative_difference.*")
+
 
 def quantize(
     finetuned: Path, documents: Path, int8: Path, int4: Path, params: QuantizeParams, run: Run
@@ -36,20 +38,20 @@ def quantize(
         int8: swap.int8_scheme(original.model),
         int4: swap.int4_scheme(original.model, config.int4_group_size, config.int8_in_int4),
     }
-    metrics: dict[str, Any] = {"fp32": figures(original, texts, config.window)}
-    said = [f"fp32 {megabytes(metrics['fp32'])}"]
+    results: dict[str, Any] = {"fp32": figures(original, texts, config.window)}
+    said = [f"fp32 {megabytes(results['fp32'])}"]
     for out, scheme in schemes.items():
         run.progress(f"{scheme.kind}: {len(scheme.layers)} layers")
         write(out, original, scheme)
         package = load_package(out)
         entry = figures(package, texts, config.window)
-        change = relative_difference(entry["bits_per_byte"], metrics["fp32"]["bits_per_byte"])
-        metrics[scheme.kind] = entry | {"relative_difference": change}
-        metrics[scheme.kind] |= difference(original, package, ids)
+        change = relative_difference(entry["bits_per_byte"], results["fp32"]["bits_per_byte"])
+        results[scheme.kind] = entry | {"relative_difference": change}
+        results[scheme.kind] |= difference(original, package, ids)
         worst = max(change.values())
         said.append(f"{scheme.kind} {megabytes(entry)} ({worst:+.1%} bits per byte)")
     run.say(" · ".join(said))
-    return metrics
+    return results
 
 
 def write(out: Path, original: Package, scheme: Scheme) -> None:

@@ -9,6 +9,7 @@ from minigpt.data.document import read_documents
 from minigpt.data.shards import MANIFEST, SPLITS, ShardWriter
 from minigpt.errors import DataError
 from minigpt.files import new_folder
+from minigpt.log import short
 from minigpt.roles import ROLES
 from minigpt.run import Run
 from minigpt.tokenizer.bpe import Tokenizer
@@ -18,6 +19,8 @@ FEW_BYTES = 1.3
 """Bytes a token; below, the tokenizer spells a text almost byte by byte."""
 AT_ONCE = 256
 """Documents encoded between two lines of progress; bounds the memory for their ids."""
+
+HEADLINES = ("*.train.tokens",)
 
 
 def tokenize(
@@ -49,10 +52,10 @@ def tokenize(
         refuse_too_few(role, manifests[role], window)
     for role, out in outs.items():
         publish(run.workdir / role, manifests[role], out)
-    metrics = {role: counts(manifest) for role, manifest in manifests.items()}
-    totals = {s: sum(metrics[role][s]["tokens"] for role in outs) for s in SPLITS}
+    results = {role: counts(manifest) for role, manifest in manifests.items()}
+    totals = {s: sum(results[role][s]["tokens"] for role in outs) for s in SPLITS}
     parts = ", ".join(f"{split} {short(totals[split])}" for split in SPLITS)
-    lengths = bytes_a_token(metrics)
+    lengths = bytes_a_token(results)
     for source, length in lengths.items():
         if length < FEW_BYTES:
             run.say(
@@ -62,13 +65,13 @@ def tokenize(
             )
     by_source = ", ".join(f"{source} {length:.2f}" for source, length in lengths.items())
     run.say(f"{short(sum(totals.values()))} tokens · {parts} · bytes a token: {by_source}")
-    return metrics
+    return results
 
 
-def bytes_a_token(metrics: Mapping[str, Any]) -> dict[str, float]:
+def bytes_a_token(results: Mapping[str, Any]) -> dict[str, float]:
     """The mean of each source, over all roles and splits."""
     sums: dict[str, list[int]] = {}
-    for splits in metrics.values():
+    for splits in results.values():
         for split in splits.values():
             for source, part in split["sources"].items():
                 total = sums.setdefault(source, [0, 0])
@@ -145,11 +148,3 @@ def counts(manifest: dict[str, Any]) -> dict[str, Any]:
         split: {key: value for key, value in entry.items() if key != "shards"}
         for split, entry in manifest["splits"].items()
     }
-
-
-def short(count: int) -> str:
-    """4,900,000 → 4.9M; 246,691 → 0.2M; 96,000 → 96.0k."""
-    for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):
-        if count >= size / 10:
-            return f"{count / size:.1f}{letter}"
-    return str(count)

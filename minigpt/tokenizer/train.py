@@ -13,6 +13,8 @@ from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tokenizer.config import TrainTokenizerParams
 from minigpt.tokenizer.stats import count_tokens, usage
 
+HEADLINES = ("bytes_per_token.*",)
+
 
 def train_tokenizer(
     documents: Path, out: Path, params: TrainTokenizerParams, run: Run

@@ -7,12 +7,14 @@ from typing import Any
 
 from minigpt.tracking.tracker import numbers
 
-METRICS = Path("metrics")
+METRICS, RESULTS = Path("metrics"), Path("results")
 
 
-def read_metrics(root: Path, outs: Iterable[str] | None = None) -> dict[str, Any]:
-    """metrics/NAME.json by name; with `outs`, those that are among these outputs."""
-    paths = sorted((root / METRICS).glob("*.json"))
+def read_metrics(
+    root: Path, outs: Iterable[str] | None = None, folder: Path = METRICS
+) -> dict[str, Any]:
+    """NAME.json of `folder` by name; with `outs`, those that are among these outputs."""
+    paths = sorted((root / folder).glob("*.json"))
     if outs is not None:
         paths = [path for path in paths if path.relative_to(root).as_posix() in set(outs)]
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in paths}

@@ -110,11 +110,29 @@ GROWING = (
 )
 
 
+class Steps(Config):
+    """So many optimizer steps, whatever the amount of text."""
+
+    kind: Literal["steps"] = "steps"
+    max_steps: PositiveInt = 2300
+    """Optimizer steps."""
+
+
+class Epochs(Config):
+    """So many passes over the text: a small one is not learned by heart (arXiv:2305.16264)."""
+
+    kind: Literal["epochs"] = "epochs"
+    epochs: PositiveFloat = 4.0
+    """Passes over the training text."""
+    max_steps: PositiveInt | None = 700
+    """Optimizer steps at most, where that many passes would take too long; null: no limit."""
+
+
 class TrainConfig(Config):
     """One training run, whatever the data and the first weights."""
 
-    max_steps: PositiveInt
-    """Optimizer steps."""
+    duration: Annotated[Steps | Epochs, Field(discriminator="kind")]
+    """How long it trains."""
     tokens_per_step: PositiveInt = 2048
     """Target tokens of one optimizer step, over all devices."""
     lr: PositiveFloat
@@ -131,8 +149,12 @@ class TrainConfig(Config):
     """Arithmetic of forward and backward; master weights and optimizer are always fp32."""
     grad_clip: PositiveFloat | None = None
     """Largest norm of all gradients together; null: no clipping."""
-    eval_every: PositiveInt = 250
-    """Steps between validations; there is always one at the end."""
+    validations: Annotated[int, Field(ge=10)] = 10
+    """Validations, evenly spread, the last one at the end; one more before the first step."""
+    keep: Literal["last", "best"]
+    """Which weights are kept: the last, or those that validated best."""
+    patience: PositiveInt | None = None
+    """Validations in a row without a better one after which the training ends; null: never."""
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> Self:
@@ -145,12 +167,29 @@ class TrainConfig(Config):
         """Tokens of the longest sequence; a split must hold one more, its last target."""
         return max(context_length // phase.divisor for phase in self.phases)
 
-    def length(self, step: int, context_length: int) -> int:
-        """Tokens of a sequence at `step`."""
+    @property
+    def new_tokens_per_step(self) -> float:
+        """Target tokens of a step that come from the text the training is for."""
+        return self.tokens_per_step
+
+    def steps(self, tokens: int) -> int:
+        """Optimizer steps of the whole training on a text of `tokens`."""
+        duration = self.duration
+        if isinstance(duration, Steps):
+            return duration.max_steps
+        steps = math.ceil(duration.epochs * tokens / self.new_tokens_per_step)
+        return steps if duration.max_steps is None else min(steps, duration.max_steps)
+
+    def passes(self, steps: int, tokens: int) -> float:
+        """How often so many steps go over a text of `tokens`."""
+        return steps * self.new_tokens_per_step / tokens
+
+    def length(self, step: int, steps: int, context_length: int) -> int:
+        """Tokens of a sequence at `step` of `steps`."""
         end = 0.0
         for phase in self.phases:
             end += phase.share
-            if step < round(end * self.max_steps):
+            if step < round(end * steps):
                 return context_length // phase.divisor
         return context_length // self.phases[-1].divisor
 
@@ -172,29 +211,40 @@ class TrainConfig(Config):
 class PretrainConfig(TrainConfig):
     """Training from random weights."""
 
-    max_steps: PositiveInt = 2300
-    """Optimizer steps."""
+    duration: Annotated[Steps | Epochs, Field(discriminator="kind")] = Steps()
+    """How long it trains."""
     lr: PositiveFloat = 0.02
     """Peak rate: about 0.02 for muon, 0.002 for adamw."""
     phases: tuple[Phase, ...] = GROWING
     """Sequence lengths, in order; the shares add up to 1."""
+    keep: Literal["last", "best"] = "last"
+    """Which weights are kept: the last, or those that validated best."""
 
 
 class FinetuneConfig(TrainConfig):
     """Training that starts from a package."""
 
-    max_steps: PositiveInt = 700
-    """Optimizer steps."""
+    duration: Annotated[Steps | Epochs, Field(discriminator="kind")] = Epochs()
+    """How long it trains."""
     lr: PositiveFloat = 0.006
     """Peak rate: a third of the base model's or less, or more is forgotten and less is gained."""
     phases: tuple[Phase, ...] = GROWING
     """Sequence lengths, in order; the shares add up to 1."""
+    keep: Literal["last", "best"] = "best"
+    """Which weights are kept: the last, or those that validated best."""
+    patience: PositiveInt | None = 4
+    """Validations in a row without a better one after which the training ends; null: never."""
     replay: Annotated[float, Field(ge=0, lt=1)] = 0.125
     """Share of the sequences that come from the old domain, so that less of it is forgotten."""
     freeze_embedding: bool = False
     """Leave the embedding table as it is."""
     freeze_blocks: NonNegativeInt = 0
     """Leave this many of the first blocks as they are."""
+
+    @property
+    def new_tokens_per_step(self) -> float:
+        """Target tokens of a step that come from the new domain."""
+        return self.tokens_per_step * (1 - self.replay)
 
 
 class PretrainParams(Config):

@@ -8,7 +8,6 @@ from minigpt.data.batches import TokenStream
 from minigpt.data.shards import open_tokens
 from minigpt.digest import digest
 from minigpt.errors import ParamsError
-from minigpt.files import write_text
 from minigpt.model.gpt import GPT
 from minigpt.package import load_package, save_package
 from minigpt.run import Run
@@ -17,6 +16,8 @@ from minigpt.training.loop import Batches, train
 from minigpt.training.optim import freeze
 from minigpt.training.replay import ReplayStream
 from minigpt.training.validation import CURVE_WINDOWS, figures, mean_loss
+
+HEADLINES = ("*.after.bits_per_byte",)
 
 
 def finetune(
@@ -28,7 +29,7 @@ def finetune(
     params: FinetuneParams,
     run: Run,
 ) -> dict[str, Any]:
-    """Train the package `base` further; write the package `out` and the loss curve `plots`.
+    """Train the package `base` further; write the package `out` and the loss curves `plots`.
 
     Args:
         base: package to start from.
@@ -36,12 +37,12 @@ def finetune(
         old_tokens: shards of the domain the base was trained on, to replay some
             of it and to see what is forgotten.
         out: folder of the new package.
-        plots: CSV file of step, train_loss, val_loss, lr.
+        plots: folder of train.csv (step, train_loss, lr) and val.csv (step, val_loss).
         params: what the stage reads.
         run: the stage at work.
 
     Returns:
-        The stage's metrics; `new_domain` and `old_domain` hold figures before and after,
+        The stage's results; `new_domain` and `old_domain` hold figures before and after,
         `machine` what the bytes depend on.
 
     Raises:
@@ -67,17 +68,20 @@ def finetune(
     measure = partial(figures, model, dtype=config.dtype, machine=run.machine)
     before = {name: measure(split) for name, split in splits.items()}
     validate = partial(mean_loss, tokens=splits["new_domain"], max_windows=CURVE_WINDOWS)
-    result = train(model, stream, config, run, validate)
+    steps = config.steps(len(new.tokens))
+    result = train(model, stream, config, steps, run, validate)
     after = {name: measure(split) for name, split in splits.items()}
     save_package(out, model, base)
-    write_text(plots, result.curve.csv())
+    result.curve.write(plots)
+    if advice := result.advice(run.stage):
+        run.say(advice)
     changes = [
         f"{before[name]['bits_per_byte']:.3f} to {after[name]['bits_per_byte']:.3f}"
         for name in splits
     ]
     run.say(
         f"{changes[0]} bits per byte on the new domain · {changes[1]} on the old · "
-        f"{config.max_steps:,} steps"
+        f"{result.summary(config, len(new.tokens))}"
     )
     domains = {name: {"before": before[name], "after": after[name]} for name in splits}
     return {**domains, **result.metrics(), "machine": run.machine.fingerprint()}

@@ -1,4 +1,4 @@
-"""The training loop: set up, resume, then step by step until max_steps.
+"""The training loop: set up, resume, then step by step until the end or until it gets worse.
 
 Shapes: B sequences of one step on this rank, T tokens of a sequence.
 """
@@ -14,9 +14,11 @@ import torch
 from torch import Tensor
 
 from minigpt.errors import ParamsError, StageError
+from minigpt.log import short
 from minigpt.model.count import flops_per_token
 from minigpt.model.gpt import GPT, IGNORED
 from minigpt.run import Run
+from minigpt.training.best import Best
 from minigpt.training.checkpoint import Checkpoints
 from minigpt.training.config import TrainConfig
 from minigpt.training.lanes import Lanes, lane_count
@@ -60,6 +62,10 @@ class TrainResult:
     """What a finished run leaves beside the model's weights."""
 
     curve: Curve
+    steps: int
+    """Steps done: all of them, or as many as it took to see that no more were needed."""
+    kept_step: int
+    """After how many of them the model's weights were kept."""
     tokens: int
     """Target tokens seen."""
     n_trained: int
@@ -67,22 +73,48 @@ class TrainResult:
 
     def metrics(self) -> dict[str, float]:
         """What a stage reports of it: no durations, no speeds."""
-        step, train_loss, _, _ = self.curve.rows[-1]
         return {
-            "train_loss": train_loss,
-            "steps": step,
+            "train_loss": self.curve.last_train_loss,
+            "steps": self.steps,
+            "kept_step": self.kept_step,
             "tokens": self.tokens,
             "trained_parameters": self.n_trained,
         }
 
+    def summary(self, config: TrainConfig, tokens: int) -> str:
+        """`62 steps, 4 passes over 31k tokens · kept step 48, which validated best`."""
+        passes = config.passes(self.steps, tokens)
+        line = f"{self.steps:,} steps, {passes:.2g} passes over {short(tokens)} tokens"
+        if self.kept_step < self.steps:
+            line += f" · kept step {self.kept_step:,}, which validated best"
+        return line
+
+    def advice(self, stage: str) -> str | None:
+        """What to change where the text was learned by heart."""
+        if (since := self.curve.memorising_since) is None:
+            return None
+        kept = (
+            f"What came after step {self.kept_step:,} is not kept"
+            if self.kept_step < self.steps
+            else f"{stage}.keep: best would leave that out"
+        )
+        return (
+            f"memorising since step {since:,}: at the end the loss is "
+            f"{self.curve.last_train_loss:.2f} in training and {self.curve.val[-1][1]:.2f} on "
+            f"validation. {kept}. Fewer passes take less time ({stage}.duration); more text or a "
+            f"lower {stage}.lr makes more of them useful"
+        )
+
 
 def train(
-    model: GPT, batches: Batches, config: TrainConfig, run: Run, evaluate: Evaluate
+    model: GPT, batches: Batches, config: TrainConfig, steps: int, run: Run, evaluate: Evaluate
 ) -> TrainResult:
-    """Train `model` in place; resume from run.workdir if it holds a checkpoint.
+    """Train `model` in place, `steps` long; resume from run.workdir if it holds a checkpoint.
 
     The loss of a step is the mean over all its targets, of every micro-batch and rank, so
-    accumulation is exact. Frozen parameters (`requires_grad` false) stay as they are.
+    accumulation is exact. Frozen parameters (`requires_grad` false) stay as they are. With
+    `config.keep` "best" the model gets the weights of the best validation back, the one before
+    the first step included; with `config.patience` it ends after so many that were no better.
 
     Raises:
         ParamsError: a step is too small for the processes that share it.
@@ -93,7 +125,7 @@ def train(
     machine, context = run.machine, model.config.context_length
     parallel = make_parallel(machine.torch_device)
     batches.split(parallel.rank, parallel.world_size)
-    lengths = {config.length(step, context) for step in range(config.max_steps)}
+    lengths = {config.length(step, steps, context) for step in range(steps)}
     rows = [config.tokens_per_step // length // parallel.world_size for length in lengths]
     if not min(rows):
         raise ParamsError(
@@ -105,25 +137,41 @@ def train(
     model.to(parallel.device)
     optimizer = build_optimizer(model, config.optimizer, chunks=lanes.count)
     precision = make_precision(config.dtype, model, compiled=machine.compile)
-    state = TrainState.new(config.max_steps)
+    state = TrainState.new(steps)
+    best = Best(model, keep_weights=config.keep == "best")
     checkpoints = Checkpoints(
         run.workdir,
         {f"weights.{name}": param for name, param in model.named_parameters()}
-        | {f"optimizer.{name}": tensor for name, tensor in optimizer.state().items()},
-        {"train": state, "data": batches, "precision": precision},
+        | {f"optimizer.{name}": tensor for name, tensor in optimizer.state().items()}
+        | {f"best.{name}": tensor for name, tensor in best.weights.items()},
+        {"train": state, "best": best, "data": batches, "precision": precision},
         every_seconds=machine.checkpoint_seconds,
     )
     checkpoints.restore(run.say)
     precision.refresh()
 
+    def validate() -> None:
+        loss = evaluate(precision.working, lanes)
+        if not math.isfinite(loss):
+            raise diverged(run.stage, f"the validation loss is {loss}", state.step - 1)
+        run.report(state.step, {"val/loss": loss})
+        state.curve.val.append((state.step, loss))
+        best.see(state.step, loss)
+
+    def ended() -> bool:
+        tired = config.patience is not None and best.worse >= config.patience
+        return tired or state.step == steps
+
     with contextlib.closing(parallel), lanes, run.stopping_by_itself():
         peak = lanes.count * measure_peak(precision.dtype, parallel.device)
-        meter = Meter(config.max_steps, peak * parallel.world_size)
+        meter = Meter(steps, peak * parallel.world_size)
         grad_norm = 0.0
-        while state.step < config.max_steps:
+        if not state.curve.val:
+            validate()
+        while not ended():
             meter.start()
-            length = config.length(state.step, context)
-            lr = config.lr * multiplier(config.schedule, state.step, config.max_steps)
+            length = config.length(state.step, steps, context)
+            lr = config.lr * multiplier(config.schedule, state.step, steps)
             ids, targets = batches.take(config.tokens_per_step // length, length)
             counts = parallel.sum_numbers((targets != IGNORED).sum().item(), run.stop_requested)
             n_targets, stop = int(counts[0]), bool(counts[1])
@@ -156,31 +204,33 @@ def train(
             meter.stop(n_targets, flops * n_targets)
             run.progress(meter.line(state.step, loss, lr))
 
-            done = state.step == config.max_steps
+            due = state.step * config.validations // steps
+            if due > (state.step - 1) * config.validations // steps:
+                state.curve.close_row(state.step, lr)
+                validate()
+            elif state.step % state.curve.interval == 0:
+                state.curve.close_row(state.step, lr)
+            done = ended()
             if done or state.step % REPORT_EVERY == 0:
                 run.report(
                     state.step,
                     {"train/loss": loss, "train/lr": lr, "train/grad_norm": grad_norm}
                     | meter.metrics(),
                 )
-            if done or state.step % config.eval_every == 0:
-                val_loss = evaluate(precision.working, lanes)
-                run.report(state.step, {"val/loss": val_loss})
-                state.curve.close_row(state.step, lr, val_loss)
-            elif state.step % state.curve.interval == 0:
-                state.curve.close_row(state.step, lr, None)
             # Behind an overflow the next checkpoint waits: it may be the first of a divergence.
-            due = checkpoints.step_done() and usable
-            if (due or done or stop) and parallel.rank == 0:
+            to_save = checkpoints.step_done() and usable
+            if (to_save or done or stop) and parallel.rank == 0:
                 if broken := checkpoints.not_finite():
                     raise diverged(run.stage, f"{broken} is not finite", state.step - 1)
                 checkpoints.save(state.step)
             if stop and not done:
                 run.say(f"stopped at step {state.step}; the same command goes on from there")
                 run.stop()
+    best.restore()
     model.to("cpu")
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return TrainResult(state.curve, state.tokens, trained)
+    kept_step = best.step if best.weights else state.step
+    return TrainResult(state.curve, state.step, kept_step, state.tokens, trained)
 
 
 def diverged(stage: str, problem: str, steps: int) -> StageError:

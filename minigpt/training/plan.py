@@ -1,6 +1,7 @@
 """What a training will cost, before it starts: sizes by formula, time by measurement."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import psutil
@@ -20,21 +21,36 @@ MEASURE_SECONDS = 2.0
 
 
 def plan_training(
-    model: ModelConfig, vocab_size: int, stages: dict[str, TrainConfig], machine: Machine
+    model: ModelConfig,
+    vocab_size: int,
+    stages: Mapping[str, TrainConfig],
+    texts: Mapping[str, int],
+    machine: Machine,
 ) -> dict[str, Any]:
     """Parameters, tokens, memory (bytes, of the device) and seconds of each training stage here.
+
+    `texts`: stage → tokens of its text. A stage whose text is not known, and whose duration follows
+    from it, counts as long as it may get; where nothing bounds it, its figures are None.
 
     Steps on random tokens are timed for about two seconds a stage, at each sequence length of it.
     """
     machine.prepare_torch()
     facts: dict[str, Any] = {"parameters": parameters(model, vocab_size), "stages": {}}
     for name, config in stages.items():
-        lengths = [config.length(step, model.context_length) for step in range(config.max_steps)]
-        seconds = measure(model, vocab_size, config, sorted(set(lengths)), machine)
+        text = texts.get(name)
+        steps = config.duration.max_steps if text is None else config.steps(text)
+        seconds = None
+        if steps is not None:
+            lengths = [config.length(step, steps, model.context_length) for step in range(steps)]
+            measured = measure(model, vocab_size, config, sorted(set(lengths)), machine)
+            seconds = round(sum(measured[length] for length in lengths))
         facts["stages"][name] = {
-            "steps": config.max_steps,
-            "tokens": config.max_steps * config.tokens_per_step,
-            "seconds": round(sum(seconds[length] for length in lengths)),
+            "steps": steps,
+            "at_most": text is None and config.duration.kind == "epochs",
+            "tokens": None if steps is None else steps * config.tokens_per_step,
+            "text_tokens": text,
+            "passes": None if text is None else config.passes(config.steps(text), text),
+            "seconds": seconds,
         }
     return facts | {"device": machine.torch_device, "memory_bytes": memory(machine.torch_device)}
 

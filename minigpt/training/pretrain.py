@@ -7,7 +7,6 @@ from typing import Any
 from minigpt.data.batches import TokenStream
 from minigpt.data.shards import open_tokens
 from minigpt.digest import digest
-from minigpt.files import write_text
 from minigpt.model.build import build_model
 from minigpt.package import save_package
 from minigpt.run import Run
@@ -16,22 +15,24 @@ from minigpt.training.config import PretrainParams
 from minigpt.training.loop import train
 from minigpt.training.validation import CURVE_WINDOWS, figures, mean_loss
 
+HEADLINES = ("trained_parameters", "val.bits_per_byte")
+
 
 def pretrain(
     tokens: Path, tokenizer: Path, out: Path, plots: Path, params: PretrainParams, run: Run
 ) -> dict[str, Any]:
-    """Train the base model; write the package `out` and the loss curve `plots`.
+    """Train the base model; write the package `out` and the loss curves `plots`.
 
     Args:
         tokens: shards of the pretraining role.
         tokenizer: folder of the tokenizer that wrote them.
         out: folder of the new package.
-        plots: CSV file of step, train_loss, val_loss, lr.
+        plots: folder of train.csv (step, train_loss, lr) and val.csv (step, val_loss).
         params: what the stage reads.
         run: the stage at work.
 
     Returns:
-        The stage's metrics, and the machine that the bytes depend on.
+        The stage's results, and the machine that the bytes depend on.
     """
     run.machine.prepare_torch()
     bpe, config = Tokenizer.load(tokenizer), params.pretrain
@@ -41,13 +42,15 @@ def pretrain(
     stream = TokenStream(split, params.seed)
     stream.refuse_longer(config.longest(params.model.context_length), "pretrain")
     validate = partial(mean_loss, tokens=val, max_windows=CURVE_WINDOWS)
-    result = train(model, stream, config, run, validate)
+    steps = config.steps(len(split))
+    result = train(model, stream, config, steps, run, validate)
     val_figures = figures(model, val, config.dtype, run.machine)
     save_package(out, model, tokenizer)
-    write_text(plots, result.curve.csv())
+    result.curve.write(plots)
+    if advice := result.advice(run.stage):
+        run.say(advice)
     run.say(
-        f"{val_figures['bits_per_byte']:.3f} bits per byte on validation after "
-        f"{config.max_steps:,} steps and {result.tokens / 1e6:.2g}M tokens · "
-        f"{result.n_trained / 1e6:.2g}M parameters"
+        f"{val_figures['bits_per_byte']:.3f} bits per byte on validation  · "
+        f"{result.summary(config, len(split))} · {result.n_trained / 1e6:.2g}M parameters"
     )
     return {"val": val_figures, **result.metrics(), "machine": run.machine.fingerprint()}

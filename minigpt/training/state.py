@@ -1,21 +1,29 @@
 """What a training run knows beside weights and optimizer: small, plain, resumable."""
 
+import math
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
+from minigpt.files import write_text
+
 ROWS = 200
+MEMORISING = 0.75
+"""A training loss below this share of the validation loss is learning by heart."""
 
 
 @dataclass
 class Curve:
-    """The loss curve: one row every max_steps / 200 steps and at every validation."""
+    """The loss curve: training every max_steps / 200 steps, validation as often as it was done."""
 
     interval: int
-    """Steps between rows."""
-    rows: list[tuple[int, float, float | None, float]] = field(default_factory=list)
-    """Step, mean training loss since the row before, validation loss or None, rate."""
+    """Steps between rows of training."""
+    train: list[tuple[int, float, float]] = field(default_factory=list)
+    """Step, mean training loss since the row before, rate."""
+    val: list[tuple[int, float]] = field(default_factory=list)
+    """Step, validation loss; the first is that of step 0."""
     loss_sum: float = 0.0
-    """Sum of the losses of the steps since the last row."""
+    """Sum of the losses of the steps since the last row of training."""
     steps: int = 0
     """Number of those steps."""
 
@@ -24,20 +32,32 @@ class Curve:
         self.loss_sum += loss
         self.steps += 1
 
-    def close_row(self, step: int, lr: float, val_loss: float | None) -> float:
-        """Begin a new row; returns the mean training loss of the one that ends."""
-        mean = self.loss_sum / self.steps
-        self.rows.append((step, mean, val_loss, lr))
-        self.loss_sum, self.steps = 0.0, 0
-        return mean
+    def close_row(self, step: int, lr: float) -> None:
+        """Begin a new row of training, where steps were counted since the last one."""
+        if self.steps:
+            self.train.append((step, self.loss_sum / self.steps, lr))
+            self.loss_sum, self.steps = 0.0, 0
 
-    def csv(self) -> str:
-        """The file that `dvc plots` reads."""
-        lines = [
-            f"{step},{loss:.4f},{'' if val is None else f'{val:.4f}'},{lr:.6g}"
-            for step, loss, val, lr in self.rows
-        ]
-        return "\n".join(["step,train_loss,val_loss,lr", *lines]) + "\n"
+    @property
+    def last_train_loss(self) -> float:
+        """The mean over the rows of training between the last two validations."""
+        since = self.val[-2][0] if len(self.val) > 1 else 0
+        losses = [loss for step, loss, _ in self.train if step > since]
+        return math.fsum(losses) / len(losses)
+
+    @property
+    def memorising_since(self) -> int | None:
+        """The step of the best validation, where training ended far below the last one."""
+        if self.last_train_loss >= MEMORISING * self.val[-1][1]:
+            return None
+        return min(self.val, key=lambda row: row[1])[0]
+
+    def write(self, folder: Path) -> None:
+        """Write train.csv and val.csv: two files, for `dvc plots` draws an empty cell as 0."""
+        train = ["step,train_loss,lr", *(f"{n},{loss:.4f},{lr:.6g}" for n, loss, lr in self.train)]
+        val = ["step,val_loss", *(f"{n},{loss:.4f}" for n, loss in self.val)]
+        for name, lines in (("train.csv", train), ("val.csv", val)):
+            write_text(folder / name, "\n".join(lines) + "\n")
 
 
 @dataclass
@@ -67,5 +87,7 @@ class TrainState:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from saved values."""
-        curve = {**state["curve"], "rows": [tuple(row) for row in state["curve"]["rows"]]}
-        self.curve, self.step, self.tokens = Curve(**curve), state["step"], state["tokens"]
+        curve = state["curve"]
+        rows = {name: [tuple(row) for row in curve[name]] for name in ("train", "val")}
+        self.curve = Curve(**{**curve, **rows})
+        self.step, self.tokens = state["step"], state["tokens"]

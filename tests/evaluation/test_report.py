@@ -41,9 +41,10 @@ def built(corpus, tmp_path: Path) -> Path:
     write_dropped(tmp_path / "data/dropped.parquet", [gone])
     write_json(tmp_path / "data/validation.json", JUDGEMENT)
     counted = {"documents": 6, "bytes": 2000}
-    write_json(tmp_path / "metrics/validate.json", {"sources": {"plays": counted}})
-    curve = "step,train_loss,val_loss,lr\n10,7.1,,0.02\n20,5.5,5.6,0.02\n"
-    write_text(tmp_path / "plots/pretrain.csv", curve)
+    write_json(tmp_path / "results/validate.json", {"sources": {"plays": counted}})
+    train = "step,train_loss,lr\n10,7.1,0.02\n20,5.5,0.02\n"
+    write_text(tmp_path / "plots/pretrain/train.csv", train)
+    write_text(tmp_path / "plots/pretrain/val.csv", "step,val_loss\n20,5.6\n")
     evaluation = {
         "base": figures(2.012, 2.61),
         "finetuned": figures(2.2, 1.784),
@@ -56,16 +57,16 @@ def built(corpus, tmp_path: Path) -> Path:
             "speeches": {"bytes": 690379, "role": "finetune"},
         },
     }
-    write_json(tmp_path / "metrics/evaluate.json", evaluation)
+    write_json(tmp_path / "results/evaluate.json", evaluation)
     int8 = {
         "bytes": 2_600_000,
         "bits_per_byte": {"plays": 2.21},
         "relative_difference": {"plays": 0.003},
         "greatest_logit_difference": 0.02,
     }
-    write_json(tmp_path / "metrics/quantize.json", {"int8": int8})
+    write_json(tmp_path / "results/quantize.json", {"int8": int8})
     onnx = {"bytes": 9_400_000, "greatest_logit_difference": 1e-5}
-    write_json(tmp_path / "metrics/export.json", {"onnx": onnx})
+    write_json(tmp_path / "results/export.json", {"onnx": onnx})
     sample = {"model": "base", "prompt": EVIL, "seed": 0, "text": "and & so"}
     write_json(tmp_path / "data/evaluation/samples.json", [sample])
     return tmp_path
@@ -130,7 +131,7 @@ def test_what_users_wrote_is_text_not_markup(built: Path) -> None:
     assert page.count("&lt;script&gt;") >= 4  # an attribution a source, a dropped text, a prompt
 
 
-@pytest.mark.parametrize("missing", ["data", "metrics", "plots"])
+@pytest.mark.parametrize("missing", ["data", "results", "plots"])
 def test_a_stage_that_has_not_run_leaves_its_part_out(built: Path, missing: str) -> None:
     (built / missing).rename(built / "elsewhere")
     assert "</html>" in render(built).read_text()

@@ -34,8 +34,8 @@ SAMPLES = [
 
 def test_the_closing_block_gives_every_figure_its_meaning(tmp_path, monkeypatch):
     for path, value in {
-        "metrics/evaluate.json": EVALUATION,
-        "metrics/quantize.json": SIZES,
+        "results/evaluate.json": EVALUATION,
+        "results/quantize.json": SIZES,
         "data/evaluation/samples.json": SAMPLES,
     }.items():
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)

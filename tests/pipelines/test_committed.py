@@ -28,9 +28,9 @@ def git(root, *arguments):
 @pytest.fixture
 def checkout(tmp_path):
     """A lock that was made on a machine with 64 threads and is otherwise this one."""
-    (tmp_path / "metrics").mkdir()
+    (tmp_path / "results").mkdir()
     machine = Machine.load().fingerprint() | {"threads": 64}
-    (tmp_path / "metrics" / "pretrain.json").write_text(json.dumps({"machine": machine}))
+    (tmp_path / "results" / "pretrain.json").write_text(json.dumps({"machine": machine}))
     (tmp_path / "dvc.lock").write_text(lock())
     git(tmp_path, "init", "-q")
     git(tmp_path, "add", "-A")
@@ -58,7 +58,7 @@ def test_other_bytes_from_the_same_inputs_name_what_differs_in_the_machine(check
 
 def test_other_bytes_on_the_same_machine_are_called_a_fault(checkout):
     machine = {"machine": Machine.load().fingerprint()}
-    (checkout / "metrics" / "pretrain.json").write_text(json.dumps(machine))
+    (checkout / "results" / "pretrain.json").write_text(json.dumps(machine))
     git(checkout, "commit", "-qam", "as made here")
     (checkout / "dvc.lock").write_text(lock(out="o2"))
     assert "That should not be: minigpt verify champion" in note(checkout)

@@ -27,7 +27,7 @@ def refusal(done):
     [
         ("model", "n_layerz", 2, "params.yaml: model.n_layerz: unknown key; did you mean n_layer?"),
         ("model", "n_head", 7, "params.yaml: model.n_head: 7 does not divide n_embd (64)"),
-        ("pretrain", "max_steps", -1, "params.yaml: pretrain.max_steps: "),
+        ("pretrain", "tokens_per_step", -1, "params.yaml: pretrain.tokens_per_step: "),
     ],
 )
 def test_a_bad_value_is_named_before_anything_runs(project, section, key, value, expected):

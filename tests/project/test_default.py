@@ -40,7 +40,7 @@ def make(project, target):
 def test_a_stranger_gets_a_registered_model_that_beats_the_baselines(stranger):
     project, said = stranger
     assert "minigpt 1 · champion" in said
-    metrics = json.loads((project.root / "metrics" / "evaluate.json").read_text())
+    metrics = json.loads((project.root / "results" / "evaluate.json").read_text())
     base = metrics["base"]["shakespeare"]["bits_per_byte"]
     for name in ("uniform", "unigram", "ngram", "xz", "zstd"):
         assert base < metrics["baselines"][name]["shakespeare"]["bits_per_byte"]

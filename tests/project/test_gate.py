@@ -28,7 +28,7 @@ def champion(project):
 
 
 def test_worse_is_refused_better_promoted_leaked_refused_and_all_of_it_logged(registered):
-    worse = rebuild(registered, lambda p: p["finetune"].update(max_steps=20))
+    worse = rebuild(registered, lambda p: p["finetune"]["duration"].update(max_steps=20))
     refused = promote(registered, worse)
     assert refused.returncode == 3
     lines = refused.stderr.splitlines()
@@ -45,7 +45,7 @@ def test_worse_is_refused_better_promoted_leaked_refused_and_all_of_it_logged(re
     tuned = figures["speeches", "finetuned"]
     assert tuned["difference"]["low"] > 0
     assert tuned["second"] == pytest.approx(
-        registered.metrics("evaluate")["finetuned"]["speeches"]["bits_per_byte"], rel=1e-5
+        registered.results("evaluate")["finetuned"]["speeches"]["bits_per_byte"], rel=1e-5
     )
     # One base model: nothing differs, whoever is asked.
     assert figures["speeches", "base"]["difference"]["point"] == 0
@@ -55,7 +55,7 @@ def test_worse_is_refused_better_promoted_leaked_refused_and_all_of_it_logged(re
         "ROMEO.\n",
     }
 
-    better = rebuild(registered, lambda p: p["finetune"].update(max_steps=90))
+    better = rebuild(registered, lambda p: p["finetune"]["duration"].update(max_steps=90))
     promoted = promote(registered, better)
     assert promoted.returncode == 0, promoted.stderr
     assert "better by 0." in promoted.stderr

@@ -43,8 +43,9 @@ def test_a_run_that_fails_by_schedule_leaves_the_champion(registered):
 @pytest.mark.prove
 def test_a_sweep_finds_the_best_and_touches_nothing(registered):
     before = {path: registered.sha256(path) for path in ("params.yaml", "dvc.lock")}
-    said = registered.run(sys.executable, "-m", "pipelines.sweep", "finetune.max_steps=5,60").stdout
-    assert re.search(r"best: finetune.max_steps=60 · \d\.\d{4}", said), said
+    settings = "finetune.duration.max_steps=5,60"
+    said = registered.run(sys.executable, "-m", "pipelines.sweep", settings).stdout
+    assert re.search(r"best: finetune.duration.max_steps=60 · \d\.\d{4}", said), said
     assert {path: registered.sha256(path) for path in before} == before
     assert registered.run("git", "status", "--porcelain").stdout == ""
     shown = registered.run("dvc", "exp", "show", "--json").stdout
@@ -59,7 +60,7 @@ def test_a_sweep_finds_the_best_and_touches_nothing(registered):
         "      for r in below))\n"
     )
     printed = registered.run(sys.executable, "-c", code).stdout
-    assert printed.strip() == "2 finetune.max_steps=60 [True, True]"
+    assert printed.strip() == "2 finetune.duration.max_steps=60 [True, True]"
 
 
 def test_up_shows_the_runs_and_down_ends_everything(registered):

@@ -54,7 +54,7 @@ def test_a_version_is_rebuilt_after_params_and_code_moved_on(registered):
     assert done.returncode == 0, done.stderr
     assert (report["verdict"], bad(report)) == ("identical", [])
     assert report["vouched"]["by"] == "git"
-    assert {MODEL, "data/raw/documents.parquet", "plots/pretrain.csv"} <= {
+    assert {MODEL, "data/raw/documents.parquet", "plots/pretrain/train.csv"} <= {
         f["path"] for f in report["files"]
     }
     assert (files_of(registered), status(registered)) == (before, said)
@@ -68,7 +68,7 @@ def test_a_dirty_version_of_local_text_is_rebuilt_from_patch_and_archives(regist
     registered.set_params(
         lambda p: (
             p["sources"]["speeches"].update(path="data/local/mine"),
-            p["finetune"].update(max_steps=20),
+            p["finetune"]["duration"].update(max_steps=20),
         )
     )
     with (root / "minigpt" / "tokenizer" / "stats.py").open("a") as file:
@@ -168,7 +168,7 @@ def registered_processes(project):
 
 def test_on_another_kind_of_machine_figures_are_compared_and_the_tolerance_printed(registered):
     """One thread instead of those it was made with: sums in another order."""
-    machine = registered.metrics("pretrain")["machine"]
+    machine = registered.results("pretrain")["machine"]
     threads = 1 if machine["threads"] > 1 else 2
     env = {"MINIGPT_THREADS": str(threads)}
     done = registered.minigpt("verify", "1", env=env, check=False)

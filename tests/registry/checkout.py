@@ -39,13 +39,14 @@ OUTPUTS = [
     "data/documents",
     "data/evaluation",
     "metrics/evaluate.json",
-    "metrics/export.json",
-    "metrics/quantize.json",
+    "results/evaluate.json",
+    "results/export.json",
+    "results/quantize.json",
 ]
 
 
 def evaluation(base=2.0, tuned=1.8, plays=2.2):
-    """metrics/evaluate.json of a model that meets the conditions."""
+    """results/evaluate.json of a model that meets the conditions."""
 
     def bits(value):
         return {"bits_per_byte": value}
@@ -62,7 +63,7 @@ def evaluation(base=2.0, tuned=1.8, plays=2.2):
 
 
 def passages(figures):
-    """Rows of passages.parquet whose sums are the figures of metrics/evaluate.json."""
+    """Rows of passages.parquet whose sums are the figures of results/evaluate.json."""
     swing = [0.2 * ((7 * i) % PASSAGES / (PASSAGES - 1) - 0.5) for i in range(PASSAGES)]
     return [
         {
@@ -92,7 +93,8 @@ class Checkout:
 
     def build(self, **figures):
         """Write metrics with these figures, and the manifest of everything."""
-        write_json(self.root / "metrics" / "evaluate.json", evaluation(**figures))
+        for folder in ("metrics", "results"):
+            write_json(self.root / folder / "evaluate.json", evaluation(**figures))
         judged = self.root / "data" / "evaluation"
         write_passages(judged, passages(evaluation(**figures)))
         samples = [("base", "a base model"), ("finetuned", f"a text of {figures or 'version 1'}")]
@@ -126,12 +128,12 @@ def make(root: Path) -> Checkout:
     ]  # fmt: skip
     write_documents(root / "data" / "documents" / "documents.parquet", documents)
     bits = {"plays": 2.0, "speeches": 1.8}
-    write_json(root / "metrics" / "quantize.json", {"fp32": {"bytes": 9000, "bits_per_byte": bits}})
+    write_json(root / "results" / "quantize.json", {"fp32": {"bytes": 9000, "bits_per_byte": bits}})
     exports = {
         "hf": {"greatest_logit_difference": 1e-6},
         "onnx_int8": {"greatest_logit_difference": 0.4, "relative_difference": {"plays": 0.01}},
     }
-    write_json(root / "metrics" / "export.json", exports)
+    write_json(root / "results" / "export.json", exports)
     (root / "params.yaml").write_text(yaml.safe_dump({"seed": 0, "model": {"n_layer": 1}}))
     (root / "dvc.yaml").write_text(yaml.safe_dump(DVC))
     (root / "dvc.lock").write_text("{}")

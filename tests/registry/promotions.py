@@ -34,7 +34,7 @@ def add_files(world, root, made, keeps=True):
     """As `sync`, without the model: it is version 1's."""
     shutil.rmtree(made, ignore_errors=True)
     registry = world.registry
-    for name in ("metrics", "release", "models"):
+    for name in ("metrics", "results", "release", "models"):
         shutil.copytree(root / name, made / name)
     write_index(made, read_documents(root / "data/documents"))
     if keeps:

@@ -36,7 +36,7 @@ GRAPH = {
         "download": {"cmd": "python -m stages.download", "params": ["sources"],
                      "deps": ["data/local", "stages/pretrain.py"], "outs": ["data/archives"]},
         "pretrain": {"cmd": "python -m stages.pretrain", "deps": ["data/documents"],
-                     "outs": ["models/base"], "metrics": ["metrics/pretrain.json"],
+                     "outs": ["models/base"], "metrics": ["results/pretrain.json"],
                      "plots": ["plots/pretrain.csv"]},
     }
 }  # fmt: skip
@@ -71,7 +71,7 @@ def tell(root: Path, leave_out: str | None = None) -> None:
         for d in read_source("letters", letters, archives / "letters.tar")
     ]
     write_documents(root / "data" / "documents" / "documents.parquet", documents)
-    write_json(root / "metrics" / "pretrain.json", {"steps": 20, "machine": MACHINE})
+    write_json(root / "results" / "pretrain.json", {"steps": 20, "machine": MACHINE})
     (root / "plots" / "pretrain.csv").write_text("step,val_loss\n0,1\n")
     sources = {"plays": plays.model_dump(mode="json"), "letters": letters.model_dump(mode="json")}
     (root / "params.yaml").write_text(
@@ -97,7 +97,7 @@ def tell(root: Path, leave_out: str | None = None) -> None:
         yaml.safe_dump({"stages": {"pretrain": pretrain, "download": download}})
     )
     release = root / "release"
-    paths = [Path(p) for p in (*OUTPUTS, "data/archives", "metrics/pretrain.json")]
+    paths = [Path(p) for p in (*OUTPUTS, "data/archives", "results/pretrain.json")]
     manifest(
         root,
         paths,

@@ -51,7 +51,7 @@ def add(world, tmp_path):
 
     def add(documents=None, keeps=True, **figures):
         root = tmp_path / "built"
-        names = ("data", "metrics", "release", "models", "exports")
+        names = ("data", "results", "release", "models", "exports")
         for name in names:
             shutil.copytree(world.root / name, root / name, dirs_exist_ok=True)
         type(world)(root).build(**figures)
@@ -207,8 +207,8 @@ def test_a_kept_file_that_was_changed_is_named(world, add):
     write_documents(documents, changed)
     with pytest.raises(RegistryError, match="the text of plays/test was changed"):
         read_evaluation_set(registry, version)
-    find_artifact(registry, version, "metrics/evaluate.json", world.root).unlink()
-    with pytest.raises(RegistryError, match=r"its metrics/evaluate\.json is gone"):
+    find_artifact(registry, version, "results/evaluate.json", world.root).unlink()
+    with pytest.raises(RegistryError, match=r"its results/evaluate\.json is gone"):
         failed(world, version, None)
 
 

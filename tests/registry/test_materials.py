@@ -92,7 +92,7 @@ def test_on_another_machine_figures_may_move_by_the_tolerance_and_no_more(tmp_pa
     before = figures(tmp_path / "before", plays=2.0)
     near = figures(tmp_path / "near", plays=2.0 + TOLERANCE / 2)
     far = figures(tmp_path / "far", plays=2.0 + TOLERANCE * 1.5)
-    name = "metrics/evaluate.json"
+    name = "results/evaluate.json"
     assert judge_figures(name, name, before, near).outcome is Outcome.TOLERATED
     verdict = judge_figures(name, name, before, far)
     assert verdict.outcome is Outcome.DIFFERENT

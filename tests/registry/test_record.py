@@ -31,7 +31,7 @@ def test_a_version_keeps_where_it_comes_from(story):
     assert list(letters.archives) == ["letters.tar"]
     download, pretrain = record.stages  # in the graph's order, not dvc.lock's
     assert (download.name, pretrain.name) == ("download", "pretrain")
-    assert set(pretrain.outs) == {"models/base", "metrics/pretrain.json", "plots/pretrain.csv"}
+    assert set(pretrain.outs) == {"models/base", "results/pretrain.json", "plots/pretrain.csv"}
     assert pretrain.deps == {"data/documents": "d0.dir"}
     assert pretrain.output_digest == read_graph(story.root)["pretrain"].output_digest(story.root)
 

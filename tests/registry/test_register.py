@@ -174,6 +174,7 @@ def test_a_tree_that_differs_is_kept_as_a_patch(changed):
     assert "+# new" in patch
     assert "notes.txt" not in patch
     assert "metrics/evaluate.json" not in patch
+    assert "results/evaluate.json" not in patch
     status = subprocess.run(
         ["git", "status", "--short"], cwd=changed.root, capture_output=True, text=True, check=True
     ).stdout

@@ -30,7 +30,7 @@ def make_toy(checkout, root: Path):
     """A copy of the built `checkout` at `root`, its outputs made by `dvc repro`, registered."""
     listed = json.loads((checkout.root / "release" / "files.json").read_text())["files"]
     made = {"/".join(entry["path"].split("/")[:2]) for entry in listed} | {"models/tokenizer"}
-    metrics = sorted(name for name in made if name.startswith("metrics/"))
+    metrics = sorted(name for name in made if name.startswith(("metrics/", "results/")))
     outs = [*sorted(made - {*metrics}), "release/manifest.json", "release/files.json"]
     shutil.copytree(checkout.root, root, ignore=shutil.ignore_patterns(".git", "mlruns"))
     for name in [*outs, *metrics]:

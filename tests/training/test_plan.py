@@ -5,15 +5,29 @@ import torch
 from tiny_training import CONFIG, MACHINE, MODEL, VOCAB_SIZE
 
 from minigpt.training import plan
+from minigpt.training.config import Epochs
 
 
 def test_steps_tokens_and_memory_of_each_stage(monkeypatch):
     monkeypatch.setattr(plan, "MEASURE_SECONDS", 0.01)
-    facts = plan.plan_training(MODEL, VOCAB_SIZE, {"pretrain": CONFIG}, MACHINE)
-    assert facts["stages"]["pretrain"]["steps"] == CONFIG.max_steps
-    assert facts["stages"]["pretrain"]["tokens"] == CONFIG.max_steps * CONFIG.tokens_per_step
+    facts = plan.plan_training(MODEL, VOCAB_SIZE, {"pretrain": CONFIG}, {"pretrain": 1536}, MACHINE)
+    stage = facts["stages"]["pretrain"]
+    assert (stage["steps"], stage["tokens"], stage["passes"]) == (24, 24 * 128, 2.0)
+    assert not stage["at_most"]
     assert facts["device"] == "cpu"
     assert facts["memory_bytes"] > 1e6
+
+
+def test_text_that_is_not_here_yet_leaves_the_steps_open(monkeypatch):
+    monkeypatch.setattr(plan, "MEASURE_SECONDS", 0.01)
+    stages = {
+        "bounded": CONFIG.replace(duration=Epochs(epochs=4, max_steps=10)),
+        "unbounded": CONFIG.replace(duration=Epochs(epochs=4, max_steps=None)),
+    }
+    facts = plan.plan_training(MODEL, VOCAB_SIZE, stages, {}, MACHINE)["stages"]
+    assert (facts["bounded"]["steps"], facts["bounded"]["at_most"]) == (10, True)
+    assert facts["unbounded"]["steps"] is facts["unbounded"]["seconds"] is None
+    assert facts["bounded"]["passes"] is facts["unbounded"]["passes"] is None
 
 
 @pytest.mark.parametrize(

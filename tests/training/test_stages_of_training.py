@@ -20,6 +20,7 @@ from minigpt.training.config import (
     Phase,
     PretrainConfig,
     PretrainParams,
+    Steps,
 )
 from minigpt.training.finetune import finetune
 from minigpt.training.pretrain import pretrain
@@ -29,10 +30,12 @@ SPEECH = "My fellow citizens, the state of our union is strong, and our work is 
 PHASES = (Phase(share=1, divisor=2),)
 PRETRAIN = PretrainParams(
     model=ModelConfig(n_layer=2, n_embd=32, n_head=2, mlp_dim=48, context_length=32),
-    pretrain=PretrainConfig(max_steps=30, tokens_per_step=128, eval_every=15, phases=PHASES),
+    pretrain=PretrainConfig(duration=Steps(max_steps=30), tokens_per_step=128, phases=PHASES),
 )
 FINETUNE = FinetuneParams(
-    finetune=FinetuneConfig(max_steps=12, tokens_per_step=128, phases=PHASES, freeze_blocks=1)
+    finetune=FinetuneConfig(
+        duration=Steps(max_steps=12), tokens_per_step=128, phases=PHASES, freeze_blocks=1
+    )
 )
 
 
@@ -69,19 +72,28 @@ def built(tmp_path_factory):
 
 def run_pretrain(root, out):
     run = new_run(root / "work" / out.name)
-    return pretrain(root / "verse", root / "tokenizer", out, out.with_suffix(".csv"), PRETRAIN, run)
+    plots = root / "plots" / out.name
+    return pretrain(root / "verse", root / "tokenizer", out, plots, PRETRAIN, run)
 
 
 def run_finetune(root, out, params=FINETUNE):
     run = new_run(root / "work" / out.name)
     base, new, old = root / "base", root / "speech", root / "verse"
-    return finetune(base, new, old, out, out.with_suffix(".csv"), params, run)
+    return finetune(base, new, old, out, root / "plots" / out.name, params, run)
 
 
 def test_metrics_hold_results_and_no_speeds(built):
     _, metrics = built
     entry = metrics["pretrain"]
-    assert set(entry) == {"val", "train_loss", "steps", "tokens", "trained_parameters", "machine"}
+    assert set(entry) == {
+        "val",
+        "train_loss",
+        "steps",
+        "kept_step",
+        "tokens",
+        "trained_parameters",
+        "machine",
+    }
     assert (entry["steps"], entry["tokens"]) == (30, 30 * 128)
     assert 0 < entry["val"]["bits_per_byte"] < 8
 
@@ -98,14 +110,18 @@ def test_the_same_inputs_give_the_same_bytes(built):
     root, metrics = built
     assert run_pretrain(root, root / "again") == metrics["pretrain"]
     assert digest(root / "again") == digest(root / "base")
-    assert digest(root / "again.csv") == digest(root / "base.csv")
+    assert digest(root / "plots/again") == digest(root / "plots/base")
 
 
-def test_curve_has_a_row_a_step_and_the_validations(built):
+def test_curves_have_a_row_a_step_and_one_a_validation(built):
     root, _ = built
-    rows = list(csv.DictReader((root / "base.csv").open()))
-    assert [int(row["step"]) for row in rows] == list(range(1, 31))
-    assert [row["step"] for row in rows if row["val_loss"]] == ["15", "30"]
+    train, val = (
+        list(csv.DictReader((root / "plots/base" / name).open()))
+        for name in ("train.csv", "val.csv")
+    )
+    assert [int(row["step"]) for row in train] == list(range(1, 31))
+    assert [row["step"] for row in val] == [str(step) for step in range(0, 31, 3)]
+    assert all(all(row.values()) for row in (*train, *val))
 
 
 def test_frozen_blocks_are_those_of_the_base(built):
@@ -156,7 +172,7 @@ def test_shards_of_another_tokenizer_are_refused(built, tmp_path):
             tmp_path / "speech",
             root / "verse",
             tmp_path / "out",
-            tmp_path / "out.csv",
+            tmp_path / "plots",
             FINETUNE,
             new_run(tmp_path / "work"),
         )

@@ -5,7 +5,14 @@ import torch
 from pydantic import ValidationError
 from tiny_training import MACHINE, MODEL, new_model
 
-from minigpt.training.config import Phase, PretrainConfig, PretrainParams
+from minigpt.training.config import (
+    Epochs,
+    FinetuneConfig,
+    Phase,
+    PretrainConfig,
+    PretrainParams,
+    Steps,
+)
 from minigpt.training.lanes import Lanes, lane_count
 from minigpt.training.meter import Meter, measure_peak
 from minigpt.training.precision import make_precision
@@ -70,20 +77,36 @@ def test_fp16_leaves_out_a_step_that_overflowed_and_halves_the_scale():
     assert (other.scale, other.good_steps) == (2.0**15, 0)
 
 
-def test_curve_rows_are_means_since_the_row_before():
+def test_curve_rows_are_means_since_the_row_before(tmp_path):
     curve = Curve(interval=2)
     for loss in (4.0, 2.0):
         curve.add(loss)
-    curve.close_row(2, lr=0.02, val_loss=None)
+    curve.close_row(2, lr=0.02)
     curve.add(1.0)
-    curve.close_row(3, lr=0.01, val_loss=1.23456)
-    assert curve.csv() == "step,train_loss,val_loss,lr\n2,3.0000,,0.02\n3,1.0000,1.2346,0.01\n"
+    curve.close_row(3, lr=0.01)
+    curve.close_row(3, lr=0.01)  # nothing since
+    curve.val += [(0, 4.5), (3, 1.23456)]
+    curve.write(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "train.csv": "step,train_loss,lr\n2,3.0000,0.02\n3,1.0000,0.01\n",
+        "val.csv": "step,val_loss\n0,4.5000\n3,1.2346\n",
+    }
+
+
+def test_training_far_below_validation_is_called_learning_by_heart():
+    curve = Curve(interval=1, train=[(1, 4.0, 0.1), (2, 1.5, 0.1), (3, 0.5, 0.1)])
+    curve.val = [(0, 4.0), (1, 2.0), (3, 2.5)]
+    assert curve.last_train_loss == 1.0
+    assert curve.memorising_since == 1
+    curve.val = [(0, 4.0), (1, 2.0), (3, 1.3)]
+    assert curve.memorising_since is None
 
 
 def test_state_survives_a_round_trip():
     state = TrainState.new(400)
     state.advance(64, 3.0)
-    state.curve.close_row(1, 0.1, None)
+    state.curve.close_row(1, 0.1)
+    state.curve.val.append((1, 2.5))
     other = TrainState.new(400)
     other.load_state_dict(state.state_dict())
     assert other == state
@@ -106,9 +129,24 @@ def test_meter_measures_and_peak_is_positive():
 
 def test_lengths_follow_the_phases():
     phases = (Phase(share=0.4, divisor=4), Phase(share=0.3, divisor=2), Phase(share=0.3))
-    config = PretrainConfig(max_steps=10, phases=phases)
-    lengths = [config.length(step, context_length=16) for step in range(10)]
+    config = PretrainConfig(phases=phases)
+    lengths = [config.length(step, steps=10, context_length=16) for step in range(10)]
     assert lengths == [4, 4, 4, 4, 8, 8, 8, 16, 16, 16]
+
+
+@pytest.mark.parametrize(
+    ("duration", "steps"),
+    [
+        (Steps(max_steps=7), 7),
+        (Epochs(epochs=3, max_steps=None), 18),  # 6 steps a pass: 1,024 of 2,048 are new
+        (Epochs(epochs=3, max_steps=11), 11),
+        (Epochs(epochs=0.01, max_steps=11), 1),
+    ],
+)
+def test_steps_follow_from_passes_over_the_new_text(duration, steps):
+    config = FinetuneConfig(duration=duration, tokens_per_step=2048, replay=0.5)
+    assert config.steps(6 * 1024) == steps
+    assert config.passes(steps=12, tokens=6 * 1024) == 2
 
 
 def test_phases_that_do_not_fill_the_training_are_refused():

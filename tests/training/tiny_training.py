@@ -1,4 +1,4 @@
-"""A training small enough for tests, also run as a program: tiny_training.py TOKENS WORKDIR OUT.
+"""A training small enough for tests, also run: tiny_training.py TOKENS WORKDIR OUT [KEEP].
 
 Kept beside the tests so that other processes can run the very same thing.
 """
@@ -18,16 +18,15 @@ from minigpt.model.config import ModelConfig
 from minigpt.model.gpt import GPT
 from minigpt.run import Run
 from minigpt.tracking import NullTracker
-from minigpt.training.config import Phase, PretrainConfig
+from minigpt.training.config import Phase, PretrainConfig, Steps
 from minigpt.training.loop import TrainResult, train
 from minigpt.training.validation import mean_loss
 
 VOCAB_SIZE, DIGEST = 61, "of no tokenizer"
 MODEL = ModelConfig(n_layer=2, n_embd=32, n_head=2, n_kv_head=1, mlp_dim=48, context_length=16)
 CONFIG = PretrainConfig(
-    max_steps=24,
+    duration=Steps(max_steps=24),
     tokens_per_step=128,
-    eval_every=10,
     phases=(Phase(share=0.5, divisor=2), Phase(share=0.5)),
 )
 MACHINE = Machine(device="cpu", threads=2, checkpoint_seconds=1e9, tracker="none")
@@ -66,13 +65,15 @@ def train_tiny(
     tokens: Path, run: Run, config: PretrainConfig = CONFIG, model: GPT | None = None
 ) -> tuple[GPT, TrainResult]:
     model = model or new_model()
-    stream = TokenStream(open_split(tokens), seed=3)
+    split = open_split(tokens)
     validate = partial(mean_loss, tokens=open_split(tokens, "val"))
-    return model, train(model, stream, config, run, validate)
+    steps = config.steps(len(split))
+    return model, train(model, TokenStream(split, seed=3), config, steps, run, validate)
 
 
 if __name__ == "__main__":
     run = new_run(Path(sys.argv[2]), checkpoint_seconds=0)
-    trained, result = train_tiny(Path(sys.argv[1]), run)
+    wanted = CONFIG.replace(keep=sys.argv[4]) if len(sys.argv) > 4 else CONFIG
+    trained, result = train_tiny(Path(sys.argv[1]), run, wanted)
     save_file(trained.state_dict(), sys.argv[3])
-    Path(sys.argv[3]).with_suffix(".csv").write_text(result.curve.csv())
+    result.curve.write(Path(sys.argv[3]).with_suffix(""))

@@ -60,7 +60,7 @@ class StageRecord(Config):
     deps: dict[str, str]
     """Path -> DVC's md5; code included."""
     outs: dict[str, str]
-    """Path -> DVC's md5; metrics and plots included."""
+    """Path -> DVC's md5; results, metrics and plots included."""
     output_digest: str | None
     """Of everything it wrote, as its run is tagged; None where that can no longer be told."""
     run: str | None
@@ -182,7 +182,9 @@ def _record(
         commit=commit,
         dirty=dirty,
         params_sha256=sha256(params).hexdigest() if params is not None else "",
-        machine=json_object(read("metrics/pretrain.json")).get("machine", {}),
+        machine=json_object(read("results/pretrain.json") or read("metrics/pretrain.json")).get(
+            "machine", {}
+        ),
         sources=tuple(_sources(read, documents)),
         stages=tuple(_stage(stage, lock[stage], files, read, makers) for stage in names),
     )
@@ -264,7 +266,7 @@ def _stage(
 def digest_of(out: str, files: Mapping[str, str], read: Read) -> str | None:
     """`minigpt.digest.digest` of an output, by the list of its files: it need not be here.
 
-    What is not in the list (plots, and the list itself) is read.
+    What is not in the list (the list itself; the plots of an older version) is read.
     """
     if out in files:
         return files[out]

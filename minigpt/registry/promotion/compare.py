@@ -17,7 +17,7 @@ from minigpt.registry.promotion.evaluation_set import (
     params_of,
     read_evaluation_set,
 )
-from minigpt.registry.promotion.scores import both_on, metrics_of, run_on
+from minigpt.registry.promotion.scores import both_on, results_of, run_on
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
 from minigpt.roles import main_first
@@ -87,7 +87,7 @@ def compare(
         else:
             before, after = both_on(registry, sets, reference, package)
         lines += _lines(package, reference.roles, before, after)
-    sizes = [metrics_of(registry, version, "quantize") for version in (first, second)]
+    sizes = [results_of(registry, version, "quantize") for version in (first, second)]
     return Comparison(
         first,
         second,
@@ -106,7 +106,7 @@ def _rounded(
     registry: Registry, own: EvaluationSet, reference: EvaluationSet, package: str
 ) -> Passages | None:
     """What a rounded package needs on the text that quantize measures; None: it has none."""
-    if package not in metrics_of(registry, own.version, "quantize"):
+    if package not in results_of(registry, own.version, "quantize"):
         return None
     from minigpt.release.text import shortened
 
@@ -151,8 +151,8 @@ def _leaked(registry: Registry, reference: EvaluationSet, version: Version) -> l
     return [d.doc_id for d in reference.documents if d.sha256 in trained]
 
 
-def _megabytes(metrics: Mapping[str, Any], name: str) -> float | None:
-    return metrics[name]["bytes"] / 1e6 if name in metrics else None
+def _megabytes(results: Mapping[str, Any], name: str) -> float | None:
+    return results[name]["bytes"] / 1e6 if name in results else None
 
 
 def _samples(

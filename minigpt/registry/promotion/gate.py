@@ -33,10 +33,10 @@ def decide(
     Raises:
         RegistryError: a file of one of them is gone or was changed.
     """
-    from minigpt.registry.promotion.scores import metrics_of, ms_per_token
+    from minigpt.registry.promotion.scores import ms_per_token, results_of
 
     evaluation, quantization, exports = (
-        metrics_of(registry, challenger, stage) for stage in ("evaluate", "quantize", "export")
+        results_of(registry, challenger, stage) for stage in ("evaluate", "quantize", "export")
     )
     speed = None if gate.max_ms_per_token is None else ms_per_token(registry, challenger)
     return (
@@ -50,7 +50,7 @@ def decide(
 def judge(
     evaluation: Mapping[str, Any], exports: Mapping[str, Any], gate: GateConfig
 ) -> list[Condition]:
-    """The absolute conditions, from metrics/evaluate.json and metrics/export.json of a version.
+    """The absolute conditions, from results/evaluate.json and results/export.json of a version.
 
     The base model must lie below a baseline on each pretraining source, the fine-tuned model below
     the base on each fine-tuning source, and each exported model must give our logits. One that
@@ -78,7 +78,7 @@ def judge(
 
 
 def rounding(packages: Mapping[str, Any], gate: GateConfig) -> list[Condition]:
-    """What each rounded model loses on the source where it loses most; from its metrics.
+    """What each rounded model loses on the source where it loses most; from its results.
 
     One that params.yaml does not name may lose the most that it allows any other.
     """

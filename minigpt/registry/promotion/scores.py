@@ -12,7 +12,7 @@ from minigpt.data.document import Document
 from minigpt.errors import RegistryError
 from minigpt.evaluation.config import EvaluateConfig
 from minigpt.machine import Machine
-from minigpt.registry.artifacts import find_artifact, package_of, read_artifact
+from minigpt.registry.artifacts import find_artifact, package_of, read_results
 from minigpt.registry.promotion.evaluation_set import (
     EvaluationSet,
     Passages,
@@ -28,20 +28,20 @@ PACKAGE_FILES = ("model.json", "model.safetensors", "tokenizer.json", "tokenizer
 PROMPT_TOKENS, TIMED_TOKENS, TRIES = 16, 32, 5
 
 
-def metrics_of(registry: Registry, version: Version, stage: str) -> dict[str, Any]:
-    """metrics/STAGE.json of a version.
+def results_of(registry: Registry, version: Version, stage: str) -> dict[str, Any]:
+    """What a stage measured of a version, by its results/STAGE.json.
 
     Raises:
         RegistryError: it is gone, or no JSON.
     """
-    data = read_artifact(registry, version, f"metrics/{stage}.json")
+    data = read_results(registry, version, stage)
     try:
         if data is not None:
             return dict(json.loads(data))
     except ValueError:
         pass
     raise RegistryError(
-        f"{version.name} {version.version}: its metrics/{stage}.json "
+        f"{version.name} {version.version}: its results/{stage}.json "
         f"{'is gone' if data is None else 'is no JSON'}, so nobody can tell what it reaches. "
         "Put the store's files back from a copy"
     )

@@ -17,7 +17,8 @@ TOLERANCE = 0.02
 """Bits per byte between two kinds of machine: sums in another order move a training less than
 another seed does, and gaps below this are not resolved by one seed (docs/reproducibility.md)."""
 FIGURE = "bits_per_byte"
-MADE_ON = "machine"  # in the metrics of a training: the platform fingerprint
+MADE_ON = "machine"  # in the results of a training: the platform fingerprint
+MEASURED = ("results/", "metrics/")  # where figures are; an older version has metrics alone
 
 
 def compare(
@@ -45,13 +46,13 @@ def _file(
     original = originals.find(name)
     if not loose:
         return Verdict(name, out, Outcome.DIFFERENT, describe(path, name, original))
-    if not name.startswith("metrics/") or original is None:
+    if not name.startswith(MEASURED) or original is None:
         return Verdict(name, out, Outcome.OTHER_MACHINE)
     return judge_figures(name, out, original, path)
 
 
 def judge_figures(name: str, out: str, original: Path, now: Path) -> Verdict:
-    """Whether the figures of a metrics file are near enough for another kind of machine."""
+    """Whether the figures of results or metrics are near enough for another kind of machine."""
     before, after = (
         figures(json.loads(original.read_bytes())),
         figures(json.loads(now.read_bytes())),
@@ -70,7 +71,7 @@ def judge_figures(name: str, out: str, original: Path, now: Path) -> Verdict:
 
 
 def figures(values: Any, prefix: str = "", inside: bool = False) -> dict[str, float]:
-    """The bits per byte in a metrics file, by their dotted names."""
+    """The bits per byte in such a file, by their dotted names."""
     if isinstance(values, Mapping):
         return {
             key: number
@@ -125,8 +126,8 @@ def after_training(files: VersionFiles, graph: Mapping[str, StageSpec]) -> set[s
 
 
 def trained_on(files: VersionFiles, out: str) -> dict[str, Any]:
-    """The platform fingerprint in a metrics file; empty where there is none."""
-    path = files.path(out) if out.startswith("metrics/") else None
+    """The platform fingerprint in a file of results; empty where there is none."""
+    path = files.path(out) if out.startswith(MEASURED) else None
     try:
         return dict(json.loads(path.read_bytes()).get(MADE_ON) or {}) if path else {}
     except (ValueError, AttributeError, TypeError):

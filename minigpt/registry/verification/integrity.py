@@ -28,7 +28,7 @@ from minigpt.registry.verification.reference_files import (
 from minigpt.registry.verification.verdict import Outcome, Verdict
 from minigpt.release.manifest import load_manifest, manifest_digest
 
-COMMITTED = ("metrics/", "plots/")
+COMMITTED = ("metrics/", "plots/", "results/")
 FOLDER = ".dir"  # how the md5 of a folder's list ends
 BLOCK = 1 << 20
 
@@ -104,7 +104,7 @@ def refuse_other_list(files: VersionFiles) -> None:
 def check_cache(files: VersionFiles, cache: Path, originals: ReferenceFiles) -> list[Verdict]:
     """Hash every object of DVC's cache that the version's dvc.lock names against its own name.
 
-    Metrics and plots have none: git holds them.
+    Results, metrics and plots have none: git holds them.
     """
     return [
         verdict

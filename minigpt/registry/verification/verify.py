@@ -25,7 +25,7 @@ from minigpt.registry.dvc_settings import use_cache
 from minigpt.registry.lineage.record import read_record
 from minigpt.registry.refs import find_version, shortest_ref
 from minigpt.registry.registry import Registry
-from minigpt.registry.verification.compare_files import compare, trained_on
+from minigpt.registry.verification.compare_files import MEASURED, compare, trained_on
 from minigpt.registry.verification.integrity import (
     check_cache,
     check_stored,
@@ -223,8 +223,8 @@ def expected_time(registry: Registry, version: Version) -> str:
 
 def machines_of(files: VersionFiles) -> list[dict[str, Any]]:
     """The platform fingerprints that a version's trainings recorded, pretraining's last."""
-    metrics = sorted(name for name in files.listed if name.startswith("metrics/"))
-    return [machine for name in metrics if (machine := trained_on(files, name))]
+    names = sorted(name for name in files.listed if name.startswith(MEASURED))
+    return [machine for name in names if (machine := trained_on(files, name))]
 
 
 def other_machine(made_on: Mapping[str, Any]) -> dict[str, str]:
