@@ -1,7 +1,7 @@
 """Write docs/images/*.png: what MLflow, DVC and Prefect show of a build, in a headless Chromium.
 
-    .venv/bin/python docs/make_screenshots.py          # of preset tiny, built in a fresh clone
-    .venv/bin/python docs/make_screenshots.py --here   # of what was built in this checkout
+    PYTHONPATH=. .venv/bin/python docs/make_screenshots.py          # preset tiny, a fresh clone
+    PYTHONPATH=. .venv/bin/python docs/make_screenshots.py --here   # this checkout, as it is
 
 Fails where a page shows no content, or where MLflow's pages speak of GenAI. Needs a Chromium
 (Debian: apt-get install chromium; else CHROMIUM=PATH) and, for the pictures to stay small, Pillow,
@@ -29,6 +29,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import quiet_environment
+from minigpt.tracking.store import EXPERIMENT
 from pipelines.services import read_up
 
 HERE = Path(__file__).resolve().parent
@@ -38,10 +39,10 @@ LARGEST = 200_000  # bytes of a picture
 CONTENT_SECONDS = 240.0
 GENAI = (
     "Evaluation runs", "Agent versions", "Sessions", "Judges", "Prompts", "Playground",
-    "Assistant", "LLM",
+    "Ask questions about",
 )  # fmt: skip
-"""What only the GenAI face of MLflow's pages says. The switch between the two faces and the tab
-Traces are on both."""
+"""What MLflow's pages say of GenAI. Its switch, its tab Traces and the button of its assistant are
+on every page."""
 FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -195,13 +196,13 @@ def mlflow_pages(root: Path, url: str) -> list[Shot]:
     client = MlflowClient(f"sqlite:///{root}/mlflow.db")
     versions = client.search_model_versions(f"name = '{name}'", order_by=["version_number DESC"])
     version = versions[0]
-    made = client.get_logged_model(version.model_id)
-    experiment = f"{url}/#/experiments/{made.experiment_id}"
-    [run, *_] = client.search_runs(
-        [made.experiment_id], "tags.`minigpt.stage` = 'pretrain'", max_results=1
-    )
+    [experiment_id] = [e.experiment_id for e in client.search_experiments() if e.name == EXPERIMENT]
+    models = client.search_logged_models([experiment_id])
+    [made] = [model for model in models if model.artifact_location == version.source]
+    experiment = f"{url}/#/experiments/{experiment_id}"
+    [run] = client.search_runs([experiment_id], "tags.`minigpt.stage` = 'pretrain'", max_results=1)
     return [
-        Shot("mlflow-experiment", f"{experiment}/runs", says(run.info.run_name), GENAI),
+        Shot("mlflow-experiment", f"{experiment}/runs", says(f"pipeline · {name}"), GENAI),
         Shot("mlflow-run", f"{experiment}/runs/{run.info.run_id}/model-metrics", CURVES, GENAI),
         Shot("mlflow-model", f"{experiment}/models/{made.model_id}", says("bits_per_byte"), GENAI),
         Shot(

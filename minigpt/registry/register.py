@@ -1,5 +1,6 @@
 """Register what release/manifest.json describes, if the store does not hold it. Never promotes."""
 
+import json
 import math
 import tempfile
 from collections.abc import Callable, Sequence
@@ -250,6 +251,9 @@ def _create_version(
     entry = registry.store.client.create_model_version(
         name, source, run_id, tags=tags, description=description(card), model_id=model_id
     )
+    # The page of the model names its versions by this; MLflow's server sets it, its client not.
+    versions = json.dumps([{"name": name, "version": str(entry.version)}])
+    registry.store.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": versions})
     return str(entry.version)
 
 

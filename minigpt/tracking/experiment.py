@@ -10,11 +10,7 @@ if TYPE_CHECKING:
 
 KIND, DESCRIPTION = "mlflow.experimentKind", "mlflow.note.content"
 MACHINE_LEARNING = "custom_model_development"  # the other one is genai_development
-RUNS = (
-    "One run a pipeline run; below it one for each stage that ran, and the registration of what "
-    "was built. A stage that was restored or unchanged is a tag `minigpt.run.STAGE` of the "
-    "pipeline's run: the run that made its outputs."
-)
+RUNS = "One run a pipeline run; below it one for each stage that ran, and one for the registration."
 
 
 def tags(description: str = RUNS) -> dict[str, str]:

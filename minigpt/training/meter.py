@@ -34,8 +34,8 @@ class Meter:
         self.mfu = flops / self.seconds_a_step / self.peak_flops
 
     def metrics(self) -> dict[str, float]:
-        """Under the names that trackers show."""
-        return {"perf/tokens_per_second": self.tokens_per_second, "perf/mfu": self.mfu}
+        """Beside the loss: trackers show what shares a prefix together, and prefixes sorted."""
+        return {"train/tokens_per_second": self.tokens_per_second, "train/mfu": self.mfu}
 
     def line(self, step: int, loss: float, lr: float) -> str:
         """`step 610/1800 · loss 3.91 · lr 0.020 · 13.1k tok/s · 3:05 left`."""

@@ -124,7 +124,7 @@ def test_meter_measures_and_peak_is_positive():
     meter.start()
     meter.stop(tokens=10, flops=1.0)
     assert meter.tokens_per_second > 0
-    assert 0 < meter.metrics()["perf/mfu"] < 1
+    assert 0 < meter.metrics()["train/mfu"] < 1
 
 
 def test_lengths_follow_the_phases():
