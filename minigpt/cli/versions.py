@@ -145,8 +145,8 @@ def rollback(
     Example: minigpt registry rollback --reason "it answers in verse"
     """
     registry = registry_that_knows(to or "champion")
-    from minigpt.registry.promotion.audit_log import user
     from minigpt.registry.promotion.promote import rollback as move
+    from minigpt.tracking.origin import user
 
     done = move(registry, to, force, reason)
     if as_json:

@@ -165,7 +165,8 @@ def intervals(root: Path) -> dict[str, dict[str, Interval]]:
     of_models: dict[str, dict[str, Interval]] = {name: {} for name in MODELS}
     for (measure, source), amounts in passages.items():
         if measure in of_models:
-            of_models[measure][source] = bits_per_byte(*zip(*amounts, strict=True))
+            bits, sizes = zip(*amounts, strict=True)
+            of_models[measure][source] = bits_per_byte(bits, sizes)
     return of_models
 
 

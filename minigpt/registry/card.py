@@ -63,7 +63,7 @@ def render(facts: CardFacts) -> str:
     parts = [
         f"---\n{yaml.safe_dump(metadata(facts), sort_keys=False, allow_unicode=True)}---",
         f"# {record.name} {facts.version}",
-        f"A GPT of {facts.parameters:,} parameters, trained on {_trained_on(record)}.",
+        f"A GPT of {facts.parameters:,} parameters, trained on {trained_on(record)}.",
         "## Data",
         _table(
             ("source", "used to", "licence", "documents (train, val, test)", "from"),
@@ -183,7 +183,8 @@ def names_of(record: Record, role: str) -> str:
     return " and ".join(s.name for s in record.sources if s.role == role)
 
 
-def _trained_on(record: Record) -> str:
+def trained_on(record: Record) -> str:
+    """All that it learned from, for a sentence."""
     base, tuned = names_of(record, PRETRAIN.name), names_of(record, FINETUNE.name)
     return f"{base or 'nothing'} and fine-tuned on {tuned}" if tuned else f"{base}; not fine-tuned"
 

@@ -16,7 +16,7 @@ from minigpt.digest import digest, file_digest, remembered
 from minigpt.errors import RegistryError
 from minigpt.files import write_json
 from minigpt.registry.artifacts import STORED, VALIDATION
-from minigpt.registry.card import CardFacts, description, names_of, render
+from minigpt.registry.card import CardFacts, description, names_of, render, trained_on
 from minigpt.registry.checkout import CheckoutState, checkout_state, refuse_other_inputs
 from minigpt.registry.lineage.index import FACTS, write_index
 from minigpt.registry.lineage.record import ARCHIVES, RECORD, Record, make_record
@@ -49,7 +49,7 @@ from minigpt.registry.versions import (
     list_versions,
 )
 from minigpt.release.manifest import Manifest, load_manifest, manifest_digest
-from minigpt.roles import FINETUNE, PRETRAIN
+from minigpt.roles import FINETUNE
 from minigpt.tracking import Status
 from minigpt.tracking.delivery import deliver_all, run_in_mlflow
 from minigpt.tracking.experiment import prepare
@@ -62,7 +62,7 @@ MANIFEST, FILES = Path("release/manifest.json"), Path("release/files.json")
 BASE = "models/base"
 SHAPED_BY = ("seed", "tokenizer", "model", "pretrain")  # what a base model is made from
 ABOUT = """\
-GPTs trained on {base} and fine-tuned on {tuned}; every version is one build, named by the sha256 of
+GPTs trained on {texts}; every version is one build, named by the sha256 of
 its manifest. `champion` is the best one so far, `challenger` the newest. Where one comes from:
 `minigpt lineage {name}@champion`."""
 BESIDE = (VALIDATION, "params.yaml", "dvc.yaml", "dvc.lock")
@@ -182,9 +182,9 @@ def _log_models(
     params: dict[str, Any],
     figures: dict[str, float],
 ) -> str:
-    """The base and the fine-tuned package as MLflow's models, with the figures of each.
+    """The base and the model that was made of it as MLflow's models, with the figures of each.
 
-    Returns the id of the fine-tuned one.
+    Returns the id of the last one.
     """
     store, root, texts = registry.store, registry.root, names_of(record, FINETUNE.name)
     tracker = MlflowTracker(store, run_id)
@@ -203,17 +203,19 @@ def _log_models(
             about=about,
         )
 
-    models = {}
-    if BASE in manifest.digests:
+    models: dict[str, str] = {}
+    if texts and BASE in manifest.digests:
         about = f"Before it is tuned on {texts}. Its files: {BASE} in the runs of its versions."
         base = made("pretrain", BASE, "-base", SHAPED_BY, about)
         if model_id := log_base(store, base):
             models |= {"pretrain/": model_id, "evaluate/base/": model_id}
-    about = f"The base, fine-tuned on {texts}. What it is and is not: the version's page."
+    about = f"Trained on {trained_on(record)}. What it is and is not: the version's page."
     tuned = log_model(
         store, made("finetune", MODEL, "", (*SHAPED_BY, "finetune"), about), library_of(root)
     )
     models |= {"finetune/": tuned, "evaluate/finetuned/": tuned}
+    if not texts:  # nothing was fine-tuned: the base is the model
+        models |= {"pretrain/": tuned, "evaluate/base/": tuned}
     datasets = {s.name: sha256 for s in record.sources for sha256 in s.archives.values()}
     log_figures(store, run_id, figures, models, datasets)
     return tuned
@@ -231,11 +233,7 @@ def _describe(registry: Registry, record: Record) -> None:
     if not entry.description:
         client.update_registered_model(
             name,
-            ABOUT.format(
-                name=name,
-                base=names_of(record, PRETRAIN.name),
-                tuned=names_of(record, FINETUNE.name),
-            ),
+            ABOUT.format(name=name, texts=trained_on(record)),
         )
     licences = " and ".join(sorted({source.licence for source in record.sources}))
     for key, value in {"task": KIND, "library": "minigpt", "licence": licences}.items():

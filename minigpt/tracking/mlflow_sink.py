@@ -83,8 +83,8 @@ class MlflowSink:
         if maker is None:
             return
         store.client.set_tag(run, f"minigpt.run.{event['stage']}", maker.info.run_id)
-        inputs = store.client.mlflow.get_run(maker.info.run_id).inputs.dataset_inputs
-        store.client.log_inputs(run, inputs)
+        if inputs := store.client.mlflow.get_run(maker.info.run_id).inputs:
+            store.client.log_inputs(run, inputs.dataset_inputs)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[Store]:

@@ -145,6 +145,8 @@ def test_where_no_browser_is_or_starts_the_report_says_so_and_where_the_page_is(
         assert (done.exit_code, done.stdout) == (0, "reports/index.html\n")
         assert why in done.stderr
         assert str(in_project / "reports" / "index.html") in done.stderr
+
+
 def test_a_folder_whose_code_is_not_what_runs_is_told_so(tmp_path, monkeypatch):
     """A copy of a checkout with its .venv, whose scripts name the old one's Python."""
     (tmp_path / "minigpt").mkdir()

@@ -22,6 +22,7 @@ from minigpt.registry.refs import find_version, shortest_ref
 from minigpt.registry.registry import Registry
 from minigpt.registry.revocation import read_revocation
 from minigpt.registry.versions import CHAMPION, Version, champion_of, version_of
+from minigpt.tracking.origin import user
 from minigpt.tracking.store import clear_errors
 
 
@@ -199,7 +200,7 @@ def _said_already(
     """Whether the newest event is this same refusal: a nightly run repeats it night after night."""
     return any(
         (event.kind, event.version, event.manifest, event.before, event.by, event.conditions)
-        == ("refused", version.version, version.digest, before, log.user(), tuple(conditions))
+        == ("refused", version.version, version.digest, before, user(), tuple(conditions))
         for event in events[-1:]
     )
 

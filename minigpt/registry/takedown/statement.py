@@ -22,13 +22,13 @@ from minigpt.files import rounded, to_json
 from minigpt.machine import Machine
 from minigpt.registry.artifacts import package_of, read_artifact, write_artifact
 from minigpt.registry.lineage.index import INDEX, file_of, index_of, learned
-from minigpt.registry.promotion import audit_log as log
 from minigpt.registry.registry import Registry
 from minigpt.registry.takedown.plan import Takedown
 from minigpt.registry.versions import Version, champion_of
 from minigpt.release.text import shortened
 from minigpt.roles import ROLES
 from minigpt.tokenizer.bpe import Tokenizer
+from minigpt.tracking.origin import user
 
 FOLDER = "takedown"
 DOCUMENTS, TOKENS, TOKENIZER = Path("data/documents"), Path("data/tokens"), Path("models/tokenizer")
@@ -75,7 +75,7 @@ def state(
         "asked": takedown.asked,
         "reason": reason,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "by": log.user(),
+        "by": user(),
         "documents": [
             {"doc_id": d.doc_id, "sha256": d.sha256, "bytes": d.n_bytes if d.text else None}
             for d in takedown.documents
