@@ -23,7 +23,7 @@ from minigpt.data.batches import TokenStream
 from minigpt.data.document import Document
 from minigpt.data.shards import SPLITS, ShardWriter, open_tokens
 from minigpt.machine import Machine
-from minigpt.own_text import plan_own_text
+from minigpt.own_text.plan import plan_own_text
 from minigpt.package import load_package
 from minigpt.run import Run
 from minigpt.tokenizer.bpe import Tokenizer

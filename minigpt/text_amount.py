@@ -5,11 +5,9 @@ from pathlib import Path
 
 from minigpt.data.shards import MANIFEST, read_manifest
 from minigpt.own_text.plan import documents_here
+from minigpt.own_text.steps import BYTES_A_TOKEN
 from minigpt.params import Params
 from minigpt.roles import ROLES, of_role
-
-BYTES_A_TOKEN = 3.0
-"""About what 2,048 tokens reach on English; for text that no tokenizer has seen here."""
 
 
 @dataclass(frozen=True)

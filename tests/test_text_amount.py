@@ -3,9 +3,10 @@
 from pathlib import Path
 
 from minigpt.files import write_json
+from minigpt.own_text.steps import BYTES_A_TOKEN
 from minigpt.params import Params
 from minigpt.presets import checked, dumped, load_preset, merge
-from minigpt.text_amount import BYTES_A_TOKEN, TextAmount, text_amounts
+from minigpt.text_amount import TextAmount, text_amounts
 
 ROOT = Path(__file__).parents[1]
 

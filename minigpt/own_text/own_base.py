@@ -7,9 +7,8 @@ from minigpt.errors import DataError
 
 OWN_BASE_BYTES = 1_000_000
 """Below, a base learns the text by heart before it learns the language."""
-BYTES_A_TOKEN = 2.5
-"""About, with a vocabulary of these sizes; English: 2.4 to 3."""
-TOKENS_PER_STEP = 2048
+PATIENCE = 4
+"""Validations without a better one after which the base is trained enough."""
 
 
 @dataclass(frozen=True)
@@ -51,22 +50,17 @@ def size_for(text_bytes: int) -> Size:
     return size
 
 
-def changes_for(text_bytes: int, train_bytes: int) -> dict[str, Any]:
+def changes_for(text_bytes: int) -> dict[str, Any]:
     """How params.yaml differs for so much text.
 
     Raises:
         DataError: it is too little for a base of its own.
     """
     size = size_for(text_bytes)
+    duration = {"kind": "epochs", "epochs": size.passes, "max_steps": None}
     return {
         "tokenizer": {"vocab_size": size.vocab_size},
         "model": size.model,
-        "pretrain": duration(size, train_bytes),
+        "pretrain": {"duration": duration, "keep": "best", "patience": PATIENCE},
         "evaluate": {"samples": {"prompts": ["\n"]}},  # no words of the person's own in params.yaml
     }
-
-
-def duration(size: Size, train_bytes: int) -> dict[str, Any]:
-    """How long the base is trained."""
-    steps = size.passes * train_bytes / BYTES_A_TOKEN / TOKENS_PER_STEP
-    return {"max_steps": max(1, round(steps)), "tokens_per_step": TOKENS_PER_STEP}

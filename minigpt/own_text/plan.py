@@ -27,6 +27,7 @@ from minigpt.own_text.copy import copy_folder, drop_copy, refuse_around, refuse_
 from minigpt.own_text.fit import misfit
 from minigpt.own_text.own_base import changes_for
 from minigpt.own_text.said import counted, said_of
+from minigpt.own_text.steps import tokens_per_step
 from minigpt.params import Params
 from minigpt.presets import checked, dumped, load_preset, merge, with_exclusions
 from minigpt.roles import FINETUNE, PRETRAIN, ROLES, Role, of_role
@@ -127,6 +128,11 @@ def plan_own_text(
     documents, dropped = documents_in(name, params, folder)
     if base == OWN:
         params = checked(merge(dumped(params), own_base_of(path, documents)), PRESET)
+    elif params.finetune is not None:
+        train_bytes = sum(d.n_bytes for d in documents if d.split == "train")
+        size = tokens_per_step(params.finetune, train_bytes, params.model.context_length)
+        changes = {FINETUNE.stage: {"tokens_per_step": size}}
+        params = checked(merge(dumped(params), changes), PRESET)
     refuse_unusable(name, params, path, documents, dropped)
     tests = [document.text.encode() for document in documents if document.split == "test"]
     passages, wide = 0, params.evaluate.passage_bytes
@@ -189,11 +195,8 @@ def own_base_of(path: Path, documents: list[Document]) -> dict[str, Any]:
     Raises:
         DataError: they are too few.
     """
-    sizes = Counter[str]()
-    for document in documents:
-        sizes[document.split] += document.n_bytes
     try:
-        return changes_for(sizes.total(), sizes["train"])
+        return changes_for(sum(document.n_bytes for document in documents))
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 

@@ -8,6 +8,7 @@ from minigpt.own_text import own_base
 from minigpt.own_text.own_base import OWN_BASE_BYTES, SIZES, size_for
 from minigpt.own_text.plan import plan_own_text
 from minigpt.params import Params, load_params
+from minigpt.training.config import Epochs
 from tests.letters import letter
 
 
@@ -67,9 +68,7 @@ def test_more_text_is_gone_over_less_often_and_never_by_a_smaller_model():
     assert [row.model["n_embd"] for row in rows] == sorted(row.model["n_embd"] for row in rows)
 
 
-def test_the_longer_the_text_the_longer_the_training(root, book):
-    steps = plan_own_text(root, book, base="own").params.pretrain.max_steps
-    for part in range(10, 14):
-        text = "".join(letter(1000 * part + n) for n in range(60))
-        (book / f"{part}.txt").write_text(text)
-    assert plan_own_text(root, book, base="own").params.pretrain.max_steps > steps
+def test_the_base_is_trained_by_passes_and_keeps_the_best(root, book):
+    training = plan_own_text(root, book, base="own").params.pretrain
+    assert training.duration == Epochs(epochs=SIZES[-1].passes, max_steps=None)
+    assert (training.keep, training.patience) == ("best", own_base.PATIENCE)
