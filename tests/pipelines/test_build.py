@@ -60,7 +60,8 @@ with workspace_lock(root):
     found["refused"] = build(return_state=True).message
     store = open_store(root)
     runs = store.client.search_runs([store.experiment_id], order_by=["start_time ASC"])
-    found["parents"] = [[run.info.status, run.data.tags["mlflow.source.git.commit"]] for run in runs]
+    commit = "mlflow.source.git.commit"
+    found["parents"] = [[run.info.status, run.data.tags[commit]] for run in runs]
     found["journals"] = [path.name for path in journals(root / RUNS)]
     Path("params.yaml").write_text(params)
     def locked(*_):
