@@ -1,5 +1,6 @@
 """Which versions a text went into."""
 
+import json
 import shutil
 
 import pytest
@@ -8,6 +9,7 @@ from minigpt.data.document import Document
 from minigpt.data.splits import cut_document
 from minigpt.digest import file_digest
 from minigpt.errors import DataError, ParamsError, RegistryError
+from minigpt.registry.lineage import trace as trace_module
 from minigpt.registry.lineage.index import write_index
 from minigpt.registry.lineage.trace import by_digest, query_for, trace, trace_everywhere
 from minigpt.registry.registry import Registry
@@ -89,6 +91,26 @@ def test_a_file_that_is_gone_or_was_changed_is_known_by_its_path(own_story):
         own_story.registry, query_for(own_story.root, "data/local/letters", own_story.root)
     )
     assert {h.version.version for h in answer.namesakes} == {"2", "3"}
+
+
+@pytest.mark.parametrize("place", ["../letters", "{outside}/letters"])
+def test_a_file_that_is_gone_from_a_linked_folder_is_known_by_its_path(
+    own_story, place, monkeypatch
+):
+    outside, real = own_story.root.parent, trace_module.read_sources
+    place = place.format(outside=outside)
+    source = {"kind": "local", "path": place, "role": "finetune", "licence": "private"}
+    (own_story.root / "params.yaml").write_text(json.dumps({"sources": {"letters": source}}))
+
+    def moved(*arguments):
+        return tuple(s.replace(place=place) for s in real(*arguments))
+
+    monkeypatch.setattr(trace_module, "read_sources", moved)
+    gone = query_for(own_story.root, f"{outside}/letters/1862-09.txt", own_story.root)
+    answer = trace(own_story.registry, gone)
+    assert (answer.gone, [h.version.version for h in answer.namesakes]) == (True, ["2"])
+    with pytest.raises(ParamsError, match="no such file"):
+        query_for(own_story.root, f"{outside}/others/1862-09.txt", own_story.root)
 
 
 @pytest.mark.parametrize("what", ["0123456", "no such file", "/etc/no-such-file"])
