@@ -47,8 +47,15 @@ def closing(root: Path, version: str, report: Path, seconds: float, ref: str) ->
         facts.append(("sample", shortened(f"{sample['prompt']}{sample['text']}")))
     lines = [f"Done in {minutes(seconds)}."]
     lines += [f"  {name:<10}{text}".rstrip() for name, text in facts]
-    prompt = sample["prompt"] if sample else PROMPT
-    return [*lines, "", "Next", *next_commands(root, prompt, ref)]
+    return [*lines, "", "Next", *next_commands(root, prompt_of(sample), ref)]
+
+
+def prompt_of(sample: Mapping[str, str] | None) -> str:
+    """What to let it continue: a shell takes no line end in quotes, so then its own first words."""
+    if sample is None:
+        return PROMPT
+    words = f"{sample['prompt']}{sample['text']}".split()
+    return sample["prompt"] if sample["prompt"].isprintable() else " ".join(words[:3]) or PROMPT
 
 
 def figures(evaluation: Mapping[str, Any]) -> list[tuple[str, str]]:

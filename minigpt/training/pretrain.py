@@ -50,7 +50,7 @@ def pretrain(
     if advice := result.advice(run.stage):
         run.say(advice)
     run.say(
-        f"{val_figures['bits_per_byte']:.3f} bits per byte on validation  · "
+        f"{val_figures['bits_per_byte']:.3f} bits per byte on validation · "
         f"{result.summary(config, len(split))} · {result.n_trained / 1e6:.2g}M parameters"
     )
     return {"val": val_figures, **result.metrics(), "machine": run.machine.fingerprint()}

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from pipelines.closing import closing, next_commands, nothing_to_do
+from pipelines.closing import closing, next_commands, nothing_to_do, prompt_of
 
 EVALUATION = {
     "test": {"plays": {"role": "pretrain"}, "speeches": {"role": "finetune"}},
@@ -95,3 +95,16 @@ def test_the_version_that_was_made_is_the_one_that_writes(ref, chosen, tmp_path)
     generate, lineage, _ = next_commands(tmp_path, "My fellow", ref)
     assert f'minigpt generate "My fellow"{chosen}  ' in generate
     assert f"minigpt lineage {ref} " in lineage
+
+
+@pytest.mark.parametrize(
+    ("sample", "prompt"),
+    [
+        (None, "My fellow citizens"),
+        ({"prompt": "ROMEO: ", "text": "no"}, "ROMEO: "),
+        ({"prompt": "\n", "text": " Et il dit\nà son frère"}, "Et il dit"),
+        ({"prompt": "\n", "text": ""}, "My fellow citizens"),
+    ],
+)
+def test_the_next_command_has_a_prompt_that_a_shell_takes_as_it_is(sample, prompt):
+    assert prompt_of(sample) == prompt
