@@ -249,7 +249,7 @@ def outcome(done: "Promotion") -> dict[str, Any]:
 def why(event: "Event") -> str:
     """The reason that was given, and what spoke against it; only a gate's yes needs neither."""
     against = [
-        f"{c.about}: {c.found}{c.remedy and f' ({c.remedy})'}"
+        "; ".join(filter(None, [f"{c.about}: {c.found}", c.remedy]))
         for c in event.conditions
         if not c.holds
     ]

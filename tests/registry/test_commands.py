@@ -66,7 +66,7 @@ def test_promote_rollback_and_log_say_what_was_done_and_what_comes_next(run, add
         ["refused", "3 in place of 2"],
         ["rolled back", "1 in place of 2"],
     ]
-    assert "speeches: 1.9 bits per byte (train longer)" in done.stdout.splitlines()[3]
+    assert "speeches: 1.9 bits per byte; train longer" in done.stdout.splitlines()[3]
     assert done.stdout.splitlines()[4].endswith("it answers in verse")
     assert "4 events, chained" in done.stderr
     events = json.loads(run("log", "--json").stdout)

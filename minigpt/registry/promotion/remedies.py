@@ -21,8 +21,8 @@ FEW_PASSAGES = (
     "gate.min_passages"
 )
 WORSE = (
-    "nothing is wrong with it, the champion is better on this text, and stays (minigpt compare "
-    "shows where); to allow a loss: gate.max_worse"
+    "nothing is wrong with it: the champion is better on this text, and stays; to allow a loss: "
+    "gate.max_worse"
 )
 FORGOTTEN = (
     "fine-tuning drove out what the base knew: raise finetune.replay, lower finetune.lr, or allow "
