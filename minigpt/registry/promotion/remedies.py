@@ -4,12 +4,13 @@ from collections.abc import Mapping
 
 NO_TEST_WORKS = "hold works out: sources.NAME.splits"
 BASE = (
-    "too few steps or too little text: raise pretrain.max_steps, add text of role pretrain "
+    "too few steps or too little text: raise pretrain.duration, add text of role pretrain "
     "(sources), or ask for less: gate.must_beat"
 )
 FINE_TUNED = (
-    "trained too long or too fast for so little text, it knows it by heart: lower "
-    "finetune.max_steps or finetune.lr, or add text (sources)"
+    "it learned nothing that the held-out text shows: add text (sources), or, where it was trained "
+    "too long or too fast for so little, keep the best weights (finetune.keep), lower "
+    "finetune.duration or finetune.lr"
 )
 NO_COPY = (
     "no fault of the recipe: the exporter or its runtime errs; leave the format out until it is "
