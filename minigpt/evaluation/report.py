@@ -159,7 +159,8 @@ def intervals(root: Path) -> dict[str, dict[str, Interval]]:
     of_models: dict[str, dict[str, Interval]] = {name: {} for name in MODELS}
     for (measure, source), amounts in passages.items():
         if measure in of_models:
-            of_models[measure][source] = bits_per_byte(*zip(*amounts, strict=True))
+            bits, n_bytes = zip(*amounts, strict=True)
+            of_models[measure][source] = bits_per_byte(bits, n_bytes)
     return of_models
 
 
@@ -176,7 +177,7 @@ def highlights(
         else:
             name, value, beside = "finetuned", tuned, f"before fine-tuning {base:.2f}"
         span = whole.get(name, {}).get(source)
-        beside += f" · {span.about}" if span else ""
+        beside = f"{span.about} · {beside}" if span else beside
         figures.append({"value": value, "what": f"{label(name)} on {source}", "beside": beside})
     return figures
 
