@@ -165,8 +165,8 @@ def intervals(root: Path) -> dict[str, dict[str, Interval]]:
     of_models: dict[str, dict[str, Interval]] = {name: {} for name in MODELS}
     for (measure, source), amounts in passages.items():
         if measure in of_models:
-            bits, sizes = zip(*amounts, strict=True)
-            of_models[measure][source] = bits_per_byte(bits, sizes)
+            bits, n_bytes = zip(*amounts, strict=True)
+            of_models[measure][source] = bits_per_byte(bits, n_bytes)
     return of_models
 
 
@@ -184,7 +184,7 @@ def highlights(
             tuned = evaluation["finetuned"][source]["bits_per_byte"]
             name, value, beside = "finetuned", tuned, f"before fine-tuning {base:.2f}"
         span = whole.get(name, {}).get(source)
-        beside += f" · {span.about}" if span else ""
+        beside = f"{span.about} · {beside}" if span else beside
         figures.append({"value": value, "what": f"{label(name)} on {source}", "beside": beside})
     return figures
 

@@ -151,7 +151,7 @@ def test_a_figure_on_other_text_stands_beside_fp32_on_that_text_and_says_which(b
     assert "fp32 on the same text" in words
     assert "none of them beside the figures above" in words
     assert re.search(r"speeches 1\.784 bits per byte \(95 %: 1\.7\d+ to 1\.8\d+\)", words), words
-    assert re.search(r"before fine-tuning 2\.61 · 95 %: 1\.7\d+ to 1\.8", words)
+    assert re.search(r"95 %: 1\.7\d+ to 1\.8\d+ · before fine-tuning 2\.61", words)
 
 
 def test_nothing_is_loaded_from_anywhere(built: Path) -> None:

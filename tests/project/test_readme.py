@@ -1,11 +1,21 @@
 """Every command that the README shows, or that a run prints at its end, works."""
 
+import contextlib
 import json
+import os
 import re
+import shutil
+import signal
+import socket
+import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import Project
+from tests.patience import patience, until
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCKS = [
@@ -36,6 +46,12 @@ def run_block(project, commands, **environment):
         project.run("bash", "-c", INSTEAD.get(command, command), env=environment)
 
 
+def change(project):
+    """What makes another version in the seconds of quantize and manifest."""
+    group = project.params()["quantize"]["int4_group_size"]
+    project.set_params(lambda values: values["quantize"].update(int4_group_size=group // 2))
+
+
 def test_the_commands_of_use(registered):
     run_block(registered, block_with("minigpt report"))
     assert (registered.root / "reports" / "index.html").is_file()
@@ -57,6 +73,15 @@ def test_the_commands_of_proof(registered):
 
 def test_the_commands_of_promotion(registered):
     run_block(registered, block_with("minigpt registry log"))
+    said = registered.minigpt("compare", "champion", "challenger").stderr
+    assert "are both minigpt-tiny 1" in said
+    change(registered)
+    registered.repro()  # as `make run`, but nobody judges it
+    registered.minigpt("registry", "sync")
+    run_block(registered, block_with("minigpt compare 1 2"))
+    [*_, promoted, rolled_back] = registered.minigpt("registry", "log").stdout.splitlines()
+    assert "2 in place of 1" in promoted
+    assert rolled_back.endswith("it answers in verse")
 
 
 def test_the_commands_of_change(project):
@@ -65,10 +90,96 @@ def test_the_commands_of_change(project):
     assert "<script src" not in page
 
 
-def test_the_commands_by_hand_and_of_sharing(project):
+def test_the_commands_by_hand(project):
     run_block(project, block_with("dvc repro"))
     assert "champion" in project.minigpt("registry", "list").stdout
-    run_block(project, block_with("dvc push --run-cache"))
+
+
+@pytest.fixture
+def tracking(tmp_path):
+    """The README's tracking server at a port that was free, in a folder of its own."""
+    folder, port = tmp_path / "server", free_port()
+    folder.mkdir()
+    [command] = next(block for block in BLOCKS if block[0].startswith("mlflow server "))
+    command = command.replace("0.0.0.0", "127.0.0.1").replace("tracking:5000", f"127.0.0.1:{port}")
+    command = command.replace("--port 5000", f"--port {port} --workers 1")
+    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with (folder / "log").open("w") as log:
+        server = subprocess.Popen(
+            ["bash", "-c", command],
+            cwd=folder, env=Project(folder).environment(**quiet), stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        until(lambda: answers(f"http://127.0.0.1:{port}/health"))
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=patience(30))
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return server.getsockname()[1]
+
+
+def answers(url):
+    with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
+        return True
+
+
+def test_the_commands_of_a_team(project, tracking, tmp_path):
+    origin, store = tmp_path / "origin.git", tmp_path / "store"
+    change(project)
+    project.commit("a change that the next night builds")
+    project.run("git", "clone", "-q", "--bare", str(project.root), str(origin))
+    here = INSTEAD | {
+        "git clone <this repository> minigpt && cd minigpt": f"git clone -q '{origin}' minigpt",
+        "dvc remote add -d store /srv/minigpt": f"dvc remote add -d store '{store}'",
+        "export MLFLOW_TRACKING_URI=http://tracking:5000": f"export MLFLOW_TRACKING_URI={tracking}",
+        "make setup": "cd minigpt",  # .ci/run does it on a fresh clone; each block's shell is new
+    }
+    roles = ("AUTHOR", "COMMITTER")
+    who = {f"GIT_{role}_{what}": "team" for role in roles for what in ("NAME", "EMAIL")}
+
+    def run(machine, command, first="true"):
+        """A block of the README in one shell of a machine, which is a folder."""
+        (tmp_path / machine).mkdir(exist_ok=True)
+        lines = [first, *(here.get(line, line) for line in block_with(command))]
+        clone = Project(tmp_path / machine / "minigpt")
+        said = clone.run("bash", "-ec", "\n".join(lines), cwd=tmp_path / machine, env=who)
+        return clone, said
+
+    nightly, _ = run("nightly", "dvc remote add -d store /srv/minigpt")
+    cache = Path(".dvc") / "cache"  # what was built before that night: training takes long
+    shutil.copytree(project.root / cache, nightly.root / cache)
+    run("nightly", "git pull --rebase", first="cd minigpt")
+    assert nightly.run("git", "log", "-1", "--format=%s").stdout == "Nightly build\n"
+    said = nightly.run("git", "status", "--porcelain", "--branch").stdout
+    assert said == "## main...origin/main\n"
+
+    teammate, said = run("teammate", "dvc pull")
+    assert re.search(
+        r"^minigpt-tiny version 1 · challenger · champion since ", said.stdout, re.MULTILINE
+    )
+    assert re.search(r"^identical: (\d+) of \1 files", said.stdout, re.MULTILINE)
+    assert "My fellow citizens" in said.stdout
+    assert not (teammate.root / "mlflow.db").exists()
+    assert "didn't change, skipping" in teammate.repro("tokenize").stdout
+
+    shutil.rmtree(teammate.root / cache)  # as before the pull
+    server = {"MLFLOW_TRACKING_URI": tracking}
+    done = teammate.minigpt("verify", "--from-cache", check=False, env=server)
+    assert done.returncode == 4, done.stderr
+    assert re.search(r"data/documents +\d files? +not here\n", done.stdout)
+    assert "DIFFERENT" not in done.stdout
+    assert "what is not here: dvc pull" in done.stderr
+
+
+def test_which_data_made_this_model_is_on_the_first_screen():
+    screen = (ROOT / "README.md").read_text().splitlines()[:40]
+    [line] = [line for line in screen if "Which data made this model" in line]
+    assert "`minigpt lineage champion`" in line
 
 
 def test_the_commands_of_work(project):
@@ -161,7 +272,9 @@ def test_the_commands_that_a_run_prints_at_its_end(built):
 
 
 def test_every_command_of_the_readme_belongs_to_a_test_here():
-    tested = ["minigpt report", "dvc exp show", "dvc repro", "dvc push --run-cache"]
+    tested = ["minigpt report", "dvc exp show", "dvc repro", "minigpt compare 1 2"]
+    tested += ["dvc remote add -d store /srv/minigpt", "git pull --rebase", "dvc pull"]
+    tested += [line for block in BLOCKS for line in block if line.startswith("mlflow server ")]
     tested += ['export MLFLOW_TRACKING_URI="sqlite:///$PWD/mlflow.db"']
     tested += ["minigpt lineage champion", "minigpt registry log"]
     tested += ["minigpt doctor", "minigpt preset local --path ~/letters"]

@@ -10,7 +10,9 @@ from minigpt.registry.promotion import remedies
 TEXTS = [text for text in vars(remedies).values() if isinstance(text, str) and " " in text]
 TEXTS += remedies.ROUNDED.values()
 SECTIONS = {name for kind in STAGE_PARAMS.values() for name in sections(kind)} | {"gate"}
-KEYS = sorted({key for text in TEXTS for key in re.findall(r"\b[a-z]+(?:\.\w+)+", text)} - {"params.yaml"})
+KEYS = sorted(
+    {key for text in TEXTS for key in re.findall(r"\b[a-z]+(?:\.\w+)+", text)} - {"params.yaml"}
+)
 
 
 def test_remedies_name_keys():
