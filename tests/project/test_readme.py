@@ -85,7 +85,7 @@ def test_the_commands_of_promotion(registered):
 
 
 def test_the_commands_of_change(project):
-    run_block(project, block_with("dvc exp show"))
+    run_block(project, block_with("dvc metrics diff"))
     page = (project.root / "dvc_plots" / "index.html").read_text()
     assert "<script src" not in page
 
