@@ -64,7 +64,7 @@ def test_the_model_writes_and_its_text_can_be_traced(plays):
 
 
 def test_a_second_version_is_held_against_the_first_on_what_both_were_trained_for(plays):
-    plays.set_params(lambda values: values["quantize"].update(int4_group_size=8))
+    plays.set_params(lambda values: values["quantize"].update(int4_group_size=16))
     plays.repro()
     plays.commit("finer groups")
     plays.minigpt("registry", "sync")
@@ -90,11 +90,11 @@ def test_a_worse_base_is_refused_a_better_one_promoted_and_both_can_be_rebuilt(
     assert "minigpt-plays 1 · champion (the first of its name" in first
     assert "fine-tuning: the base is the model" in first
     project.commit("built")
-    project.set_params(lambda values: values["pretrain"].update(max_steps=60))
+    project.set_params(lambda values: values["pretrain"]["duration"].update(max_steps=60))
     refused = project.flow().stdout
     assert "refused: version 2 does not replace champion (version 1)\n  plays  " in refused
     assert "; allowed: 0.00\n" in refused
-    project.set_params(lambda values: values["pretrain"].update(max_steps=220))
+    project.set_params(lambda values: values["pretrain"]["duration"].update(max_steps=220))
     assert "champion (in place of version 1; plays " in project.flow().stdout
     project.commit("better")
     assert "identical: " in project.minigpt("verify", "champion").stdout
