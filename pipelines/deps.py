@@ -21,7 +21,7 @@ from minigpt.files import write_text
 GRAPH = Path("dvc.yaml")
 START, END = "# Code, by `make deps`:", "# End of code."
 EXEMPT = frozenset(
-    {"errors", "extras", "lifeline", "log", "params", "parent", "process", "tracking"}
+    {"errors", "extras", "git", "lifeline", "log", "params", "parent", "process", "tracking"}
 )
 """Modules and packages of minigpt that may refuse, speak or record, but never change a byte.
 

@@ -23,7 +23,7 @@ from minigpt.evaluation.charts import bar_chart, line_chart
 from minigpt.evaluation.config import MODELS, SAMPLES
 from minigpt.evaluation.passages import FILE as PASSAGES
 from minigpt.files import write_text
-from minigpt.roles import PRETRAIN, ROLES
+from minigpt.roles import PRETRAIN, ROLES, final_model
 
 PAGE = Path("reports/index.html")
 PARAMS = "params.yaml"  # as dvc.lock names it; minigpt.params lies above
@@ -67,6 +67,7 @@ def render(root: Path, durations: Mapping[str, float] | None = None) -> Path:
         highlights=highlights(evaluation, whole),
         sizes=sizes(root),
         whole=whole,
+        final=final_model(evaluation or ()),
         samples=read_json(root / "data/evaluation" / SAMPLES),
         durations=dict(durations or {}),
         time_chart=bar_chart(

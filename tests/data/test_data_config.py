@@ -46,7 +46,7 @@ def test_a_pin_is_complete(change, message):
         ({"licence": ""}, "at least 1 character"),
         ({"work": "("}, "not a regular expression"),
         ({"work": "x"}, "needs one group"),
-        ({"path": "/etc"}, "pattern"),
+        ({"path": ""}, "at least 1 character"),
         ({"splits": {"kind": "years", "val_from": 2006, "test_from": 1991}}, "later than val_from"),
         ({"colour": "red"}, "Extra inputs"),
     ],

@@ -86,12 +86,13 @@ def without_fine_tuning(built: Path, corpus) -> Path:
     """The same, of a project that does without."""
     plays = [document for document in corpus if document.role == "pretrain"]
     write_documents(built / "data/documents/documents.parquet", plays)
-    evaluation = read_json(built / "metrics/evaluate.json")
+    evaluation = read_json(built / "results/evaluate.json")
     del evaluation["finetuned"], evaluation["test"]["speeches"], evaluation["base"]["speeches"]
     for baseline in evaluation["baselines"].values():
         del baseline["speeches"]
-    write_json(built / "metrics/evaluate.json", evaluation)
-    write_text(built / "plots/finetune.csv", "step,train_loss,val_loss,lr\n")
+    write_json(built / "results/evaluate.json", evaluation)
+    for part in ("train", "val"):
+        write_text(built / f"plots/finetune/{part}.csv", f"step,{part}_loss\n")
     return built
 
 

@@ -56,7 +56,7 @@ def test_what_until_does_not_need_is_not_asked_about(project):
     subprocess.run([sys.executable, "-m", "dvc", "repro", "-q", "beta"], cwd=project, check=True)
     assert anything_stale(project)
     assert not anything_stale(project, until="beta")
-    with pytest.raises(ParamsError, match="no stage gamma"):
+    with pytest.raises(ParamsError, match="no stage 'gamma'"):
         anything_stale(project, until="gamma")
 
 

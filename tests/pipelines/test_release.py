@@ -18,6 +18,7 @@ from prefect.settings import (
 )
 
 from minigpt.errors import MiniGPTError
+from minigpt.params import Params
 from minigpt.process import workspace_lock
 from minigpt.registry.config import RegistryParams
 from minigpt.registry.promotion.condition import Condition
@@ -82,7 +83,7 @@ def test_what_the_end_of_a_run_would_refuse_is_refused_before_it_starts(
     monkeypatch.setenv(name, value)
     with pytest.raises(MiniGPTError, match=name):
         check_environment(project)
-    monkeypatch.setattr(run, "load_params", lambda *_: None)
+    monkeypatch.setattr(run, "load_params", lambda *_: Params())
     monkeypatch.setattr(run, "settled", lambda *_: None)
     with pytest.raises(MiniGPTError, match=name):
         run.run(project, wait=False, debug=False)

@@ -32,20 +32,20 @@ def test_the_base_is_the_model_file_for_file(plays, built):
     assert "no fine-tuning: the base is the model" in said
     assert "Stage 'pretrain' didn't change, skipping" in said
     assert digest(plays.root / "models/finetuned") == digest(built.root / "models/base")
-    assert plays.metrics("finetune") == {"steps": 0, "tokens": 0}
-    assert plays.metrics("validate")["expectations"]["stated"] == 13
+    assert plays.results("finetune") == {"steps": 0, "tokens": 0}
+    assert plays.results("validate")["expectations"]["stated"] == 13
     plays.run("dvc", "plots", "show", "-q")
     plays.run("dvc", "plots", "diff", "-q", "HEAD")
 
 
 def test_no_figure_of_a_fine_tuned_model_is_stored_or_shown(plays):
-    assert set(plays.metrics("evaluate")) == {"base", "baselines", "test"}
-    assert set(plays.metrics("tokens")) == {"pretrain"}
+    assert set(plays.results("evaluate")) == {"base", "baselines", "test"}
+    assert set(plays.results("tokens")) == {"pretrain"}
     plays.minigpt("report")
     page = (plays.root / "reports/index.html").read_text()
     card = plays.minigpt("registry", "list", "--json").stdout
     lineage = plays.minigpt("lineage", "champion").stdout
-    figure = plays.metrics("evaluate")["base"]["plays"]["bits_per_byte"]
+    figure = plays.results("evaluate")["base"]["plays"]["bits_per_byte"]
     assert json.loads(card)[-1]["bits_per_byte"] == pytest.approx(figure)
     assert f"judged    {figure:.2f}" in lineage
     assert f"{figure:.2f}" in page

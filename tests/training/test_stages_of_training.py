@@ -137,13 +137,15 @@ def test_without_fine_tuning_the_base_is_the_model_file_for_file(built, tmp_path
     run = new_run(tmp_path / "work")
     said, nothing = [], tmp_path / "no such tokens"
     run.say = said.append
-    out, curve = tmp_path / "finetuned", tmp_path / "finetune.csv"
+    out, curves = tmp_path / "finetuned", tmp_path / "plots"
     metrics = finetune(
-        root / "base", nothing, nothing, out, curve, FinetuneParams(finetune=None), run
+        root / "base", nothing, nothing, out, curves, FinetuneParams(finetune=None), run
     )
     assert digest(out) == digest(root / "base")
-    assert list(csv.DictReader(curve.open())) == []
-    assert curve.read_text().splitlines() == (root / "base.csv").read_text().splitlines()[:1]
+    assert {path.name: path.read_text() for path in curves.iterdir()} == {
+        name: (root / "plots/base" / name).read_text().splitlines()[0] + "\n"
+        for name in ("train.csv", "val.csv")
+    }
     assert metrics == {"steps": 0, "tokens": 0}
     assert said == ["no fine-tuning: the base is the model"]
 
