@@ -2,11 +2,14 @@
 
 import json
 import os
+import runpy
 import subprocess
+from pathlib import Path
 
 import pytest
 
 pytestmark = pytest.mark.prove
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "own_text.py"
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +75,27 @@ def test_the_commands_printed_at_the_end_work(stranger):
 def test_set_up_again_does_nothing(stranger):
     project, _ = stranger
     assert "up to date" in make(project, "setup")
+
+
+@pytest.mark.parametrize("name", ["20k", "130k", "1m"])
+def test_own_text_ends_as_champion_below_the_base(stranger, tmp_path, name):
+    """Text that the base never saw, with no edit but the preset."""
+    project, _ = stranger
+    folder = tmp_path / f"text-{name}"
+    folder.mkdir()
+    texts = runpy.run_path(str(BENCHMARK))["texts"](project.root / ".cache" / "archives")
+    for file, text in texts[name].items():
+        (folder / file).write_bytes(text)
+    done = run(project, f".venv/bin/minigpt preset local --path {folder}")
+    assert done.returncode == 0, done.stderr
+    assert f"minigpt-text-{name} 1 · champion" in make(project, "run")
+    results = json.loads((project.root / "results" / "evaluate.json").read_text())
+    tuned, base = (results[m][f"text-{name}"]["bits_per_byte"] for m in ("finetuned", "base"))
+    assert tuned < base
+
+
+def test_the_settings_for_own_text_are_near_the_best_of_a_grid(stranger):
+    """The long text takes a quarter of an hour: python benchmarks/own_text.py CHECKOUT 1m."""
+    project, _ = stranger
+    done = run(project, f".venv/bin/python {BENCHMARK} {project.root} 20k 130k")
+    assert done.returncode == 0, done.stdout + done.stderr
