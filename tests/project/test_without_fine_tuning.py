@@ -16,14 +16,13 @@ def without_fine_tuning(values):
 
 @pytest.fixture(scope="module")
 def plays(built, make_copy, tmp_path_factory):
-    """The tiny build without its fine-tuning (the base stays); version 1 is champion."""
+    """The tiny build without its fine-tuning, as far as evaluate: the base stays."""
     project = make_copy(built, tmp_path_factory.mktemp("plays") / "copy")
     project.set_params(without_fine_tuning)
-    said = project.repro()
+    for later in ("quantize", "export"):
+        (project.root / "results" / f"{later}.json").unlink()
+    said = project.repro("evaluate")
     (project.root / "repro.log").write_text(said.stdout + said.stderr)
-    project.commit("without fine-tuning")
-    project.minigpt("registry", "sync")
-    project.minigpt("registry", "promote", "challenger")
     return project
 
 
@@ -39,62 +38,47 @@ def test_the_base_is_the_model_file_for_file(plays, built):
 
 
 def test_no_figure_of_a_fine_tuned_model_is_stored_or_shown(plays):
-    assert set(plays.results("evaluate")) == {"base", "baselines", "test"}
+    evaluation = plays.results("evaluate")
+    assert set(evaluation) == {"base", "baselines", "test"}
     assert set(plays.results("tokens")) == {"pretrain"}
     plays.minigpt("report")
     page = (plays.root / "reports/index.html").read_text()
-    card = plays.minigpt("registry", "list", "--json").stdout
-    lineage = plays.minigpt("lineage", "champion").stdout
-    figure = plays.results("evaluate")["base"]["plays"]["bits_per_byte"]
-    assert json.loads(card)[-1]["bits_per_byte"] == pytest.approx(figure)
-    assert f"judged    {figure:.2f}" in lineage
-    assert f"{figure:.2f}" in page
-    for text in (page, lineage):
-        assert "fine-tun" not in text
-        assert "speeches" not in text
-
-
-def test_the_model_writes_and_its_text_can_be_traced(plays):
-    written = plays.minigpt("generate", "ROMEO.", "--max-tokens", "5", "--json").stdout
-    assert json.loads(written)["tokens"] > 0
-    traced = plays.minigpt("lineage", "--data", "data/tiny/plays/hamlet.txt").stdout
-    assert traced.startswith("used in training: version 1")
-    plan = json.loads(plays.minigpt("plan", "--json").stdout)
-    assert set(plan["stages"]) == {"pretrain"}
-
-
-def test_a_second_version_is_held_against_the_first_on_what_both_were_trained_for(plays):
-    plays.set_params(lambda values: values["quantize"].update(int4_group_size=16))
-    plays.repro()
-    plays.commit("finer groups")
-    plays.minigpt("registry", "sync")
-    compared = json.loads(plays.minigpt("compare", "1", "2", "--json").stdout)
-    packages = [(f["source"], f["package"]) for f in compared["figures"]]
-    assert packages == [("plays", "base"), ("plays", "int8"), ("plays", "int4")]
-    done = json.loads(plays.minigpt("registry", "promote", "2", "--json").stdout)
-    assert done["before"] == "1"
-    first = done["conditions"][0]
-    assert (first["about"], first["holds"]) == ("plays", True)
-    assert first["found"].endswith(" bits per byte: the same")
+    assert f"{evaluation['base']['plays']['bits_per_byte']:.2f}" in page
+    assert "fine-tun" not in page
+    assert "speeches" not in page
 
 
 @pytest.mark.prove
-def test_a_worse_base_is_refused_a_better_one_promoted_and_both_can_be_rebuilt(
-    built, make_copy, tmp_path
-):
+def test_a_base_becomes_champion_and_is_replaced_only_by_a_better_one(built, make_copy, tmp_path):
     project = make_copy(built, tmp_path / "copy")
     project.set_params(without_fine_tuning)
     project.commit("without fine-tuning")
     first = project.flow().stdout
-    assert "  model     " in first
-    assert "minigpt-plays 1 · champion (the first of its name" in first
     assert "fine-tuning: the base is the model" in first
+    assert "\n  model     " in first
+    assert "minigpt-plays 1 · champion (the first of its name" in first
+    assert project.repro().stdout.count("didn't change, skipping") == 10
     project.commit("built")
+    figure = project.results("evaluate")["base"]["plays"]["bits_per_byte"]
+    lineage = project.minigpt("lineage", "champion").stdout
+    assert f"judged    {figure:.2f}" in lineage
+    assert "speeches" not in lineage
+    listed = json.loads(project.minigpt("registry", "list", "--json").stdout)
+    assert listed[-1]["bits_per_byte"] == pytest.approx(figure)
+    written = project.minigpt("generate", "ROMEO.", "--max-tokens", "5", "--json").stdout
+    assert json.loads(written)["tokens"] > 0
+    traced = project.minigpt("lineage", "--data", "data/tiny/plays/hamlet.txt").stdout
+    assert traced.startswith("used in training: version 1")
+
     project.set_params(lambda values: values["pretrain"]["duration"].update(max_steps=60))
     refused = project.flow().stdout
     assert "refused: version 2 does not replace champion (version 1)\n  plays  " in refused
     assert "; allowed: 0.00\n" in refused
+    compared = json.loads(project.minigpt("compare", "1", "2", "--json").stdout)
+    packages = [(f["source"], f["package"]) for f in compared["figures"]]
+    assert packages == [("plays", "base"), ("plays", "int8"), ("plays", "int4")]
+
     project.set_params(lambda values: values["pretrain"]["duration"].update(max_steps=220))
+    project.commit("longer")
     assert "champion (in place of version 1; plays " in project.flow().stdout
-    project.commit("better")
     assert "identical: " in project.minigpt("verify", "champion").stdout
