@@ -272,7 +272,7 @@ def test_the_commands_that_a_run_prints_at_its_end(built):
 
 
 def test_every_command_of_the_readme_belongs_to_a_test_here():
-    tested = ["minigpt report", "dvc exp show", "dvc repro", "minigpt compare 1 2"]
+    tested = ["minigpt report", "dvc metrics diff", "dvc repro", "minigpt compare 1 2"]
     tested += ["dvc remote add -d store /srv/minigpt", "git pull --rebase", "dvc pull"]
     tested += [line for block in BLOCKS for line in block if line.startswith("mlflow server ")]
     tested += ['export MLFLOW_TRACKING_URI="sqlite:///$PWD/mlflow.db"']
