@@ -15,8 +15,8 @@ from minigpt.roles import PRETRAIN
 if TYPE_CHECKING:
     from minigpt.own_text.plan import OwnText
 
-FINETUNE_BYTES = 20_000
-"""Below, a fine-tuning knows the text by heart before it has learned from it."""
+FINETUNE_BYTES = 15_000
+"""Below, a fine-tuning soon knows the text by heart; 20 kB were measured (docs/benchmarks.md)."""
 
 
 def said_of(own: "OwnText") -> Iterator[str]:

@@ -33,7 +33,7 @@ def test_languages_amount_and_use_are_said(root, letters):
         (letters / f"de{number}.txt").write_text(text)
     lines = list(plan_own_text(root, letters).said)
     assert any(" kB · 23 works · English 20, German 3 · train " in line for line in lines)
-    assert "enough for fine-tuning (at least 20 kB): yes" in lines
+    assert "enough for fine-tuning (at least 15 kB): yes" in lines
 
 
 def test_too_little_to_fine_tune_on_is_said(root, letters, monkeypatch):
