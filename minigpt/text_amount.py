@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from minigpt.data.shards import MANIFEST, read_manifest
-from minigpt.own_text.plan import documents_here
+from minigpt.own_text.plan import Texts
 from minigpt.own_text.steps import BYTES_A_TOKEN
 from minigpt.params import Params
 from minigpt.roles import ROLES, of_role
@@ -20,8 +20,8 @@ class TextAmount:
     """By the stage tokenize; else estimated from bytes."""
 
 
-def text_amounts(root: Path, params: Params) -> dict[str, TextAmount]:
-    """Stage → its text: of those whose text is tokenized already, or lies here in files."""
+def text_amounts(root: Path, params: Params, texts: Texts) -> dict[str, TextAmount]:
+    """Stage → its text: of those whose text is tokenized already, or is in `texts` as a whole."""
     amounts = {}
     for role in ROLES.values():
         if not (names := of_role(params.roles, role)):
@@ -32,8 +32,7 @@ def text_amounts(root: Path, params: Params) -> dict[str, TextAmount]:
             if sorted(train["sources"]) == names:
                 amounts[role.stage] = TextAmount(train["tokens"], counted=True)
                 continue
-        texts = [documents_here(root, params, name) for name in names]
-        if None not in texts:
-            train = [d.n_bytes for text in texts for d in text or () if d.split == "train"]
+        if texts.keys() >= set(names):
+            train = [d.n_bytes for name in names for d in texts[name] if d.split == "train"]
             amounts[role.stage] = TextAmount(round(sum(train) / BYTES_A_TOKEN), counted=False)
     return amounts

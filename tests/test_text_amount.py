@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from minigpt.files import write_json
+from minigpt.own_text.plan import texts_here
 from minigpt.own_text.steps import BYTES_A_TOKEN
 from minigpt.params import Params
 from minigpt.presets import checked, dumped, load_preset, merge
@@ -29,7 +30,7 @@ def test_text_in_files_is_estimated_and_text_to_fetch_is_unknown(tmp_path):
     letters.mkdir(parents=True)
     for number in range(10):
         (letters / f"{number}.txt").write_text(f"Dear friend {number}, " + f"{number} " * 400)
-    amounts = text_amounts(tmp_path, params)
+    amounts = text_amounts(tmp_path, params, texts_here(tmp_path, params))
     assert set(amounts) == {"finetune"}
     assert not amounts["finetune"].counted
     # About eight of the ten letters train.
@@ -42,4 +43,6 @@ def test_tokenized_text_is_counted_where_its_sources_are_those_of_params(tmp_pat
         splits = {"train": {"tokens": 123, "sources": {source: {}}}}
         manifest = tmp_path / "data/tokens" / role / "manifest.json"
         write_json(manifest, {"format": 1, "splits": splits})
-    assert text_amounts(tmp_path, params) == {"pretrain": TextAmount(123, counted=True)}
+    assert text_amounts(tmp_path, params, texts_here(tmp_path, params)) == {
+        "pretrain": TextAmount(123, counted=True)
+    }

@@ -116,7 +116,7 @@ def plan(as_json: Json = False) -> None:
     """
     from minigpt.data.links import follow
     from minigpt.machine import Machine
-    from minigpt.own_text.plan import plan_problems, plan_remarks
+    from minigpt.own_text.plan import plan_problems, plan_remarks, texts_here
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.roles import ROLES
     from minigpt.text_amount import text_amounts
@@ -124,14 +124,15 @@ def plan(as_json: Json = False) -> None:
     root = project_root()
     params = load_params(Params, root / PARAMS)
     follow(root, params.sources, talk)  # `dvc repro` knows then what lies outside of the project
-    if problems := plan_problems(root, params):
+    here = texts_here(root, params)
+    if problems := plan_problems(params, here):
         raise ParamsError("\n".join(problems))
-    for remark in plan_remarks(root, params):
+    for remark in plan_remarks(root, params, here):
         talk(remark)
     from minigpt.training.plan import plan_training  # with torch: a refusal need not wait for it
 
     stages = {ROLES[role].stage: config for role, config in params.trainings.items()}
-    amounts = text_amounts(root, params)
+    amounts = text_amounts(root, params, here)
     texts = {stage: amount.tokens for stage, amount in amounts.items()}
     facts = plan_training(params.model, params.tokenizer.vocab_size, stages, texts, Machine.load())
     if as_json:

@@ -4,7 +4,7 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ from minigpt.roles import FINETUNE, PRETRAIN, ROLES, Role, of_role
 PRESET = "presets/local.yaml"
 OWN = "own"
 """As a base: none that is built elsewhere, but one that is trained on the text itself."""
+Texts = Mapping[str, list[Document]]
+"""Source → its documents."""
 PASSAGES = (500, 250, 100)
 """Shorter passages to judge by, in bytes, where there are too few of the usual length."""
 
@@ -293,30 +295,31 @@ def too_little(name: str, params: Params, documents: list[Document]) -> str:
     return ""
 
 
-def plan_problems(root: Path, params: Params) -> list[str]:
+def texts_here(root: Path, params: Params) -> dict[str, list[Document]]:
+    """Source → its documents, of those whose folder is on this machine."""
+    return {
+        name: documents_in(name, params, look_into(source.folder(root), source.chooses))[0]
+        for name, source in params.sources.items()
+        if source.local and source.folder(root).is_dir()
+    }
+
+
+def plan_problems(params: Params, texts: Texts) -> list[str]:
     """What is known to be too little before anything runs: of roles whose text all lies here."""
     problems = []
     for role in params.windows:
         names = of_role(params.roles, ROLES[role])
-        if len(names) == 1 and (documents := documents_here(root, params, names[0])) is not None:
-            problems.append(too_little(names[0], params, documents))
+        if len(names) == 1 and names[0] in texts:
+            problems.append(too_little(names[0], params, texts[names[0]]))
     return [problem for problem in problems if problem]
 
 
-def plan_remarks(root: Path, params: Params) -> list[str]:
+def plan_remarks(root: Path, params: Params, texts: Texts) -> list[str]:
     """Of each text that lies here and is to be fine-tuned on: what the base does not know of it."""
     remarks = []
     for name in of_role(params.roles, FINETUNE):
-        if documents := documents_here(root, params, name):
+        if documents := texts.get(name):
             source = params.sources[name]
             path = copied_from(root / source.place) or source.place
             remarks += [f"{name}: {line}" for line in misfit(root, params, documents, path)]
     return remarks
-
-
-def documents_here(root: Path, params: Params, name: str) -> list[Document] | None:
-    """The documents of a source whose folder is on this machine; else None."""
-    source = params.sources[name]
-    if not (source.local and source.folder(root).is_dir()):
-        return None
-    return documents_in(name, params, look_into(source.folder(root), source.chooses))[0]

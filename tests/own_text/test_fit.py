@@ -10,7 +10,7 @@ from minigpt.cli import look
 from minigpt.data.sources.local import LocalSource
 from minigpt.own_text import fit, own_base
 from minigpt.own_text.fit import built_tokenizer, language_of
-from minigpt.own_text.plan import plan_own_text, plan_remarks
+from minigpt.own_text.plan import plan_own_text, plan_remarks, texts_here
 from minigpt.presets import dumped, load_preset
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tokenizer.config import TokenizerConfig
@@ -118,11 +118,12 @@ def test_plan_says_it_of_the_texts_that_lie_here(root, write):
     folder = write(THAI)
     own = plan_own_text(root, folder)
     own.copy()
-    remarks = plan_remarks(root, own.params)
+    remarks = plan_remarks(root, own.params, texts_here(root, own.params))
     assert remarks[0].startswith("texts: the tokenizer will not know this text (Thai)")
     assert remarks[-1].endswith(f"--path {folder} --base own")
     linked = {"texts": LocalSource(role="finetune", licence="private", path=str(folder))}
-    assert plan_remarks(root, own.params.replace(sources=own.params.sources | linked)) == remarks
+    params = own.params.replace(sources=own.params.sources | linked)
+    assert plan_remarks(root, params, texts_here(root, params)) == remarks
 
 
 def test_where_there_is_enough_of_it_a_base_of_its_own_is_named_and_a_preset_that_fits(

@@ -10,7 +10,7 @@ import pytest
 from minigpt.cli import look
 from minigpt.data.folder import look_into
 from minigpt.errors import DataError, ParamsError
-from minigpt.own_text.plan import name_of, plan_own_text, plan_problems
+from minigpt.own_text.plan import name_of, plan_own_text, plan_problems, texts_here
 from minigpt.params import Params, load_params
 from minigpt.presets import load_preset, write_params
 from tests.letters import LETTER, letter, read, tree
@@ -172,10 +172,10 @@ def test_one_letter_is_refused_with_source_key_and_amount(root, tmp_path):
 def test_plan_tells_it_of_text_that_lies_here(root, letters):
     own = plan_own_text(root, letters)
     own.copy()
-    assert plan_problems(root, own.params) == []
+    assert plan_problems(own.params, texts_here(root, own.params)) == []
     for path in own.target.iterdir():
         path.write_text("Short.\n")
-    [problem] = plan_problems(root, own.params)
+    [problem] = plan_problems(own.params, texts_here(root, own.params))
     assert "sources.letters has" in problem
 
 
