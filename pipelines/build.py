@@ -27,7 +27,7 @@ from minigpt.params import PARAMS, Params, load_params
 from minigpt.process import workspace_lock
 from minigpt.tracking import PARENT_ENV, Journal, Status, open_journal
 from minigpt.tracking.courier import Courier
-from minigpt.tracking.figures import figures, read_metrics
+from minigpt.tracking.figures import figures, read_figures
 from minigpt.tracking.origin import COMMIT, SOURCE
 from pipelines.dag import Stage, anything_stale, read_stages
 from pipelines.display import Display
@@ -85,7 +85,7 @@ def bring_stages_up_to_date(
         if journal is not None:
             graph = read_graph(root)
             outs = {out for stage in stages for out in graph[stage.name].outs}
-            journal.metrics(figures(read_metrics(root, outs)))
+            journal.metrics(figures(read_figures(root, outs)))
     finally:
         display.close()
         create_table_artifact(

@@ -91,8 +91,7 @@ def size(name: str, entry: Mapping[str, Any]) -> str:
     text = f"{name} {entry['bytes'] / 1e6:.1f} MB"
     if "relative_difference" not in entry:
         return text
-    worst = round(max(entry["relative_difference"].values()), 3) + 0.0  # never -0.0
-    return f"{text} ({worst:+.1%} bits per byte)"
+    return f"{text} ({max(entry['relative_difference'].values()):+z.1%} bits per byte)"
 
 
 def next_commands(root: Path, prompt: str, ref: str) -> Sequence[str]:

@@ -176,19 +176,6 @@ def combinations(root: Path, overrides: Sequence[str]) -> list[Trial]:
     return list(trials.values())
 
 
-def refuse_absent(root: Path, figure: str) -> None:
-    """Refuse a figure that no trial could reach.
-
-    Raises:
-        ParamsError: it is fine-tuning's, and the project does without.
-    """
-    if figure == FIGURE and load_params(Params, root / PARAMS).finetune is None:
-        raise ParamsError(
-            f"nothing is fine-tuned here (params.yaml: finetune: null), so {FIGURE} will not be "
-            f"there. Compare by the base model: --figure {BASE_FIGURE}"
-        )
-
-
 def number(value: Any) -> Any:
     """4e-3, which YAML takes for a word, as the number that a person means."""
     with contextlib.suppress(ValueError):
@@ -245,9 +232,13 @@ def check_figure(root: Path, until: str, figure: str) -> None:
 
     Raises:
         ParamsError: there is no stage `until`, none up to it writes the file, or as it was last
-            written it has no such number.
+            written it has no such number; or it is fine-tuning's, and the project does without.
     """
-    refuse_absent(root, figure)
+    if figure == FIGURE and load_params(Params, root / PARAMS).finetune is None:
+        raise ParamsError(
+            f"nothing is fine-tuned here (params.yaml: finetune: null), so {FIGURE} will not be "
+            f"there. Compare by the base model: --figure {BASE_FIGURE}"
+        )
     path, _, key = figure.partition(":")
     files = [out for stage in read_stages(root, until) for out in stage.outs]
     if path not in files:

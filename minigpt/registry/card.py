@@ -157,7 +157,7 @@ def _sizes(facts: CardFacts) -> str:
             (
                 name,
                 f"{figures['bytes'] / 1e6:.1f} MB",
-                f"{max(change.values()):+.1%}" if change else "",
+                f"{max(change.values()):+z.1%}" if change else "",
             )
         )
     return _table(("weights", "size", "bits per byte"), rows)

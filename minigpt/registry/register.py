@@ -53,7 +53,7 @@ from minigpt.roles import FINETUNE
 from minigpt.tracking import Status
 from minigpt.tracking.delivery import deliver_all, run_in_mlflow
 from minigpt.tracking.experiment import prepare
-from minigpt.tracking.figures import RESULTS, figures, read_metrics
+from minigpt.tracking.figures import RESULTS, figures, read_figures
 from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run, name_version
 from minigpt.tracking.origin import origin, run_name
 from minigpt.tracking.store import clear_errors, mlflow_errors
@@ -108,8 +108,8 @@ def _register(registry: Registry, manifest: Manifest, identity: str, parent: str
     root, name = registry.root, registry.name
     _refuse_changed(root, manifest, file_digest)
     refuse_other_inputs(root)
-    state, metrics, key = checkout_state(root), read_metrics(root), signing_key()
-    results = read_metrics(root, folder=RESULTS)
+    state, metrics, key = checkout_state(root), read_figures(root), signing_key()
+    results = read_figures(root, folder=RESULTS)
     params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
     bits = main_figure(results["evaluate"])
     tags = {

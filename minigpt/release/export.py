@@ -126,5 +126,5 @@ def line(name: str, figures: dict[str, Any]) -> str:
     """One exported model for people."""
     size = f"{name} {figures['bytes'] / 1e6:.1f} MB"
     if change := figures.get("relative_difference"):
-        return f"{size} ({max(change.values()):+.1%} bits per byte)"
+        return f"{size} ({max(change.values()):+z.1%} bits per byte)"
     return f"{size} (logits within {figures['greatest_logit_difference']:.0e})"

@@ -49,7 +49,7 @@ def quantize(
         results[scheme.kind] = entry | {"relative_difference": change}
         results[scheme.kind] |= difference(original, package, ids)
         worst = max(change.values())
-        said.append(f"{scheme.kind} {megabytes(entry)} ({worst:+.1%} bits per byte)")
+        said.append(f"{scheme.kind} {megabytes(entry)} ({worst:+z.1%} bits per byte)")
     run.say(" · ".join(said))
     return results
 

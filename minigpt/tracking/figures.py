@@ -10,7 +10,7 @@ from minigpt.tracking.tracker import numbers
 METRICS, RESULTS = Path("metrics"), Path("results")
 
 
-def read_metrics(
+def read_figures(
     root: Path, outs: Iterable[str] | None = None, folder: Path = METRICS
 ) -> dict[str, Any]:
     """NAME.json of `folder` by name; with `outs`, those that are among these outputs."""

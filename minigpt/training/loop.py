@@ -18,7 +18,7 @@ from minigpt.log import short
 from minigpt.model.count import flops_per_token
 from minigpt.model.gpt import GPT, IGNORED
 from minigpt.run import Run
-from minigpt.training.best import Best
+from minigpt.training.best import BestWeights
 from minigpt.training.checkpoint import Checkpoints
 from minigpt.training.config import TrainConfig
 from minigpt.training.lanes import Lanes, lane_count
@@ -91,18 +91,18 @@ class TrainResult:
 
     def advice(self, stage: str) -> str | None:
         """What to change where the text was learned by heart."""
-        if (since := self.curve.memorising_since) is None:
+        curve, best = self.curve, self.curve.best_step
+        if not curve.memorising:
             return None
-        kept = (
-            f"What came after step {self.kept_step:,} is not kept"
-            if self.kept_step < self.steps
-            else f"{stage}.keep: best would leave that out"
-        )
+        since = f" since step {best:,}" if best < self.steps else ""
+        if self.kept_step < self.steps:
+            kept = f" What came after step {self.kept_step:,} is not kept."
+        else:
+            kept = f" {stage}.keep: best would leave that out." if since else ""
         return (
-            f"memorising since step {since:,}: at the end the loss is "
-            f"{self.curve.last_train_loss:.2f} in training and {self.curve.val[-1][1]:.2f} on "
-            f"validation. {kept}. Fewer passes take less time ({stage}.duration); more text or a "
-            f"lower {stage}.lr makes more of them useful"
+            f"memorising{since}: at the end the loss is {curve.last_train_loss:.2f} in training "
+            f"and {curve.val[-1][1]:.2f} on validation.{kept} Fewer passes take less time "
+            f"({stage}.duration); more text or a lower {stage}.lr makes more of them useful"
         )
 
 
@@ -138,13 +138,13 @@ def train(
     optimizer = build_optimizer(model, config.optimizer, chunks=lanes.count)
     precision = make_precision(config.dtype, model, compiled=machine.compile)
     state = TrainState.new(steps)
-    best = Best(model, keep_weights=config.keep == "best")
+    best = BestWeights(model) if config.keep == "best" else None
     checkpoints = Checkpoints(
         run.workdir,
         {f"weights.{name}": param for name, param in model.named_parameters()}
         | {f"optimizer.{name}": tensor for name, tensor in optimizer.state().items()}
-        | {f"best.{name}": tensor for name, tensor in best.weights.items()},
-        {"train": state, "best": best, "data": batches, "precision": precision},
+        | {f"best.{name}": tensor for name, tensor in (best.tensors if best else {}).items()},
+        {"train": state, "data": batches, "precision": precision},
         every_seconds=machine.checkpoint_seconds,
     )
     checkpoints.restore(run.say)
@@ -156,10 +156,12 @@ def train(
             raise diverged(run.stage, f"the validation loss is {loss}", state.step - 1)
         run.report(state.step, {"val/loss": loss})
         state.curve.val.append((state.step, loss))
-        best.see(state.step, loss)
+        if best and state.curve.validations_since_best == 0:
+            best.take()
 
     def ended() -> bool:
-        tired = config.patience is not None and best.worse >= config.patience
+        worse = state.curve.validations_since_best
+        tired = config.patience is not None and worse >= config.patience
         return tired or state.step == steps
 
     with contextlib.closing(parallel), lanes, run.stopping_by_itself():
@@ -226,10 +228,11 @@ def train(
             if stop and not done:
                 run.say(f"stopped at step {state.step}; the same command goes on from there")
                 run.stop()
-    best.restore()
+    if best:
+        best.restore()
     model.to("cpu")
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    kept_step = best.step if best.weights else state.step
+    kept_step = state.curve.best_step if best else state.step
     return TrainResult(state.curve, state.step, kept_step, state.tokens, trained)
 
 

@@ -46,11 +46,19 @@ class Curve:
         return math.fsum(losses) / len(losses)
 
     @property
-    def memorising_since(self) -> int | None:
-        """The step of the best validation, where training ended far below the last one."""
-        if self.last_train_loss >= MEMORISING * self.val[-1][1]:
-            return None
+    def best_step(self) -> int:
+        """Steps done at the lowest validation loss; of two that are equal, the earlier."""
         return min(self.val, key=lambda row: row[1])[0]
+
+    @property
+    def validations_since_best(self) -> int:
+        """How many came behind it and were no better."""
+        return sum(step > self.best_step for step, _ in self.val)
+
+    @property
+    def memorising(self) -> bool:
+        """Whether training ended far below the last validation."""
+        return self.last_train_loss < MEMORISING * self.val[-1][1]
 
     def write(self, folder: Path) -> None:
         """Write train.csv and val.csv: two files, for `dvc plots` draws an empty cell as 0."""

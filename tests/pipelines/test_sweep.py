@@ -17,7 +17,6 @@ from pipelines.sweep import (
     check_figure,
     combinations,
     figure_of,
-    refuse_absent,
     table,
 )
 
@@ -59,14 +58,15 @@ def test_what_stages_would_refuse_is_refused_before_anything_runs(override, said
         combinations(ROOT, [override])
 
 
-def test_without_fine_tuning_its_figure_is_refused_and_the_other_is_named(tmp_path):
+def test_without_fine_tuning_its_figure_is_refused_and_the_other_is_named(project):
     plays = {"plays": Params().sources["shakespeare"]}
-    write_params(tmp_path, Params(sources=plays, finetune=None), "test", force=True)
-    with pytest.raises(ParamsError, match=f"--figure {BASE_FIGURE}"):
-        refuse_absent(tmp_path, FIGURE)
-    refuse_absent(tmp_path, BASE_FIGURE)
+    write_params(project, Params(sources=plays, finetune=None), "test", force=True)
+    with pytest.raises(ParamsError, match=f"nothing is fine-tuned .* --figure {BASE_FIGURE}"):
+        check_figure(project, "beta", FIGURE)
+    with pytest.raises(ParamsError, match="is not written up to beta"):
+        check_figure(project, "beta", BASE_FIGURE)
     with pytest.raises(ParamsError, match=r"params.yaml has no finetune\.lr"):
-        combinations(tmp_path, ["finetune.lr=0.1"])
+        combinations(project, ["finetune.lr=0.1"])
 
 
 def test_a_figure_is_read_from_a_metrics_file_or_is_not_there(tmp_path):

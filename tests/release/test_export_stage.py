@@ -13,7 +13,8 @@ from minigpt.errors import ExportError
 from minigpt.export.config import ExportConfig, ExportParams
 from minigpt.export.exporters import EXPORTERS
 from minigpt.files import rounded, to_json
-from minigpt.release.export import export
+from minigpt.release.export import export, line
+from pipelines.closing import size
 
 ROOT = Path(__file__).resolve().parents[2]
 AGAIN = """
@@ -90,3 +91,9 @@ def test_only_the_formats_that_params_list_are_written(tiny, run, tmp_path):
         params = ExportParams(export=ExportConfig(formats=formats))
         assert list(export(*inputs, tmp_path / "exports", params, run)) == list(formats)
         assert [path.name for path in (tmp_path / "exports").iterdir()] == written
+
+
+def test_a_difference_too_small_to_show_has_no_minus_sign():
+    figures = {"bytes": 1_000_000, "relative_difference": {"plays": -0.0004}}
+    assert line("onnx", figures) == "onnx 1.0 MB (+0.0% bits per byte)"
+    assert size("int8", figures) == "int8 1.0 MB (+0.0% bits per byte)"

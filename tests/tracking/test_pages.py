@@ -12,7 +12,7 @@ from minigpt.presets import load_preset, preset_names
 from minigpt.tracking import PARENT_ENV, open_journal
 from minigpt.tracking.delivery import deliver_all
 from minigpt.tracking.experiment import DESCRIPTION, KIND, tags
-from minigpt.tracking.figures import figures, read_metrics
+from minigpt.tracking.figures import figures, read_figures
 from minigpt.tracking.mlflow_tracker import create_run, name_version
 from minigpt.tracking.origin import origin, program, user
 from tests.conftest import ROOT
@@ -147,7 +147,7 @@ def test_the_figures_of_a_build_are_those_of_its_own_outputs(tmp_path):
     (tmp_path / "metrics").mkdir()
     for name, values in (("pretrain", {"val": {"loss": 2}}), ("evaluate", {"old": 1})):
         (tmp_path / "metrics" / f"{name}.json").write_text(json.dumps(values))
-    assert figures(read_metrics(tmp_path, ["models/base", "metrics/pretrain.json"])) == {
+    assert figures(read_figures(tmp_path, ["models/base", "metrics/pretrain.json"])) == {
         "pretrain/val/loss": 2.0
     }
-    assert set(figures(read_metrics(tmp_path))) == {"pretrain/val/loss", "evaluate/old"}
+    assert set(figures(read_figures(tmp_path))) == {"pretrain/val/loss", "evaluate/old"}

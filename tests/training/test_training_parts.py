@@ -97,9 +97,16 @@ def test_training_far_below_validation_is_called_learning_by_heart():
     curve = Curve(interval=1, train=[(1, 4.0, 0.1), (2, 1.5, 0.1), (3, 0.5, 0.1)])
     curve.val = [(0, 4.0), (1, 2.0), (3, 2.5)]
     assert curve.last_train_loss == 1.0
-    assert curve.memorising_since == 1
+    assert curve.memorising
     curve.val = [(0, 4.0), (1, 2.0), (3, 1.3)]
-    assert curve.memorising_since is None
+    assert not curve.memorising
+
+
+def test_of_two_validations_that_are_equal_the_earlier_is_the_best():
+    curve = Curve(interval=1, val=[(0, 4.0)])
+    assert (curve.best_step, curve.validations_since_best) == (0, 0)
+    curve.val += [(5, 2.0), (9, 2.0), (12, 2.5)]
+    assert (curve.best_step, curve.validations_since_best) == (5, 2)
 
 
 def test_state_survives_a_round_trip():
