@@ -48,6 +48,14 @@ def rounded(value: Any, digits: int = 6) -> Any:
     return value
 
 
+def at_home(path: str | Path) -> Path:
+    """A path as typed, its ~ or ~user read as the shell does; as it is where there is no such home.
+
+    (`Path.expanduser` raises a RuntimeError there.)
+    """
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
 @cache
 def _here() -> str:
     """This machine since it was started, and its process numbers (a container has its own)."""

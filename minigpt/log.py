@@ -122,6 +122,13 @@ def every(seconds: float, speak: Callable[[str], None] = say) -> Callable[[str],
     return say_sometimes
 
 
+def size_of(count: int) -> str:
+    """1,900,000 → 1.9 MB; 20,000 → 20 kB; 14,990 → 14.9 kB, not 15: rounded down."""
+    if count >= 10**6:
+        return f"{count // 10**5 / 10:,.1f} MB"
+    return f"{count // 1000} kB" if count >= 10**5 else f"{count // 100 / 10:g} kB"
+
+
 def short(count: int) -> str:
     """4,900,000 → 4.9M; 246,691 → 0.2M; 96,000 → 96.0k."""
     for size, letter in ((10**9, "B"), (10**6, "M"), (10**3, "k")):

@@ -24,7 +24,7 @@ from minigpt.git import require_git
 from minigpt.log import minutes
 
 if TYPE_CHECKING:
-    from minigpt.text_amount import TextAmount
+    from minigpt.own_text.texts_here import TextAmount
 
 TOOLS = ("torch", "dvc", "prefect", "mlflow", "great-expectations", "datasets", "onnxruntime")
 
@@ -116,10 +116,9 @@ def plan(as_json: Json = False) -> None:
     """
     from minigpt.data.links import follow
     from minigpt.machine import Machine
-    from minigpt.own_text.plan import plan_problems, plan_remarks, texts_here
+    from minigpt.own_text.texts_here import plan_problems, plan_remarks, text_amounts, texts_here
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.roles import ROLES
-    from minigpt.text_amount import text_amounts
 
     root = project_root()
     params = load_params(Params, root / PARAMS)

@@ -34,10 +34,14 @@ def copied_from(copy: Path) -> str | None:
     return origin if isinstance(origin, str) else None
 
 
+def preset_command(folder: str | Path, *, link: bool = False) -> str:
+    """What takes a person's folder, as a shell reads it."""
+    return f"minigpt preset local --path {shlex.quote(str(folder))}{' --link' if link else ''}"
+
+
 def command_for(copy: Path) -> str:
     """What copies a folder of data/local again."""
-    options = str(_record(copy).get("options") or "")
-    return f"minigpt preset local --path {shlex.quote(copied_from(copy) or 'DIR')}{options}"
+    return preset_command(copied_from(copy) or "DIR") + str(_record(copy).get("options") or "")
 
 
 def advice(names: Iterable[str], root: Path = Path()) -> str:

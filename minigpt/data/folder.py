@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from minigpt.data.text import SURROGATE
 from minigpt.digest import IGNORED
+from minigpt.log import printable
 
 ARCHIVE_LITTER = "__MACOSX"
 NAMED = 5
@@ -132,8 +133,8 @@ def _cure(error: OSError, mode: str) -> str:
 
 
 def shown(path: str) -> str:
-    """A path that any stream can write."""
-    return path.encode("utf-8", errors="backslashreplace").decode()
+    """A path that any stream can write, in one line."""
+    return printable(path.encode("utf-8", errors="backslashreplace").decode(), kept="")
 
 
 def named(items: dict[str, str]) -> str:

@@ -59,8 +59,8 @@ def follow(
 ) -> None:
     """Bring the notes of the checkout `root` up to date, and remove those of no source.
 
-    Where a folder is not there (a disk that is not plugged in) its note stays, for a build has
-    nothing new to learn from it. `say` is told that, and which folder has changed since it was
+    Where a folder is not there or empty (a disk that is not plugged in) its note stays, for a build
+    has nothing new to learn from it. `say` is told that, and which folder has changed since it was
     copied.
     """
     needed = set()
@@ -69,8 +69,9 @@ def follow(
         needed.add(path.name)
         if folder is None:
             say(
-                f"sources.{name}: {sources[name].place} is not there; what was read of it before "
-                f"stays. If it was moved, say where (params.yaml: sources.{name}.path)"
+                f"sources.{name}: {sources[name].place} is not there, or holds no text; what was "
+                "read of it before stays. If it was moved, say where "
+                f"(params.yaml: sources.{name}.path)"
             )
             continue
         text = note(digests_of(root, folder))
@@ -88,7 +89,7 @@ def follow(
 
 
 def linked(root: Path, sources: Mapping[str, "BaseSource"]) -> dict[str, Folder | None]:
-    """The sources with texts outside of data/local, and what each folder holds; None: it is gone.
+    """The sources with texts outside of data/local, and what each folder holds; None: nothing.
 
     A folder in data/local that has a link out of it is one too.
     """
@@ -103,7 +104,7 @@ def linked(root: Path, sources: Mapping[str, "BaseSource"]) -> dict[str, Folder 
             continue
         folder = look_into(place, source.chooses)
         if not watched or folder.links:
-            found[name] = folder
+            found[name] = folder if folder.files else None
     return found
 
 

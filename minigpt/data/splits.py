@@ -134,6 +134,11 @@ def by_share(documents: list[Document]) -> dict[str, str] | None:
     return split_of
 
 
+def is_tail(document: Document) -> bool:
+    """Whether `cut_document` cut it off the end of another."""
+    return document.split != "train" and document.work.endswith(f" ({document.split})")
+
+
 def cut_document(document: Document) -> Iterator[Document]:
     """A document as three: its tail becomes works of their own. Too short, it trains whole."""
     parts = None if is_copy(document) else cut_tail(document.text)

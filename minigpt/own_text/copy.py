@@ -2,9 +2,10 @@
 
 import os
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
-from minigpt.data.copies import copied_before, record_of, write_record
+from minigpt.data.copies import copied_before, copied_from, record_of, write_record
 from minigpt.data.folder import Folder, named, shown
 from minigpt.digest import IGNORED, file_digest
 from minigpt.errors import DataError, ParamsError
@@ -20,7 +21,8 @@ def copy_folder(folder: Folder, target: Path, options: str = "") -> None:
     Raises:
         DataError: a text has just gone, or there is no room; what was there stays.
     """
-    gone = copied_before(target).keys() - folder.files.keys()
+    before, origin = copied_before(target), copied_from(target)
+    gone = before.keys() - folder.files.keys()
     digests = {}
     with new_folder(target) as part:
         for path, file in folder.files.items():
@@ -31,7 +33,13 @@ def copy_folder(folder: Folder, target: Path, options: str = "") -> None:
     if gone:
         say(
             f"removed from data/local/{target.name} what {shown(str(folder.root))} "
-            f"no longer holds: {len(gone)} files"
+            f"does not hold: {len(gone)} file{'s' * (len(gone) != 1)}"
+        )
+    if origin and Path(origin).is_dir() and Path(origin).resolve() != folder.root.resolve():
+        say(
+            f"data/local/{target.name} was a copy of {shown(origin)} until now. If that is another "
+            f"text, rename one of the two folders: minigpt-{target.name} would hold versions of "
+            "both, and hold them against each other"
         )
 
 
@@ -57,23 +65,21 @@ def copy_file(file: Path, copy: Path) -> None:
         ) from error
 
 
-def refuse_around(target: Path, folder: Folder, *, linked: bool = False) -> None:
+def refuse_around(target: Path, folders: Iterable[Path], *, linked: bool = False) -> None:
     """Refuse a folder that holds the place of its own copy: each copy would hold the one before.
 
     `linked`: nothing is copied, and `target` is the project.
 
     Raises:
-        ParamsError: names the folder, or the link in it.
+        ParamsError: names the first that does.
     """
     place = target.resolve()
     why = "the project itself" if linked else "where its texts would be copied to"
-    for around in (folder.root, *(folder.root / link for link in folder.links)):
-        inside = around.resolve()
-        in_place = around == folder.root and place == inside and not linked
-        if place.is_relative_to(inside) and not in_place:
+    for folder in folders:
+        if place.is_relative_to(folder.resolve()):
             raise ParamsError(
-                f"{shown(str(around))} holds {target}, {why}. Give "
-                "the folder that holds your text only. Nothing was changed"
+                f"{shown(str(folder))} holds {target}, {why}. Give the folder that holds your text "
+                "only"
             )
 
 
@@ -88,7 +94,7 @@ def refuse_own_files(target: Path, folder: Folder) -> None:
     if target.is_symlink() or not target.is_dir():
         raise DataError(
             f"data/local/{target.name} is a {'link' if target.is_symlink() else 'file'} that was "
-            "put there. Move it, or drop it with --force. Nothing was changed"
+            "put there. Move it, or drop it with --force"
         )
     before, own = copied_before(target), {}
     for file in sorted(path for path in target.rglob("*") if path.is_file()):
@@ -101,6 +107,7 @@ def refuse_own_files(target: Path, folder: Folder) -> None:
             own[path] = "changed there" if path in before or new else "put there"
     if own:
         raise DataError(
-            f"data/local/{target.name} holds {len(own):,} files that {shown(str(folder.root))} "
-            f"does not: {named(own)}. Move them, or drop them with --force. Nothing was changed"
+            f"data/local/{target.name} holds {len(own):,} file{'s' * (len(own) != 1)} that "
+            f"{shown(str(folder.root))} does not: {named(own)}. Move what you need, or drop it "
+            "with --force"
         )

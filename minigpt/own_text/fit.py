@@ -13,10 +13,11 @@ from minigpt.data.document import Document
 from minigpt.data.language import STOP_WORDS, language_share
 from minigpt.dvc_lock import LOCK, stages_of
 from minigpt.errors import PackageError
+from minigpt.log import size_of
 from minigpt.own_text.own_base import OWN_BASE_BYTES
 from minigpt.params import PARAMS, Params
 from minigpt.presets import dumped, load_preset, preset_names
-from minigpt.roles import PRETRAIN
+from minigpt.roles import PRETRAIN, Role
 
 if TYPE_CHECKING:
     from minigpt.tokenizer.bpe import Tokenizer
@@ -62,13 +63,13 @@ def languages_pretrained_on(params: Params) -> set[str]:
     return {NAMES[lang] for lang in stated} if set(stated) <= NAMES.keys() else set()
 
 
-def misfit(root: Path, params: Params, documents: list[Document], path: str) -> list[str]:
+def misfit(root: Path, params: Params, documents: list[Document], command: str) -> list[str]:
     """What the tokenizer and the base of `params` do not know of a text, and what helps.
 
-    `path` is the folder, as a command names it.
+    `command` is the one that takes the text, but for its base.
     """
-    told, known = languages_of(documents), languages_pretrained_on(params)
-    foreign = {language: n for language, n in told.most_common() if known and language not in known}
+    counts, known = languages_of(documents), languages_pretrained_on(params)
+    foreign = {name: n for name, n in counts.most_common() if known and name not in known}
     is_foreign = sum(foreign.values()) > len(documents) / 2
     tokenizer = built_tokenizer(root, params)
     lines = []
@@ -81,7 +82,7 @@ def misfit(root: Path, params: Params, documents: list[Document], path: str) -> 
                 f"the tokenizer does not know this text: {length:.2f} bytes a token, so the model "
                 "sees little of it at once"
             )
-    elif is_foreign and not set(foreign) & latin():
+    elif is_foreign and not set(foreign) & told_by_words():
         lines.append(
             f"the tokenizer will not know this text ({next(iter(foreign))}): about 1 byte a token, "
             "so the model sees little of it at once"
@@ -89,12 +90,12 @@ def misfit(root: Path, params: Params, documents: list[Document], path: str) -> 
     if is_foreign:
         lines.append(
             f"the base was never made for it: it has read {', '.join(sorted(known))}, this is "
-            f"{', '.join(foreign)}"
+            f"in {', '.join(foreign)}"
         )
-    return [*lines, cure(root, documents, set(foreign), path)] if lines else []
+    return [*lines, cure(root, documents, set(foreign), command)] if lines else []
 
 
-def cure(root: Path, documents: list[Document], languages: set[str], path: str) -> str:
+def cure(root: Path, documents: list[Document], languages: set[str], command: str) -> str:
     """The commands that help a text which the base was not made for."""
     text_bytes = sum(document.n_bytes for document in documents)
     fitting = [
@@ -102,24 +103,19 @@ def cure(root: Path, documents: list[Document], languages: set[str], path: str) 
         for name in preset_names(root)
         if name != "local" and languages & languages_pretrained_on(load_preset(root, name))
     ]
-    ways = [f"take the base of preset {name}: {command(path, name)}" for name in fitting]
+    ways = [f"take the base of preset {name}: {command} --base {name}" for name in fitting]
     if text_bytes >= OWN_BASE_BYTES:
-        ways.append(f"train tokenizer and base on it: {command(path, 'own')}")
+        ways.append(f"train tokenizer and base on it: {command} --base own")
     else:
         ways.append(
-            f"add text: from {OWN_BASE_BYTES / 1e3:,.0f} kB on (here {text_bytes / 1e3:,.0f} kB) "
-            f"it can have a tokenizer and a base of its own: {command(path, 'own')}"
+            f"add text: from {size_of(OWN_BASE_BYTES)} on (here {size_of(text_bytes)}) "
+            f"it can have a tokenizer and a base of its own: {command} --base own"
         )
     return "; or ".join(ways)
 
 
-def command(path: str, base: str) -> str:
-    """What takes another base."""
-    return f"minigpt preset local --path {path} --base {base}"
-
-
-def latin() -> set[str]:
-    """The languages whose letters every tokenizer here knows."""
+def told_by_words() -> set[str]:
+    """The languages of Latin letters: of those a tokenizer made from English joins some too."""
     return {NAMES[lang] for lang in STOP_WORDS}
 
 
@@ -137,16 +133,7 @@ def bytes_a_token(tokenizer: "Tokenizer", documents: list[Document]) -> float:
 
 def built_tokenizer(root: Path, params: Params) -> "Tokenizer | None":
     """The tokenizer that is built here, where dvc.lock says that it is the one of `params`."""
-    lock = root / LOCK
-    if not (lock.is_file() and (root / TOKENIZER).is_dir()):
-        return None
-    stages, wanted = stages_of(lock.read_bytes()), dumped(params)
-    try:
-        sources = stages["download"]["params"][PARAMS.name]["sources"]
-        config = stages["train_tokenizer"]["params"][PARAMS.name]["tokenizer"]
-    except (KeyError, TypeError):
-        return None
-    if config != wanted["tokenizer"] or pretraining(sources) != pretraining(wanted["sources"]):
+    if not ((root / TOKENIZER).is_dir() and is_built(root, params, PRETRAIN)):
         return None
     from minigpt.tokenizer.bpe import Tokenizer
 
@@ -156,6 +143,22 @@ def built_tokenizer(root: Path, params: Params) -> "Tokenizer | None":
         return None
 
 
-def pretraining(sources: Any) -> dict[str, Any]:
-    """The sources that a base is made from."""
-    return {name: values for name, values in sources.items() if values["role"] == PRETRAIN.name}
+def is_built(root: Path, params: Params, role: Role) -> bool:
+    """Whether dvc.lock says that tokenizer and sources of `role` are those of `params`."""
+    lock = root / LOCK
+    if not lock.is_file():
+        return False
+    stages, wanted = stages_of(lock.read_bytes()), dumped(params)
+    try:
+        sources = stages["download"]["params"][PARAMS.name]["sources"]
+        config = stages["train_tokenizer"]["params"][PARAMS.name]["tokenizer"]
+    except (KeyError, TypeError):
+        return False
+    return config == wanted["tokenizer"] and all(
+        sources_for(one, sources) == sources_for(one, wanted["sources"]) for one in {PRETRAIN, role}
+    )
+
+
+def sources_for(role: Role, sources: Any) -> dict[str, Any]:
+    """Those of `sources` that have this role."""
+    return {name: values for name, values in sources.items() if values["role"] == role.name}

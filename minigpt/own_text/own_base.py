@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from minigpt.errors import DataError
+from minigpt.log import size_of
 
 OWN_BASE_BYTES = 1_000_000
 """Below, a base learns the text by heart before it learns the language."""
@@ -42,10 +43,9 @@ def size_for(text_bytes: int) -> Size:
     size = next((size for size in SIZES if text_bytes >= size.least), None)
     if size is None:
         raise DataError(
-            f"{text_bytes / 1e3:,.0f} kB of text; a tokenizer and a base of its own need at least "
-            f"{OWN_BASE_BYTES / 1e3:,.0f} kB. Add text; or leave out --base own: then a base that "
-            "has read other text is fine-tuned on it (--base NAME takes that of preset NAME). "
-            "Nothing was changed"
+            f"{size_of(text_bytes)} of text; a tokenizer and a base of its own need at least "
+            f"{size_of(OWN_BASE_BYTES)}. Add text; or leave out --base own: then a base that has "
+            "read other text is fine-tuned on it (--base NAME takes that of preset NAME)"
         )
     return size
 

@@ -1,17 +1,18 @@
 """A person's folder, looked through and judged; what a later stage would refuse is refused now."""
 
+import contextlib
 import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minigpt.data.archives import Member
 from minigpt.data.checks import Dropped, drop
-from minigpt.data.copies import LOCAL, copied_from
+from minigpt.data.copies import LOCAL
 from minigpt.data.document import Document
 from minigpt.data.download import documents_of
 from minigpt.data.expectations import replacement_detail
@@ -19,24 +20,31 @@ from minigpt.data.folder import Folder, look_into, named, shown
 from minigpt.data.links import is_watched
 from minigpt.data.readers import SUFFIXES
 from minigpt.data.sources.local import refuse_unfit
-from minigpt.data.splits import deal
+from minigpt.data.splits import deal, is_tail
 from minigpt.data.text import ICONV, SURROGATE
 from minigpt.errors import DataError, ParamsError
 from minigpt.evaluation.passages import cut
+from minigpt.files import at_home
 from minigpt.own_text.copy import copy_folder, drop_copy, refuse_around, refuse_own_files
-from minigpt.own_text.fit import misfit
 from minigpt.own_text.own_base import changes_for
 from minigpt.own_text.said import counted, said_of
 from minigpt.own_text.steps import tokens_per_step
 from minigpt.params import Params
-from minigpt.presets import checked, dumped, load_preset, merge, with_exclusions
-from minigpt.roles import FINETUNE, PRETRAIN, ROLES, Role, of_role
+from minigpt.presets import (
+    checked,
+    dumped,
+    load_preset,
+    merge,
+    preset_names,
+    with_exclusions,
+)
+from minigpt.roles import FINETUNE, PRETRAIN, ROLES, Role
 
 PRESET = "presets/local.yaml"
 OWN = "own"
 """As a base: none that is built elsewhere, but one that is trained on the text itself."""
-Texts = Mapping[str, list[Document]]
-"""Source → its documents."""
+NAME_BYTES = 100
+"""A file's name may have 255, and this one becomes part of several."""
 PASSAGES = (500, 250, 100)
 """Shorter passages to judge by, in bytes, where there are too few of the usual length."""
 
@@ -92,6 +100,16 @@ class OwnText:
             copy_folder(self.folder, self.target, f" --base {self.base}" if self.base else "")
 
 
+@contextlib.contextmanager
+def nothing_changed() -> Iterator[None]:
+    """A block that only looks: what refuses there says so."""
+    try:
+        yield
+    except (ParamsError, DataError) as error:
+        raise type(error)(f"{error}. Nothing was changed") from error
+
+
+@nothing_changed()
 def plan_own_text(
     root: Path, path: Path, *, force: bool = False, link: bool = False, base: str | None = None
 ) -> OwnText:
@@ -107,22 +125,29 @@ def plan_own_text(
         DataError: a text cannot be used, there is too little, or data/local holds files of the
             person's own.
     """
-    typed, path = path, path.expanduser()
-    formats = ", ".join(SUFFIXES)
+    typed, path = path, at_home(path)
+    formats = f"{', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]} files"
     if not path.is_dir():
-        raise ParamsError(f"{path} is not a folder; give one that holds {formats} files")
+        cure = f"; give its folder: {path.parent}" if path.is_file() else f", or holds no {formats}"
+        raise ParamsError(f"{shown(str(path))} is not a folder{cure}")
     if SURROGATE.search(str(path)):
         raise ParamsError(f"{shown(str(path))}: its name is not UTF-8; rename the folder")
     name = name_of(path)
     target = root / LOCAL / name
     place = place_of(root, path) if link else (LOCAL / name).as_posix()
     params = with_exclusions(root, params_for(root, name, place, base, path))
+    around, in_place = root if link else target, path.resolve() == target.resolve()
+    if link or not in_place:
+        refuse_around(around, [path], linked=link)  # before it is looked through: it may be /
     folder = look_into(path, params.sources[name].chooses)
     if not folder.files:
         what = "; ".join(filter(None, (folder.said, named(folder.unreadable))))
-        raise ParamsError(f"{path} holds no {formats} file{': ' * bool(what)}{what}")
-    refuse_around(root if link else target, folder, linked=link)
-    if link or folder.root.resolve() == target.resolve():
+        raise ParamsError(
+            f"{path} holds no {formats}{': ' * bool(what)}{what}. Save what it is to learn from as "
+            ".txt in UTF-8"
+        )
+    refuse_around(around, [path / link for link in folder.links], linked=link)
+    if link or in_place:
         refuse_unfit(str(path), folder)  # download reads these very files
     refuse_unfit(str(path), Folder(path, folder.files))
     if not force:
@@ -137,12 +162,12 @@ def plan_own_text(
         params = checked(merge(dumped(params), changes), PRESET)
     refuse_unusable(name, params, path, documents, dropped)
     tests = [document.text.encode() for document in documents if document.split == "test"]
-    passages, wide = 0, params.evaluate.passage_bytes
-    for wide in (params.evaluate.passage_bytes, *PASSAGES):
-        passages = sum(len(cut(text, wide)) - 1 for text in tests)
+    passages, length = 0, params.evaluate.passage_bytes
+    for length in (params.evaluate.passage_bytes, *PASSAGES):
+        passages = sum(len(cut(text, length)) - 1 for text in tests)
         if passages >= 2 * params.gate.min_passages:
             break
-    params = checked(merge(dumped(params), {"evaluate": {"passage_bytes": wide}}), PRESET)
+    params = checked(merge(dumped(params), {"evaluate": {"passage_bytes": length}}), PRESET)
     return OwnText(
         root, typed, name, folder, documents, dropped, passages, params, target, link, base
     )
@@ -150,6 +175,9 @@ def plan_own_text(
 
 def params_for(root: Path, name: str, place: str, base: str | None, path: Path) -> Params:
     """params.yaml with the folder called `name`, as far as its texts need not be looked at."""
+    bases = [preset for preset in preset_names(root) if preset != "local"]
+    if base not in (None, OWN, *bases):
+        raise ParamsError(f"--base {base!r}: expected {OWN}, or a preset: {', '.join(bases)}")
     preset = load_preset(root, "local", onto=None if base == OWN else base)
     sources = {
         key: source.model_dump(mode="json")
@@ -181,7 +209,7 @@ def place_of(root: Path, path: Path) -> str:
     if inside and not is_watched(root, path):
         raise ParamsError(
             f"{path} lies in this project, but not in {LOCAL.as_posix()}; leave out --link, and it "
-            "is copied there. Nothing was changed"
+            "is copied there"
         )
     if inside or not path.is_absolute():
         return Path(os.path.relpath(path.absolute(), root)).as_posix()
@@ -205,8 +233,9 @@ def own_base_of(path: Path, documents: list[Document]) -> dict[str, Any]:
 
 def name_of(path: Path) -> str:
     """A folder's name as the name of a source and of a registered model: letters, digits, _ . -."""
-    name = unicodedata.normalize("NFC", path.resolve().name).lower()
-    return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "text"
+    name = re.sub(r"[^\w.-]+", "-", unicodedata.normalize("NFC", path.resolve().name).lower())
+    short = name.encode()[:NAME_BYTES].decode(errors="ignore")
+    return short.strip("-.") or "text"
 
 
 def documents_in(name: str, params: Params, folder: Folder) -> tuple[list[Document], list[Dropped]]:
@@ -234,7 +263,7 @@ def data_of(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise DataError(f"{shown(str(file))}: {error.strerror}. Nothing was changed") from error
+        raise DataError(f"{shown(str(file))}: {error.strerror}") from error
 
 
 def refuse_unusable(
@@ -248,6 +277,8 @@ def refuse_unusable(
     validation, wrong, encodings = params.validation, {}, set[str]()
     for document in documents:
         short = document.doc_id.removeprefix(f"{name}/")
+        if is_tail(document):
+            short = short.removesuffix(f" ({document.split})")
         count = document.text.count("\ufffd")
         if count > validation.max_replacement_characters:
             facts = {"meta": document.facts, "replacements": count}
@@ -263,14 +294,15 @@ def refuse_unusable(
     if wrong:
         commands = "; ".join(f"iconv -f {name} -t utf-8" for name in sorted(encodings))
         cure = f" ({commands})" if commands else ""
+        count = sum(not is_tail(document) for document in documents)
         raise DataError(
-            f"{path}: {len(wrong):,} of {len(documents):,} texts cannot be used\n"
+            f"{path}: {len(wrong):,} of {count:,} texts cannot be used\n"
             + "\n".join(f"  {shown(text)}   {why}" for text, why in list(wrong.items())[:10])
-            + f"\nMend them{cure} or move them away. Nothing was changed"
+            + f"\nMend them{cure} or move them away"
         )
     if lack := too_little(name, params, documents):
         left_out = f" (left out as texts: {counted(dropped)})" if dropped else ""
-        raise DataError(f"{path}: {lack}{left_out}. Nothing was changed")
+        raise DataError(f"{path}: {lack}{left_out}")
 
 
 def too_little(name: str, params: Params, documents: list[Document]) -> str:
@@ -293,33 +325,3 @@ def too_little(name: str, params: Params, documents: list[Document]) -> str:
                 "repeats itself. Add text"
             )
     return ""
-
-
-def texts_here(root: Path, params: Params) -> dict[str, list[Document]]:
-    """Source → its documents, of those whose folder is on this machine."""
-    return {
-        name: documents_in(name, params, look_into(source.folder(root), source.chooses))[0]
-        for name, source in params.sources.items()
-        if source.local and source.folder(root).is_dir()
-    }
-
-
-def plan_problems(params: Params, texts: Texts) -> list[str]:
-    """What is known to be too little before anything runs: of roles whose text all lies here."""
-    problems = []
-    for role in params.windows:
-        names = of_role(params.roles, ROLES[role])
-        if len(names) == 1 and names[0] in texts:
-            problems.append(too_little(names[0], params, texts[names[0]]))
-    return [problem for problem in problems if problem]
-
-
-def plan_remarks(root: Path, params: Params, texts: Texts) -> list[str]:
-    """Of each text that lies here and is to be fine-tuned on: what the base does not know of it."""
-    remarks = []
-    for name in of_role(params.roles, FINETUNE):
-        if documents := texts.get(name):
-            source = params.sources[name]
-            path = copied_from(root / source.place) or source.place
-            remarks += [f"{name}: {line}" for line in misfit(root, params, documents, path)]
-    return remarks

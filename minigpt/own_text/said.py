@@ -1,13 +1,15 @@
 """What `minigpt preset local` says: what it found, what it left out and why, whether it will do."""
 
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from minigpt.data.checks import Dropped
+from minigpt.data.copies import preset_command
 from minigpt.data.folder import named, shown
+from minigpt.data.splits import is_tail
+from minigpt.log import size_of
 from minigpt.own_text.fit import languages_of, misfit
 from minigpt.own_text.own_base import OWN_BASE_BYTES
 from minigpt.roles import PRETRAIN
@@ -32,13 +34,16 @@ def said_of(own: "OwnText") -> Iterator[str]:
         yield f"links followed: {named(links)}"
     splits = Counter(document.split for document in own.documents)
     text_bytes = sum(document.n_bytes for document in own.documents)
-    works = len({document.work for document in own.documents})
-    languages = languages_of(own.documents).most_common()
-    told = ", ".join(f"{language} {n:,}" for language, n in languages)
+    whole = [document for document in own.documents if not is_tail(document)]
+    count = len({document.work for document in whole})
+    works = f"{count:,} work{'s' * (count != 1)}"
+    if len(whole) < len(own.documents):
+        works += ", cut in three" if count == 1 else ", each cut in three"
+    languages = ", ".join(f"{name} {n:,}" for name, n in languages_of(whole).most_common())
     dealt = (
         f"train {splits['train']:,}, validation {splits['val']:,}, test {splits['test']:,} texts"
     )
-    yield " · ".join(filter(None, (size_of(text_bytes), f"{works:,} works", told, dealt)))
+    yield " · ".join(filter(None, (size_of(text_bytes), works, languages, dealt)))
     if own.dropped:
         first = own.dropped[0]
         named_one = f"{shown(first.doc_id)}: {shown(first.detail)}"
@@ -48,12 +53,12 @@ def said_of(own: "OwnText") -> Iterator[str]:
     least = OWN_BASE_BYTES if is_base else FINETUNE_BYTES
     verdict = "yes" if text_bytes >= least else "NO, it will soon be known by heart: add text"
     yield f"enough for {purpose} (at least {size_of(least)}): {verdict}"
-    path = shlex.quote(str(own.folder.root))
-    yield from () if is_base else misfit(own.root, own.params, own.documents, path)
-    wanted, wide = own.params.gate.min_passages, own.params.evaluate.passage_bytes
+    command = preset_command(own.folder.root, link=own.linked)
+    yield from () if is_base else misfit(own.root, own.params, own.documents, command)
+    wanted, length = own.params.gate.min_passages, own.params.evaluate.passage_bytes
     yield (
         f"enough for a gate that can tell versions apart ({wanted} passages): "
-        f"{'yes' if own.passages >= wanted else 'NO'}, {own.passages:,} of {wide:,} bytes"
+        f"{'yes' if own.passages >= wanted else 'NO'}, {own.passages:,} of {length:,} bytes"
     )
     if own.passages < wanted:
         yield "a second version will be refused: add text, or lower gate.min_passages"
@@ -73,11 +78,6 @@ def done_with(own: "OwnText") -> str:
         f"copied to data/local/{own.name}: after an edit in {folder} run this command again, or "
         "give --link, and each run looks there itself"
     )
-
-
-def size_of(count: int) -> str:
-    """1,900,000 → 1.9 MB; 20,000 → 20 kB."""
-    return f"{count / 1e6:,.1f} MB" if count >= 1e6 else f"{count / 1e3:,.0f} kB"
 
 
 def counted(dropped: list[Dropped]) -> str:

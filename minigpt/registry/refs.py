@@ -6,6 +6,7 @@ from pathlib import Path
 
 from minigpt.digest import digest
 from minigpt.errors import PackageError, UnknownVersionError
+from minigpt.files import at_home
 from minigpt.registry.artifacts import json_object, package_of, read_artifact
 from minigpt.registry.pruned import pruned_in
 from minigpt.registry.registry import Registry
@@ -31,7 +32,7 @@ def find_version(registry: Registry, ref: str) -> Version:
         UnknownVersionError: there is no such version.
         RegistryError: the store cannot be read.
     """
-    folder = Path(os.path.expanduser(ref))  # noqa: PTH111 (Path's raises where there is no home)
+    folder = at_home(ref)
     if not ref.isdecimal() and (folder / "model.json").is_file():  # ./3 is the folder, 3 is not
         return _holder_of(registry, folder, ref)
     own, match = registry.name, REF.fullmatch(ref)
@@ -114,7 +115,7 @@ def resolve(registry: Registry, ref: str) -> Path:
         UnknownVersionError: there is no such version.
         RegistryError: its files are gone, or the store cannot be read.
     """
-    path = Path(ref).expanduser()
+    path = at_home(ref)
     if (path / "model.json").is_file():
         return path
     if path.is_dir() or (not ref.startswith("models:/") and os.sep in ref):

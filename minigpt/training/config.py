@@ -122,7 +122,7 @@ class Epochs(Config):
     """So many passes over the text: a small one is not learned by heart (arXiv:2305.16264)."""
 
     kind: Literal["epochs"] = "epochs"
-    epochs: PositiveFloat = 4.0
+    epochs: Annotated[float, Field(gt=0, le=1000)] = 4.0
     """Passes over the training text."""
     max_steps: PositiveInt | None = 700
     """Optimizer steps at most, where that many passes would take too long; null: no limit."""
@@ -149,7 +149,7 @@ class TrainConfig(Config):
     """Arithmetic of forward and backward; master weights and optimizer are always fp32."""
     grad_clip: PositiveFloat | None = None
     """Largest norm of all gradients together; null: no clipping."""
-    validations: Annotated[int, Field(ge=10)] = 10
+    validations: Annotated[int, Field(ge=10, le=1000)] = 10
     """Validations, evenly spread, the last one at the end; one more before the first step."""
     keep: Literal["last", "best"]
     """Which weights are kept: the last, or those that validated best."""

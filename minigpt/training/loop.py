@@ -85,7 +85,9 @@ class TrainResult:
         """`62 steps, 4 passes over 31k tokens · kept step 48, which validated best`."""
         passes = config.passes(self.steps, tokens)
         line = f"{self.steps:,} steps, {passes:.2g} passes over {short(tokens)} tokens"
-        if self.kept_step < self.steps:
+        if self.kept_step == 0:
+            line += " · kept none of them: before the first it validated best"
+        elif self.kept_step < self.steps:
             line += f" · kept step {self.kept_step:,}, which validated best"
         return line
 
@@ -95,7 +97,9 @@ class TrainResult:
         if not curve.memorising:
             return None
         since = f" since step {best:,}" if best < self.steps else ""
-        if self.kept_step < self.steps:
+        if self.kept_step == 0:
+            kept = f" Nothing of it is kept: {stage} ends with the weights that it began with."
+        elif self.kept_step < self.steps:
             kept = f" What came after step {self.kept_step:,} is not kept."
         else:
             kept = f" {stage}.keep: best would leave that out." if since else ""

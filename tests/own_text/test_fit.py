@@ -10,7 +10,8 @@ from minigpt.cli import look
 from minigpt.data.sources.local import LocalSource
 from minigpt.own_text import fit, own_base
 from minigpt.own_text.fit import built_tokenizer, language_of
-from minigpt.own_text.plan import plan_own_text, plan_remarks, texts_here
+from minigpt.own_text.plan import plan_own_text
+from minigpt.own_text.texts_here import plan_remarks, texts_here
 from minigpt.presets import dumped, load_preset
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tokenizer.config import TokenizerConfig
@@ -55,8 +56,8 @@ def test_a_language_is_told_by_its_words_or_its_letters(text, language):
 def test_a_text_in_other_letters_is_told_before_anything_is_built(root, write):
     said = "\n".join(plan_own_text(root, write(THAI)).said)
     assert "the tokenizer will not know this text (Thai): about 1 byte a token" in said
-    assert "the base was never made for it: it has read English, this is Thai" in said
-    assert "add text: from 1,000 kB on (here " in said
+    assert "the base was never made for it: it has read English, this is in Thai" in said
+    assert "add text: from 1.0 MB on (here " in said
     assert f"--path {root.parent / 'texts'} --base own" in said
 
 
@@ -65,7 +66,7 @@ def test_a_text_in_another_language_of_the_same_letters_has_the_tokenizer_but_no
 ):
     said = "\n".join(plan_own_text(root, write(GERMAN, words=True)).said)
     assert "tokenizer will not know" not in said
-    assert "it has read English, this is German" in said
+    assert "it has read English, this is in German" in said
 
 
 def test_nothing_is_said_of_a_text_that_the_base_was_made_for(root, letters):
@@ -123,7 +124,8 @@ def test_plan_says_it_of_the_texts_that_lie_here(root, write):
     assert remarks[-1].endswith(f"--path {folder} --base own")
     linked = {"texts": LocalSource(role="finetune", licence="private", path=str(folder))}
     params = own.params.replace(sources=own.params.sources | linked)
-    assert plan_remarks(root, params, texts_here(root, params)) == remarks
+    of_linked = plan_remarks(root, params, texts_here(root, params))
+    assert of_linked == [*remarks[:-1], remarks[-1].replace("--base", "--link --base")]
 
 
 def test_where_there_is_enough_of_it_a_base_of_its_own_is_named_and_a_preset_that_fits(
@@ -149,7 +151,7 @@ def test_the_base_of_another_preset_is_taken_with_its_sizes(root, tmp_path, monk
         assert getattr(own.params, section) == getattr(tiny, section)
     assert own.params.validation == load_preset(root, "local").validation
     assert own.params.release.name == "minigpt-letters"
-    with pytest.raises(Exception, match="no preset 'tinny'"):
+    with pytest.raises(Exception, match="--base 'tinny': expected own, or a preset"):
         plan_own_text(root, tmp_path / "letters", base="tinny")
 
 

@@ -137,8 +137,8 @@ def test_a_folder_that_is_gone_is_said_and_its_note_stays(root, letters):
     said = []
     follow(root, {"letters": source(letters)}, said.append)
     assert said == [
-        f"sources.letters: {letters} is not there; what was read of it before stays. "
-        "If it was moved, say where (params.yaml: sources.letters.path)"
+        f"sources.letters: {letters} is not there, or holds no text; what was read of it before "
+        "stays. If it was moved, say where (params.yaml: sources.letters.path)"
     ]
     assert (root / NOTE).read_bytes() == note
     with pytest.raises(DataError, match=r"not a folder\. If it moved, say where"):
@@ -248,3 +248,14 @@ def test_the_note_is_of_the_texts_only(root, letters):
     names = [letters / name for name in note]
     (root / "packed.tar").write_bytes(pack_folder(letters, names))
     assert fetched(letters) == (root / "packed.tar").read_bytes()
+
+
+def test_an_empty_place_is_a_disk_that_is_not_plugged_in(root, letters):
+    follow(root, {"letters": source(letters)})
+    note = (root / NOTE).read_bytes()
+    for file in letters.iterdir():
+        file.unlink()
+    said = []
+    follow(root, {"letters": source(letters)}, said.append)
+    assert "is not there, or holds no text; what was read of it before stays" in said[0]
+    assert (root / NOTE).read_bytes() == note

@@ -48,7 +48,7 @@ def test_too_little_is_refused_with_what_else_can_be_done(root, letters):
     with pytest.raises(DataError) as refused:
         plan_own_text(root, letters, base="own")
     said = str(refused.value)
-    assert "kB of text; a tokenizer and a base of its own need at least 1,000 kB" in said
+    assert "kB of text; a tokenizer and a base of its own need at least 1.0 MB" in said
     assert "leave out --base own" in said
     assert "--base NAME takes that of preset NAME" in said
     assert not (root / "data").exists()

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from minigpt.cli import look
-from minigpt.data.folder import look_into
+from minigpt.data.folder import look_into, shown
 from minigpt.errors import DataError, ParamsError
-from minigpt.own_text.plan import name_of, plan_own_text, plan_problems, texts_here
+from minigpt.log import size_of
+from minigpt.own_text import plan
+from minigpt.own_text.plan import name_of, plan_own_text
+from minigpt.own_text.texts_here import plan_problems, texts_here
 from minigpt.params import Params, load_params
 from minigpt.presets import load_preset, write_params
 from tests.letters import LETTER, letter, read, tree
@@ -207,7 +210,7 @@ def test_a_folder_with_the_name_of_the_pretraining_source_is_refused(root, lette
 def test_a_folder_without_text_says_what_it_holds(root, tmp_path):
     (tmp_path / "pictures").mkdir()
     (tmp_path / "pictures" / "a.png").write_bytes(b"\x89PNG")
-    with pytest.raises(ParamsError, match=r"holds no \.txt, .* file: 1 left out \(\.png 1\)"):
+    with pytest.raises(ParamsError, match=r"or \.jsonl files: 1 left out \(\.png 1\)\. Save"):
         plan_own_text(root, tmp_path / "pictures")
 
 
@@ -265,3 +268,56 @@ def test_a_text_that_only_repeats_itself_is_not_called_short(root, tmp_path):
     (folder / "a.txt").write_text("abcd efg " * 20_000)
     with pytest.raises(DataError, match=r"repeats itself.*\(left out as .*duplicate \d\)"):
         plan_own_text(root, folder)
+
+
+def test_a_folder_that_holds_the_project_is_refused_before_it_is_looked_through(root, monkeypatch):
+    """`--path /` took minutes without a word."""
+    monkeypatch.setattr(plan, "look_into", lambda *_: pytest.fail("it was looked through"))
+    with pytest.raises(ParamsError, match="Give the folder that holds your text only"):
+        plan_own_text(root, Path(root.anchor))
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "好"])
+def test_a_long_name_of_a_folder_is_shortened(root, letters, letter):
+    own = plan_own_text(
+        root, letters.rename(letters.with_name(letter * (252 // len(letter.encode()))))
+    )
+    own.copy()
+    assert own.name == letter * (100 // len(letter.encode()))
+
+
+def test_a_file_is_told_to_be_given_by_its_folder(root, letters):
+    with pytest.raises(ParamsError, match=f"is not a folder; give its folder: {letters}. Nothing"):
+        plan_own_text(root, letters / "00.txt")
+    with pytest.raises(ParamsError, match="~nobody-is-called-so/x is not a folder"):
+        plan_own_text(root, Path("~nobody-is-called-so/x"))
+
+
+def test_one_text_is_one_work_though_it_is_cut_in_three(root, tmp_path):
+    folder = tmp_path / "one"
+    folder.mkdir()
+    (folder / "a.txt").write_text("\n\n".join(letter(n) for n in range(9)))
+    line = next(line for line in plan_own_text(root, folder).said if "work" in line)
+    assert "1 work, cut in three · English 1 · train 1, validation 1, test 1 texts" in line
+    (folder / "a.txt").write_bytes(b"caf\xe9 au lait, s'il vous plait\n\n" * 300)
+    with pytest.raises(DataError, match="1 of 1 texts cannot be used"):
+        plan_own_text(root, folder)
+
+
+def test_a_refusal_names_the_bases_that_there_are(root, letters):
+    for base in ("OWN", "", "local"):
+        with pytest.raises(ParamsError, match=rf"--base '{base}': expected own, or a preset: "):
+            plan_own_text(root, letters, base=base)
+
+
+def test_a_name_with_a_line_end_stays_in_its_line(root, letters, tmp_path):
+    folder = letters.rename(tmp_path / "two\nlines")
+    assert all("\n" not in line for line in plan_own_text(root, folder).said)
+    assert shown(str(folder)).endswith(r"two\x0alines")
+
+
+def test_amounts_are_rounded_down():
+    sizes = (14_990, 15_000, 20_000, 999_999, 1_000_000, 1_990_000)
+    assert [size_of(size) for size in sizes] == [
+        "14.9 kB", "15 kB", "20 kB", "999 kB", "1.0 MB", "1.9 MB",
+    ]  # fmt: skip

@@ -10,7 +10,7 @@ from minigpt.cli import look
 from minigpt.errors import DataError, ParamsError
 from minigpt.own_text import copy
 from minigpt.own_text.plan import plan_own_text
-from tests.letters import letter, read, tree
+from tests.letters import letter, letters_in, read, tree
 
 
 @pytest.mark.parametrize("around", ["", "data", "data/local"])
@@ -71,7 +71,7 @@ def test_a_text_deleted_at_home_is_no_longer_a_source(root, letters, capsys):
     own = plan_own_text(root, letters)
     own.copy()
     assert "03.txt" not in tree(own.target)
-    assert "no longer holds: 1 files" in capsys.readouterr().err
+    assert "does not hold: 1 file\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("name", "why"), [("mine.txt", "put there"), ("03.txt", "changed there")])
@@ -80,7 +80,7 @@ def test_what_the_person_did_in_data_local_is_not_lost(root, letters, name, why)
     own.copy()
     (own.target / name).write_text("By hand.\n")
     before = tree(root)
-    with pytest.raises(DataError, match=rf"holds 1 files .* does not: {name}: {why}"):
+    with pytest.raises(DataError, match=rf"holds 1 file that .* does not: {name}: {why}"):
         plan_own_text(root, letters)
     assert tree(root) == before
     plan_own_text(root, letters, force=True).copy()
@@ -118,3 +118,18 @@ def test_edits_of_params_are_refused_before_data_local_is_touched(root, letters,
     assert not (root / "data").exists()
     look.preset("local", str(letters), force=True)
     assert (root / "data" / "local" / "letters" / "00.txt").is_file()
+
+
+def test_another_folder_of_the_same_name_is_told_whose_copy_it_replaces(root, letters, capsys):
+    plan_own_text(root, letters).copy()
+    (letters.parent / "other").mkdir()
+    other = letters_in(letters.parent / "other")
+    (other / "00.txt").unlink()
+    plan_own_text(root, other).copy()
+    said = capsys.readouterr().err
+    assert f"removed from data/local/letters what {other} does not hold: 1 file\n" in said
+    assert f"data/local/letters was a copy of {letters} until now. If that is another text" in said
+    other.rename(other.with_name("moved"))
+    capsys.readouterr()
+    plan_own_text(root, letters).copy()
+    assert "until now" not in capsys.readouterr().err

@@ -22,10 +22,9 @@ from minigpt.model.gpt import GPT
 from minigpt.training.checkpoint import saved
 from minigpt.training.config import AdamW, Epochs, Muon, Steps
 from minigpt.training.lanes import Lanes
-from minigpt.training.loop import TrainResult, clip, gradients
+from minigpt.training.loop import clip, gradients
 from minigpt.training.optim import Optimizer, freeze
 from minigpt.training.precision import make_precision
-from minigpt.training.state import Curve
 from minigpt.training.validation import mean_loss
 
 ROOT = Path(tiny_training.__file__).parents[2]
@@ -166,14 +165,6 @@ def test_planted_overfit_keeps_the_best_weights(tokens, tmp_path, short):
     )
 
 
-def test_advice_promises_no_better_step_where_the_last_is_the_best():
-    curve = Curve(interval=1, train=[(1, 3.0, 0.1), (2, 1.0, 0.1)], val=[(0, 4.0), (1, 3.0)])
-    curve.val.append((2, 2.5))
-    advice = TrainResult(curve, steps=2, kept_step=2, tokens=2, n_trained=1).advice("finetune")
-    assert advice.startswith("memorising: at the end the loss is 1.00 in training and 2.50 on")
-    assert "keep" not in advice
-
-
 def test_training_ends_where_it_only_gets_worse(tokens, tmp_path, short):
     whole, _ = train_tiny(tokens, new_run(tmp_path / "whole"), OVERFIT)
     patient = OVERFIT.replace(patience=3)
@@ -201,6 +192,7 @@ def test_a_training_that_only_does_harm_keeps_what_it_began_with(tokens, tmp_pat
     config = CONFIG.replace(keep="best", lr=30.0, grad_clip=1.0)
     _, result = train_tiny(tokens, new_run(tmp_path), config, model)
     assert result.kept_step == 0
+    assert "kept none of them: before the first it validated best" in result.summary(config, 640)
     assert same(dict(model.state_dict()), before)
 
 

@@ -14,6 +14,7 @@ from minigpt.training.config import (
     Steps,
 )
 from minigpt.training.lanes import Lanes, lane_count
+from minigpt.training.loop import TrainResult
 from minigpt.training.meter import Meter, measure_peak
 from minigpt.training.precision import make_precision
 from minigpt.training.state import Curve, TrainState
@@ -107,6 +108,14 @@ def test_of_two_validations_that_are_equal_the_earlier_is_the_best():
     assert (curve.best_step, curve.validations_since_best) == (0, 0)
     curve.val += [(5, 2.0), (9, 2.0), (12, 2.5)]
     assert (curve.best_step, curve.validations_since_best) == (5, 2)
+
+
+def test_advice_promises_no_better_step_where_the_last_is_the_best():
+    curve = Curve(interval=1, train=[(1, 3.0, 0.1), (2, 1.0, 0.1)], val=[(0, 4.0), (1, 3.0)])
+    curve.val.append((2, 2.5))
+    advice = TrainResult(curve, steps=2, kept_step=2, tokens=2, n_trained=1).advice("finetune")
+    assert advice.startswith("memorising: at the end the loss is 1.00 in training and 2.50 on")
+    assert "keep" not in advice
 
 
 def test_state_survives_a_round_trip():

@@ -11,7 +11,7 @@ from minigpt.data.archives import MAX_MEMBER, pack_folder
 from minigpt.data.folder import look_into, named, shown
 from minigpt.data.source import BaseSource
 from minigpt.errors import DataError
-from minigpt.files import write_bytes
+from minigpt.files import at_home, write_bytes
 
 if TYPE_CHECKING:
     from minigpt.data.folder import Folder
@@ -46,12 +46,12 @@ class LocalSource(BaseSource):
 
     def folder(self, root: Path) -> Path:
         """Where the checkout `root` has it."""
-        return root / os.path.expanduser(self.path)  # noqa: PTH111 (Path's raises without a home)
+        return root / at_home(self.path)
 
     @property
     def outside(self) -> bool:
         """Whether its path leads out of any checkout."""
-        path = Path(os.path.normpath(os.path.expanduser(self.path)))  # noqa: PTH111
+        path = Path(os.path.normpath(at_home(self.path)))
         return path.is_absolute() or path.parts[:1] == (os.pardir,)
 
     def rebuilt_in(self, name: str) -> Path | None:

@@ -20,6 +20,7 @@ from minigpt.data.sources import is_local
 from minigpt.data.text import CLEANING, cut_tail, tidy
 from minigpt.digest import file_digest, files_of
 from minigpt.errors import DataError, ParamsError
+from minigpt.files import at_home
 from minigpt.graph import UNREADABLE
 from minigpt.registry.lineage.index import file_of, index_of
 from minigpt.registry.lineage.record import SourceRecord, read_sources
@@ -154,7 +155,7 @@ def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
     """
     if not what.strip():  # "$FILE" that is not set; a path of no parts is the current folder
         raise ParamsError("which text? Give a file, a folder (here: .) or a sha256, not nothing")
-    path = ((here or Path.cwd()) / Path(what).expanduser()).absolute()
+    path = ((here or Path.cwd()) / at_home(what)).absolute()
     if path.is_file():
         return TextQuery(frozenset(_digests(path)), _from(root, path))
     if path.is_dir():
@@ -254,7 +255,7 @@ def _from(root: Path, path: Path) -> str:
 
 def _place(root: Path, place: str) -> str:
     """The folder of a local source, as seen from the checkout."""
-    return _from(root, root / os.path.expanduser(place))  # noqa: PTH111 (raises nothing)
+    return _from(root, root / at_home(place))
 
 
 def _is_linked(root: Path, path: str) -> bool:

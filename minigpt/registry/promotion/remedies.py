@@ -9,8 +9,8 @@ BASE = (
 )
 FINE_TUNED = (
     "it learned nothing that the held-out text shows: add text (sources), or, where it was trained "
-    "too long or too fast for so little, keep the best weights (finetune.keep), lower "
-    "finetune.duration or finetune.lr"
+    "too long or too fast for so little, lower finetune.duration or finetune.lr, with "
+    "finetune.keep: best"
 )
 NO_COPY = (
     "no fault of the recipe: the exporter or its runtime errs; leave the format out until it is "
@@ -22,8 +22,8 @@ FEW_PASSAGES = (
     "gate.min_passages"
 )
 WORSE = (
-    "nothing is wrong with it: the champion is better on this text, and stays; to allow a loss: "
-    "gate.max_worse"
+    "it learned this text less well than the champion did: undo what was changed since, or allow a "
+    "loss: gate.max_worse"
 )
 FORGOTTEN = (
     "fine-tuning drove out what the base knew: raise finetune.replay, lower finetune.lr, or allow "

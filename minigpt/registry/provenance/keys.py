@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from minigpt.errors import ParamsError, RegistryError
+from minigpt.files import at_home
 
 KEY, PASSPHRASE = "MINIGPT_KEY", "MINIGPT_KEY_PASSPHRASE"
 NONE = "none"  # the value of MINIGPT_KEY that registers unsigned
@@ -20,7 +21,7 @@ PEM = serialization.Encoding.PEM
 def key_path() -> Path:
     """The private key's file: MINIGPT_KEY, else ~/.config/minigpt/key.pem; it may not exist."""
     named = _named() or "~/.config/minigpt/key.pem"
-    return Path(os.path.expanduser(named))  # noqa: PTH111 (Path's raises where there is no home)
+    return at_home(named)
 
 
 def public_path(private: Path) -> Path:

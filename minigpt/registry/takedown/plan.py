@@ -9,6 +9,7 @@ from minigpt.data.checks import drop
 from minigpt.data.config import Validation
 from minigpt.data.document import DOCUMENTS, Document, read_documents, read_licences
 from minigpt.errors import ParamsError
+from minigpt.files import at_home
 from minigpt.registry.lineage.index import file_of
 from minigpt.registry.lineage.trace import (
     HELD_OUT,
@@ -185,7 +186,7 @@ def _refuse_ambiguous(
 
 
 def _texts_of_file(what: str) -> dict[str, str]:
-    path = Path(what).expanduser()
+    path = at_home(what)
     if not path.is_file():
         return {}
     return {sha256(text.encode()).hexdigest(): text for text in texts_of(path)}
