@@ -144,7 +144,7 @@ def render_report(root: Path) -> Path:
     from minigpt.registry.durations import stage_durations
 
     report = Path(render(root, stage_durations(root)))
-    get_run_logger().info("report: %s", report)
+    get_run_logger().info("report: %s", report.relative_to(root).as_posix())
     return report
 
 

@@ -13,6 +13,7 @@ from minigpt.process import WORK, run_dvc
 from pipelines.lockfile import keep_lock
 
 LOGS = WORK / "logs"
+SILENT = "it said nothing"
 
 
 class Outcome(StrEnum):
@@ -98,7 +99,8 @@ class Reader:
         words = ours[starts[-1] :] if starts else []
         if words and "Traceback (most recent call last):" not in words:
             return "\n".join(words).rstrip().removeprefix(f"{self.stage}: ")
-        crash = next((line for line in reversed(ours) if line.strip()), "it said nothing")
+        echo = next((i for i, line in enumerate(ours) if line.startswith("> ")), -1)  # DVC's
+        crash = next((line for line in reversed(ours[echo + 1 :]) if line.strip()), SILENT)
         return f"crashed: {crash.strip()}\n  all it said: {(LOGS / self.stage).as_posix()}.log"
 
 

@@ -23,6 +23,8 @@ from typing import Any
 
 from prefect.logging.configuration import ensure_logging_setup
 from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_KEY,
     PREFECT_API_URL,
     PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_HOME,
@@ -66,9 +68,8 @@ def start_server(root: Path) -> Callable[[], None]:
     """
     # However often is usual there: silence ends a run of ours, see deployments.zombies.
     use({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: HEARTBEAT_SECONDS})
-    configured = PREFECT_API_URL.value()
-    if configured and configured != published(root):
-        return lambda: refuse_silent(configured)
+    if theirs := users_server(root).get(PREFECT_API_URL.name):
+        return lambda: refuse_silent(theirs)
     if ours := server_url(root):
         use({PREFECT_API_URL: ours})
         missing = f"what make up started does not answer at {ours}. Run: make down, then make up"
@@ -98,6 +99,21 @@ def start_server(root: Path) -> Callable[[], None]:
     use({PREFECT_API_URL: url, PREFECT_HOME: home})
     silent = f"Prefect's server did not start; what it said: {log}"
     return lambda: wait_for(url, START_SECONDS, silent, lambda: process.poll() is None)
+
+
+def users_server(root: Path) -> dict[str, str]:
+    """The server that the user's environment, .env or profile names, as environment variables.
+
+    Empty where they name none, or the one of `make up` (by prefect.toml).
+    """
+    found = {}
+    for setting in (PREFECT_API_URL, PREFECT_API_KEY, PREFECT_API_AUTH_STRING):
+        value = os.environ.get(setting.name) or setting.value()
+        secret = getattr(value, "get_secret_value", None)
+        if value := secret() if secret else value:
+            found[setting.name] = str(value)
+    ours = found.get(PREFECT_API_URL.name) in (None, published(root))
+    return {} if ours else found
 
 
 def refuse_silent(configured: str) -> None:

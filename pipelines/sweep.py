@@ -54,6 +54,8 @@ BASE_FIGURE = "metrics/pretrain.json:val.bits_per_byte"
 """The same of a project that does without fine-tuning."""
 EXAMPLE = "finetune.lr=0.002,0.004"
 FILE = "pipelines/sweep.py"
+SHOW = "dvc exp show --only-changed --drop '.*/|Created'"
+"""Without the columns that no terminal holds."""
 
 
 @dataclass(frozen=True)
@@ -242,8 +244,8 @@ def check_figure(root: Path, until: str, figure: str) -> None:
     path, _, key = figure.partition(":")
     files = [out for stage in read_stages(root, until) for out in stage.outs]
     if path not in files:
-        metrics = ", ".join(out for out in files if out.endswith(".json"))
-        raise ParamsError(f"figure: {path} is not written up to {until}; these are: {metrics}")
+        written = ", ".join(out for out in files if out.startswith(("metrics/", "results/")))
+        raise ParamsError(f"figure: {path} is not written up to {until}; these are: {written}")
     if not key or ((root / path).is_file() and figure_of(root, figure) is None):
         raise ParamsError(f"figure: {path} has no number {key!r}; expected FILE:KEY, as {FIGURE}")
 
@@ -282,7 +284,7 @@ def table(trials: Sequence[Trial], figure: str) -> list[str]:
         "",
         "Next",
         f"  {keep}  build and register with the best settings",
-        f"  {'dvc exp show':<{len(keep)}}  all of them, with every figure",
+        f"  {SHOW:<{len(keep)}}  all of them, side by side",
     ]
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +63,14 @@ def up(root: Path, cron: str | None = None) -> list[str]:
         return told(root, status, "is up already")
     began, supervisor, name = time.monotonic(), None, "up"
     if supervisor_pid(root) is None:
-        if configured := os.environ.get("PREFECT_API_URL"):
-            from pipelines.server import refuse_silent  # with Prefect
+        from pipelines.server import refuse_silent, users_server  # with Prefect
 
-            refuse_silent(configured)
+        if theirs := users_server(root):
+            refuse_silent(theirs["PREFECT_API_URL"])
         open_store(root)  # it raises here, in one line, where it cannot be opened
         end(list(marked(root)))  # what a killed supervisor left
-        log.say("starting Prefect, the schedule and MLflow's UI: about half a minute")
-        supervisor = start(root, cron or NIGHTLY)
+        log.say("starting Prefect, the schedule and MLflow's UI: half a minute to two")
+        supervisor = start(root, cron or NIGHTLY, theirs)
     while time.monotonic() - began < START_SECONDS:
         status = read_up(root)
         if status and status["ready"]:
@@ -91,14 +91,14 @@ def up(root: Path, cron: str | None = None) -> list[str]:
     )
 
 
-def start(root: Path, cron: str) -> "subprocess.Popen[bytes]":
-    """Start the supervisor, apart from this terminal."""
+def start(root: Path, cron: str, prefect: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Start the supervisor, apart from this terminal; `prefect` names a server of the user's."""
     path = root / WORK / "logs" / "up.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as output:
         return subprocess.Popen(
             [sys.executable, "-m", "pipelines.supervisor", "--cron", cron],
-            cwd=root, env=os.environ | {MARK: str(root.resolve())},
+            cwd=root, env=os.environ | {MARK: str(root.resolve()), **prefect},
             stdin=subprocess.DEVNULL, stdout=output, stderr=output,
             start_new_session=True,
         )  # fmt: skip
@@ -163,10 +163,14 @@ def told(root: Path, status: dict[str, Any], how: str) -> list[str]:
         lines.append(f"  {'prefect':<10}{api}  yours")
     if "mlflow" not in services:
         lines.append(f"  {'mlflow':<10}{shown(tracking_uri(root))}  yours")
-    # In this folder Prefect finds a server of ours by itself.
-    address = "" if published(root) == api else f"PREFECT_API_URL={api} "
-    run = f"{address}{script(root, 'prefect')} deployment run {NIGHTLY_RUN}"
-    return [*lines, f"To run it now: {run}", "To end all of it: make down"]
+    # In this folder Prefect finds a server of ours by itself, unless the environment names another.
+    by_itself = published(root) == api and os.environ.get("PREFECT_API_URL") in (None, "", api)
+    address = "" if by_itself else f"PREFECT_API_URL={api} "
+    run = f"To run it now: {address}{script(root, 'prefect')} deployment run {NIGHTLY_RUN}"
+    elsewhere = (
+        [f"  in another folder, before it: export PREFECT_API_URL={api}"] if by_itself else []
+    )
+    return [*lines, run, *elsewhere, "To end all of it: make down"]
 
 
 def paused(api: str | None) -> str:

@@ -122,9 +122,11 @@ def promote(
         return
     name = f"{done.version.name} {done.version.version}"
     before = f" in place of version {done.before}" if done.moved and done.before else ""
-    tell(f"{name} is champion" + (before if done.moved else " already"))
-    for condition in done.conditions:
-        talk(f"  {condition.about:<18} {condition.found}")
+    forced = " (forced: it does not meet all conditions)" if done.forced else ""
+    tell(f"{name} is champion" + (before if done.moved else " already") + forced)
+    for condition in sorted(done.conditions, key=lambda condition: condition.holds):
+        about = condition.about if condition.holds else f"NOT {condition.about}"
+        talk(f"  {about:<18} {condition.found}")
     if before:
         own = registry.name
         to = "" if done.version.name == own else f" --to {back_to(done, own)}"
@@ -247,9 +249,13 @@ def outcome(done: "Promotion") -> dict[str, Any]:
 
 
 def why(event: "Event") -> str:
-    """The reason that was given, and what spoke against it; only a gate's yes needs neither."""
+    """The reason that was given, and what spoke against it; only a gate's yes needs neither.
+
+    A refusal tells the remedies too; for who was made champion against it they are of no use.
+    """
+    remedies = event.kind == "refused"
     against = [
-        "; ".join(filter(None, [f"{c.about}: {c.found}", c.remedy]))
+        "; ".join(filter(None, [f"{c.about}: {c.found}", c.remedy if remedies else ""]))
         for c in event.conditions
         if not c.holds
     ]

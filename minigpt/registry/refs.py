@@ -44,9 +44,14 @@ def find_version(registry: Registry, ref: str) -> Version:
     name, what = match["name"] or own, match["what"]
     versions = list_versions(registry, name)
     if not versions:
+        uri = tracking_uri(registry.root)
+        elsewhere = (
+            ""
+            if os.environ.get("MLFLOW_TRACKING_URI")
+            else ("; or, where a team's server keeps them: export MLFLOW_TRACKING_URI=http://…")
+        )
         raise UnknownVersionError(
-            f"no version of {name} is registered in {shown(tracking_uri(registry.root))} yet. "
-            "Run: make run"
+            f"no version of {name} is registered in {shown(uri)} yet. Run: make run{elsewhere}"
         )
     for version in versions:
         if what == version.version or what in version.aliases:

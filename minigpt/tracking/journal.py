@@ -57,7 +57,6 @@ class Journal(Recorder):
         self._complained = self._torn = False
         self._monitor: SystemMetrics | None = None
         self._step: int | None = None
-        self._names: dict[str, str] = {}
         if parent is not None:
             with contextlib.suppress(OSError):
                 store = store_of(parent)
@@ -85,14 +84,12 @@ class Journal(Recorder):
     def metrics(self, values: Mapping[str, float], step: int | None = None) -> None:
         """Numbers of a step; results, which have none, go to the last one that was recorded.
 
-        A metric has one name: `train_loss` of the results is where the curve `train/loss` ends.
         A step past 0 starts the record of the machine's load.
         """
         if step and self._monitor is None:
             self._monitor = SystemMetrics(super().metrics)
         self._step = self._step if step is None else step
-        named = {self._names.setdefault(key.replace("/", "_"), key): v for key, v in values.items()}
-        super().metrics(named, self._step)
+        super().metrics(values, self._step)
 
     def artifact(self, path: Path, folder: str | None = None) -> None:
         """Keep a copy beside the journal: the original may be gone when it is delivered."""

@@ -92,19 +92,11 @@ def milliseconds() -> int:
     return time.time_ns() // 1_000_000
 
 
-MACHINE = "machine"
-"""Key of the platform fingerprint in a metrics file; a run has it in its tags."""
-
-
 def numbers(values: Mapping[str, Any]) -> dict[str, float]:
-    """What of nested metrics can be drawn: numbers, named like a curve: `val/bits_per_byte`.
-
-    The machine's facts are left out: a run has them in its tags.
-    """
-    measured = {key: value for key, value in values.items() if key != MACHINE}
+    """What of nested metrics can be drawn: numbers, named like a curve: `val/bits_per_byte`."""
     return {
         key: float(value)
-        for key, value in flatten(measured, "/").items()
+        for key, value in flatten(values, "/").items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
 

@@ -65,6 +65,11 @@ def test_a_crash_gives_its_last_line_and_where_the_rest_is():
     assert said == "crashed: KeyError: 'x'\n  all it said: .work/logs/validate.log"
 
 
+def test_a_stage_that_ends_without_a_word_is_not_given_those_of_dvc():
+    said = read([*RUNNING, f"{FAILED} with 1"]).failure()
+    assert said == "crashed: it said nothing\n  all it said: .work/logs/validate.log"
+
+
 def test_a_killed_stage_says_that_the_same_command_goes_on():
     assert "signal (-9)" in read([*RUNNING, f"{FAILED} with -9"]).failure()
     assert "signal (DVC with it)" in read(RUNNING).failure()

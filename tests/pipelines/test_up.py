@@ -203,8 +203,13 @@ def test_what_is_up_says_how_to_run_it_and_that_it_is_paused(
     assert schedule.endswith(f": {said}")
     command = f"{script(tmp_path, 'prefect')} deployment run release/nightly"
     assert f"To run it now: PREFECT_API_URL={url}/api {command}" in lines
-    publish(tmp_path, f"{url}/api")  # then Prefect finds it by itself
-    assert f"To run it now: {command}" in up.told(tmp_path, status, "is up")
+    publish(tmp_path, f"{url}/api")  # then Prefect finds it by itself, in this folder
+    lines = up.told(tmp_path, status, "is up")
+    assert f"To run it now: {command}" in lines
+    assert f"  in another folder, before it: export PREFECT_API_URL={url}/api" in lines
+    monkeypatch.setenv("PREFECT_API_URL", "http://elsewhere/api")  # which outranks the file
+    lines = up.told(tmp_path, status, "is up")
+    assert f"To run it now: PREFECT_API_URL={url}/api {command}" in lines
 
 
 def test_who_only_asks_is_not_taken_for_the_supervisor(tmp_path):

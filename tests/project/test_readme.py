@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ BLOCKS = [
     [line.split("  #")[0].strip() for line in block.strip().splitlines()]
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
 ]
+NIGHT = "git pull --rebase --autostash"  # a line of what the nightly machine does
 FLOW = f"{sys.executable} -m pipelines.run"
 INSTEAD = {
     "git clone <this repository> minigpt && cd minigpt": "true",  # the fixture's copy is one
@@ -142,21 +144,25 @@ def test_the_commands_of_a_team(project, tracking, tmp_path):
     roles = ("AUTHOR", "COMMITTER")
     who = {f"GIT_{role}_{what}": "team" for role in roles for what in ("NAME", "EMAIL")}
 
-    def run(machine, command, first="true"):
+    def run(machine, command, first="true", check=True):
         """A block of the README in one shell of a machine, which is a folder."""
         (tmp_path / machine).mkdir(exist_ok=True)
         lines = [first, *(here.get(line, line) for line in block_with(command))]
         clone = Project(tmp_path / machine / "minigpt")
-        said = clone.run("bash", "-ec", "\n".join(lines), cwd=tmp_path / machine, env=who)
+        folder = tmp_path / machine
+        said = clone.run("bash", "-ec", "\n".join(lines), cwd=folder, env=who, check=check)
         return clone, said
 
     nightly, _ = run("nightly", "dvc remote add -d store /srv/minigpt")
     cache = Path(".dvc") / "cache"  # what was built before that night: training takes long
     shutil.copytree(project.root / cache, nightly.root / cache)
-    run("nightly", "git pull --rebase", first="cd minigpt")
+    run("nightly", NIGHT, first="cd minigpt")
     assert nightly.run("git", "log", "-1", "--format=%s").stdout == "Nightly build\n"
     said = nightly.run("git", "status", "--porcelain", "--branch").stdout
     assert said == "## main...origin/main\n"
+    quiet_night_and_bad_night(
+        nightly, project, origin, partial(run, "nightly", NIGHT, first="cd minigpt")
+    )
 
     teammate, said = run("teammate", "dvc pull")
     assert re.search(
@@ -174,6 +180,24 @@ def test_the_commands_of_a_team(project, tracking, tmp_path):
     assert re.search(r"data/documents +\d files? +not here\n", done.stdout)
     assert "DIFFERENT" not in done.stdout
     assert "what is not here: dvc pull" in done.stderr
+
+
+def quiet_night_and_bad_night(nightly, project, origin, run):
+    """Nothing to do is no failure; what fails is not published, and mends itself once it can."""
+    published = nightly.run("git", "rev-parse", "HEAD").stdout
+    run()
+    assert nightly.run("git", "rev-parse", "HEAD").stdout == published
+    project.run("git", "pull", "-q", "--rebase", str(origin), "main")
+    stage = project.root / "stages" / "quantize.py"
+    whole = stage.read_text()
+    for text, code in (("raise SystemExit(1)\n" + whole, 2), (whole + "# as before\n", 0)):
+        stage.write_text(text)
+        project.commit("quantize")
+        project.run("git", "push", "-q", str(origin), "main")
+        _, said = run(check=False)
+        assert said.returncode == code, said.stderr
+        by_night = nightly.run("git", "log", "-1", "--format=%s", "origin/main").stdout
+        assert (by_night == "Nightly build\n") == (code == 0)
 
 
 def test_which_data_made_this_model_is_on_the_first_screen():

@@ -75,6 +75,18 @@ def test_promote_rollback_and_log_say_what_was_done_and_what_comes_next(run, add
     assert [e["conditions"][0]["remedy"] for e in events[:3]] == ["", "", "train longer"]
 
 
+def test_a_forced_promotion_says_what_was_overruled_and_what_came_of_it(run, add_version):
+    run("promote", "1")
+    add_version(1.9)
+    done = run("promote", "2", "--force", "--reason", "a newer corpus")
+    assert done.stdout.endswith(
+        "is champion in place of version 1 (forced: it does not meet all conditions)\n"
+    )
+    assert done.stderr.splitlines()[0] == "  NOT speeches       1.9 bits per byte"
+    [_, _, row] = run("log").stdout.splitlines()
+    assert row.rstrip().endswith("a newer corpus · speeches: 1.9 bits per byte")
+
+
 def test_of_a_rollback_without_a_reason_the_log_does_not_make_one_up(run, add_version):
     run("promote", "1")
     add_version(1.7)

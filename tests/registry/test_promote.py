@@ -1,6 +1,7 @@
 """Promotion. What the gate itself asks: test_gate.py."""
 
 import shutil
+from functools import partial
 
 import pytest
 
@@ -68,6 +69,9 @@ def test_force_needs_a_reason_and_logs_it(changed, add_version):
     for reason in (None, " "):
         with pytest.raises(ParamsError, match="--reason"):
             promote(changed.registry, "2", GATE, force=True, reason=reason)
+    for move in (partial(promote, gate=GATE), rollback):  # --reason "$WHY", where WHY is not set
+        with pytest.raises(ParamsError, match="--reason is empty"):
+            move(changed.registry, "2", reason="")
     assert champion(changed) == "1"
     done = promote(changed.registry, "2", GATE, force=True, reason="a newer corpus")
     assert (done.before, done.forced, champion(changed)) == ("1", True, "2")

@@ -97,14 +97,14 @@ def test_a_result_has_the_name_and_the_place_of_the_end_of_its_curve(
     journal = open_journal(root, "finetune", "finetune")
     for step in (10, 20):
         journal.metrics({"train/loss": 30.0 / step, "val/loss": 3.0}, step)
-    journal.metrics({"train_loss": 1.25, "val/loss": 2.5, "kept_step": 10})
+    journal.metrics({"val/loss": 2.5, "kept_step": 10})
     journal.close()
     deliver_all(root)
     run = run_of(journal)
     held = {key: value for key, value in run.data.metrics.items() if not key.startswith("system/")}
-    assert held == {"train/loss": 1.25, "val/loss": 2.5, "kept_step": 10}
-    points = store.client.get_metric_history(run.info.run_id, "train/loss")
-    assert [(point.step, point.value) for point in points] == [(10, 3), (20, 1.5), (20, 1.25)]
+    assert held == {"train/loss": 1.5, "val/loss": 2.5, "kept_step": 10}
+    points = store.client.get_metric_history(run.info.run_id, "val/loss")
+    assert [(point.step, point.value) for point in points] == [(10, 3), (20, 3), (20, 2.5)]
 
 
 def test_the_parent_has_read_what_its_stages_read(root, store, run_of, monkeypatch):

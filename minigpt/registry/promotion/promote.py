@@ -56,8 +56,9 @@ def promote(
         GateRefusedError: it may not; the message says why. Champion is who it was.
         RegistryError: there is no such version, its files are gone, or another promotion was
             quicker.
-        ParamsError: a refusal is to be overruled and no reason is given.
+        ParamsError: the reason is empty, or a refusal is to be overruled and none is given.
     """
+    _refuse_empty(reason)
     version = find_version(registry, ref)
     champion = champion_of(registry, version.name)
     if champion and champion.version == version.version:
@@ -103,8 +104,9 @@ def rollback(
         GateRefusedError: it may not; the message says why. Champion is who it was.
         RegistryError: there is no such version, its files are gone, or another process changed
             champion meanwhile.
-        ParamsError: a refusal is to be overruled and no reason is given.
+        ParamsError: the reason is empty, or a refusal is to be overruled and none is given.
     """
+    _refuse_empty(reason)
     name = registry.name
     version = find_version(registry, to or CHAMPION)  # an unknown one is named first
     champion = champion_of(registry, version.name)
@@ -174,6 +176,12 @@ def _change(
             )
         moved = version_of(registry, version.name, version.version)
     return Promotion(moved or version, before, True, forced, tuple(conditions))
+
+
+def _refuse_empty(reason: str | None) -> None:
+    """An unset shell variable is no reason."""
+    if reason is not None and not reason.strip():
+        raise ParamsError("--reason is empty; give it words, or leave it out")
 
 
 def _refuse_overtaken(registry: Registry, version: Version, before: str | None) -> None:
