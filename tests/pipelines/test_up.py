@@ -143,7 +143,7 @@ def test_the_server_is_not_taken_from_under_a_run_by_hand(running, monkeypatch):
 
 
 def test_a_service_that_cannot_start_is_named(tmp_path, monkeypatch):
-    def start(root, cron):
+    def start(root, cron, prefect):
         (root / ".work" / "logs").mkdir(parents=True)
         (root / ".work" / "logs" / "up.log").write_text("no such thing\n\n")
         return subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
