@@ -1,8 +1,9 @@
 """What the stage download reads from params.yaml, and the two corpora of the default preset."""
 
+import unicodedata
 from typing import Annotated
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, field_validator
 
 from minigpt.config import Config
 from minigpt.data.pin import Pin
@@ -59,3 +60,20 @@ class DownloadParams(Config):
         "sotu": SOTU,
     }
     """Where the text comes from, by name."""
+
+    @field_validator("sources")
+    @classmethod
+    def _an_archive_each(cls, sources: dict[str, Source]) -> dict[str, Source]:
+        """Two archives of one name (to some file systems, case is none) overwrite each other."""
+        first: dict[str, tuple[str, str | None]] = {}
+        for name, source in sources.items():
+            file, sha256 = source.archive_name(name), source.sha256_of_archive
+            key = unicodedata.normalize("NFC", file).casefold()
+            other, held = first.setdefault(key, (name, sha256))
+            if other != name and (sha256 is None or sha256 != held):
+                raise ValueError(
+                    f"{other} and {name}: each has another archive called {file}, but "
+                    "data/archives has room for one. Rename a source of kind local or hf, or give "
+                    "one of kind url another pin.filename"
+                )
+        return sources

@@ -21,7 +21,7 @@ def copy_folder(folder: Folder, target: Path, options: str = "") -> None:
     Raises:
         DataError: a text has just gone, or there is no room; what was there stays.
     """
-    before, origin = copied_before(target), copied_from(target)
+    before, origin, own = copied_before(target), copied_from(target), own_files(target, folder)
     gone = before.keys() - folder.files.keys()
     digests = {}
     with new_folder(target) as part:
@@ -30,7 +30,8 @@ def copy_folder(folder: Folder, target: Path, options: str = "") -> None:
             copy_file(file, part / path)
             digests[path] = file_digest(part / path)
     write_record(target, folder.root.absolute(), digests, options)
-    if gone:
+    _say_dropped(target, own)
+    if gone := gone - own.keys():
         say(
             f"removed from data/local/{target.name} what {shown(str(folder.root))} "
             f"does not hold: {len(gone)} file{'s' * (len(gone) != 1)}"
@@ -43,12 +44,20 @@ def copy_folder(folder: Folder, target: Path, options: str = "") -> None:
         )
 
 
-def drop_copy(target: Path) -> None:
+def drop_copy(target: Path, folder: Folder) -> None:
     """Remove what was copied before: the folder itself is read from now on."""
     if os.path.lexists(target):
+        own = own_files(target, folder)
         remove(target)
         say(f"removed data/local/{target.name}, the copy of before")
+        _say_dropped(target, own)
     record_of(target).unlink(missing_ok=True)
+
+
+def _say_dropped(target: Path, own: dict[str, str]) -> None:
+    """Name what --force dropped: it is nowhere else."""
+    if own:
+        say(f"--force dropped from data/local/{target.name}: {named(own)}")
 
 
 def copy_file(file: Path, copy: Path) -> None:
@@ -96,18 +105,27 @@ def refuse_own_files(target: Path, folder: Folder) -> None:
             f"data/local/{target.name} is a {'link' if target.is_symlink() else 'file'} that was "
             "put there. Move it, or drop it with --force"
         )
-    before, own = copied_before(target), {}
-    for file in sorted(path for path in target.rglob("*") if path.is_file()):
-        path = file.relative_to(target).as_posix()
-        if file.name in IGNORED:
-            continue
-        digest = file_digest(file)
-        new = folder.files.get(path)
-        if before.get(path) != digest and not (new and file_digest(new) == digest):
-            own[path] = "changed there" if path in before or new else "put there"
-    if own:
+    if own := own_files(target, folder):
         raise DataError(
             f"data/local/{target.name} holds {len(own):,} file{'s' * (len(own) != 1)} that "
             f"{shown(str(folder.root))} does not: {named(own)}. Move what you need, or drop it "
             "with --force"
         )
+
+
+def own_files(target: Path, folder: Folder) -> dict[str, str]:
+    """What a person put into the copy `target` or changed there, links included: path → which.
+
+    Left out is what `folder` holds as well, byte for byte.
+    """
+    before, own = copied_before(target), {}
+    for file in sorted(target.rglob("*")) if target.is_dir() and not target.is_symlink() else ():
+        path = file.relative_to(target).as_posix()
+        if file.name in IGNORED or (file.is_dir() and not file.is_symlink()):
+            continue
+        digest = file_digest(file) if file.is_file() and not file.is_symlink() else None
+        new = folder.files.get(path)
+        if digest and (before.get(path) == digest or (new and file_digest(new) == digest)):
+            continue
+        own[path] = "changed there" if path in before or new else "put there"
+    return own

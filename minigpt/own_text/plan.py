@@ -95,7 +95,7 @@ class OwnText:
         if self.in_place:
             return
         if self.linked:
-            drop_copy(self.target)
+            drop_copy(self.target, self.folder)
         else:
             copy_folder(self.folder, self.target, f" --base {self.base}" if self.base else "")
 

@@ -8,6 +8,7 @@ from minigpt.data.config import ValidateParams
 from minigpt.data.corpora import SHAKESPEARE, DownloadParams
 from minigpt.data.source import WorkSplits
 from minigpt.data.sources.local import LocalSource
+from minigpt.data.sources.url import UrlSource
 
 
 def test_the_default_sources_survive_a_round_trip_through_plain_values():
@@ -66,6 +67,36 @@ def test_no_source_at_all_is_refused():
 def test_a_name_that_is_no_file_name_is_refused(name):
     with pytest.raises(ValidationError):
         DownloadParams(sources={name: SHAKESPEARE})
+
+
+def pinned(filename: str, digit: str) -> UrlSource:
+    pin = {"filename": filename, "sha256": digit * 64, "bytes": 1}
+    return UrlSource(role="pretrain", licence="CC0", url="https://host/x", pin=pin)
+
+
+def own(path: str) -> LocalSource:
+    return LocalSource(role="finetune", licence="private", path=path)
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        {"x": pinned("a.txt", "1"), "y": pinned("a.txt", "2")},
+        {"x": pinned("a.txt", "1"), "y": pinned("A.txt", "2")},
+        {"x": own("data/local/x"), "y": pinned("x.tar", "1")},
+        {"x": own("data/local/x"), "X": own("data/local/y")},
+        {"\u00e9": own("data/local/x"), "e\u0301": own("data/local/y")},
+    ],
+)
+def test_two_archives_of_one_name_are_refused_for_one_would_overwrite_the_other(sources):
+    one, other = sources
+    with pytest.raises(ValidationError, match=f"{one} and {other}: each has another archive"):
+        DownloadParams(sources=sources)
+
+
+def test_one_archive_may_be_the_archive_of_two_sources():
+    sources = {"x": pinned("a.zip", "1"), "y": pinned("a.zip", "1")}
+    assert DownloadParams(sources=sources).sources == sources
 
 
 def test_bounds_are_ordered():

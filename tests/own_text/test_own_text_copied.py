@@ -87,6 +87,28 @@ def test_what_the_person_did_in_data_local_is_not_lost(root, letters, name, why)
     assert list(tree(own.target)) == read(own)
 
 
+@pytest.mark.parametrize("kind", ["folder", "file", "nowhere"])
+def test_a_link_that_was_put_into_data_local_is_not_lost(root, letters, tmp_path, kind):
+    own = plan_own_text(root, letters)
+    own.copy()
+    places = {"folder": tmp_path, "file": letters / "00.txt", "nowhere": tmp_path / "nowhere"}
+    (own.target / "mine").symlink_to(places[kind])
+    with pytest.raises(DataError, match=r"does not: mine: put there"):
+        plan_own_text(root, letters)
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_force_names_what_it_drops(root, letters, capsys, link):
+    own = plan_own_text(root, letters)
+    own.copy()
+    (own.target / "mine.txt").write_text("By hand.\n")
+    (own.target / "03.txt").write_text("By hand.\n")
+    plan_own_text(root, letters, force=True, link=link).copy()
+    said = capsys.readouterr().err
+    named = "03.txt: changed there; mine.txt: put there"
+    assert f"--force dropped from data/local/letters: {named}\n" in said
+
+
 def test_killed_while_it_copies_it_leaves_what_was_there(root, letters, monkeypatch):
     own = plan_own_text(root, letters)
     own.copy()
