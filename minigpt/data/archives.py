@@ -1,9 +1,12 @@
 """Archives read as data: nothing is extracted to disk, nothing in them runs.
 
 Any archive with a name that points outside it is refused, wanted or not; a link is refused where
-it is wanted or points outside. Sizes are capped by what is read, not by what headers promise.
+it is wanted or points outside. Sizes are capped by what is read, not by what headers promise; the
+headers themselves are too.
 """
 
+import bz2
+import gzip
 import io
 import lzma
 import re
@@ -14,12 +17,23 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 from minigpt.errors import DataError
 
 MAX_MEMBER = 256 * 2**20
 MAX_TOTAL = 2 * 2**30
 """Bytes that all members together may unpack to."""
+MAX_HEADERS = 2**20
+"""Bytes that a tar may say of one member: its name, long or not, links, attributes, holes."""
+Unpacker = type[gzip.GzipFile] | type[bz2.BZ2File] | type[lzma.LZMAFile]
+Unpacked = BinaryIO | gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
+UNPACKERS: dict[bytes, Unpacker] = {
+    b"\x1f\x8b": gzip.GzipFile,
+    b"BZh": bz2.BZ2File,
+    b"\xfd7zXZ": lzma.LZMAFile,
+}
+"""How a packed tar begins → what unpacks it."""
 DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 BROKEN = (
     tarfile.TarError,
@@ -108,9 +122,16 @@ def _zip(file: Path, wanted: Callable[[str], bool], shared: bool) -> Iterator[Me
 
 
 def _tar(file: Path, wanted: Callable[[str], bool], shared: bool) -> Iterator[Member]:
-    with tarfile.open(file) as archive:
-        infos, left = [], MAX_TOTAL
+    with (
+        _unpacked(file) as unpacked,
+        tarfile.open(fileobj=(stream := _Bounded(file, unpacked)), mode="r:") as archive,
+    ):
+        infos, left, offset = [], MAX_TOTAL, -1
         for info in archive:
+            if info.offset <= offset:  # a negative size: it would go round for ever
+                raise tarfile.ReadError("its members overlap")
+            stream.left, offset = MAX_HEADERS, info.offset
+            archive.pax_headers.clear()  # what holds of all that follow would be copied into each
             _refuse_outside(file, info.name)
             left -= _counted(file, info.name, info.size if info.isfile() else 0, left)
             if info.issym() or info.islnk():
@@ -118,21 +139,63 @@ def _tar(file: Path, wanted: Callable[[str], bool], shared: bool) -> Iterator[Me
                 _refuse_outside(file, _normal(base, info.linkname))
             if not info.isdir():
                 infos.append(info)
-        while archive.fileobj and archive.fileobj.read(2**20):
+        stream.left = None
+        while stream.read(2**20):
             pass  # to the end, where gzip keeps its checksum
         top = _top([info.name for info in infos]) if shared else ""
         for info in infos:
             if not wanted(path := info.name.removeprefix(top)):
                 continue
-            stream = archive.extractfile(info) if info.isfile() else None
-            if stream is None:
+            content = archive.extractfile(info) if info.isfile() else None
+            if content is None:
                 raise DataError(
                     f"{file.name}: {info.name} is a link or a device; refused. {_ADVICE}"
                 )
-            data = stream.read()
+            data = content.read()
             if len(data) != info.size:
                 raise EOFError(f"{info.name} is cut off")
             yield Member(path, data)
+
+
+def _unpacked(file: Path) -> Unpacked:
+    with file.open("rb") as packed:
+        start = packed.read(5)
+    unpack = next((unpack for magic, unpack in UNPACKERS.items() if start.startswith(magic)), None)
+    return unpack(file) if unpack else file.open("rb")
+
+
+class _Bounded:
+    """What `tarfile` reads a tar from: it would believe any size that a header states."""
+
+    def __init__(self, file: Path, stream: Unpacked) -> None:
+        self._file, self._stream = file, stream
+        self.left: int | None = MAX_HEADERS
+        """Bytes that the headers of a member may still have; None: no header is read any more."""
+
+    def read(self, size: int) -> bytes:
+        if size < 0:
+            raise tarfile.ReadError("a size is negative")
+        self._refuse_beyond(self.tell() + size)
+        if self.left is not None and (left := self.left - size) >= 0:
+            self.left = left
+        elif self.left is not None:
+            raise DataError(
+                f"{self._file.name}: it says more than {MAX_HEADERS / 1e6:,.0f} MB of one member "
+                f"(its name, links, attributes or holes); refused. {_ADVICE}"
+            )
+        return self._stream.read(size)
+
+    def seek(self, position: int) -> int:
+        self._refuse_beyond(position)
+        return self._stream.seek(position)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def _refuse_beyond(self, position: int) -> None:
+        """Headers and padding too, at most as much again as all members may have."""
+        if position > 2 * MAX_TOTAL:
+            _counted(self._file, "what is in it", position, 0)
 
 
 _ADVICE = "This is no archive of texts: take another version of the source (params.yaml: sources)."

@@ -1,7 +1,10 @@
+import bz2
 import contextlib
 import gzip
 import io
+import lzma
 import tarfile
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -106,6 +109,125 @@ def test_what_unpacks_too_large_is_refused(tmp_path, make_wheel, monkeypatch, ki
         file.write_bytes(make_wheel({"p/a.txt": b"x" * 101}))
     with pytest.raises(DataError, match="too large to unpack"):
         members(file, every)
+
+
+def header(kind: bytes, size: int, body: bytes = b"") -> bytes:
+    """A tar's header of a kind that speaks of the member behind it, with its body."""
+    info = tarfile.TarInfo("a.txt")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT) + body + b"\0" * (-len(body) % 512)
+
+
+def pax(key: str, value: str) -> bytes:
+    """A record of a pax header."""
+    rest = f" {key}={value}\n"
+    length = next(n for n in range(len(rest), 2 * len(rest)) if len(str(n)) + len(rest) == n)
+    return f"{length}{rest}".encode()
+
+
+LARGE = 1_500_000_000
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        tarfile.GNUTYPE_LONGNAME,
+        tarfile.GNUTYPE_LONGLINK,
+        tarfile.XHDTYPE,
+        tarfile.XGLTYPE,
+        tarfile.SOLARIS_XHDTYPE,
+    ],
+)
+@pytest.mark.parametrize("before", [b"", header(tarfile.REGTYPE, 0)])
+def test_a_header_of_gigabytes_is_refused_before_it_is_read(tmp_path, kind, before):
+    file = tmp_path / "a.tar"
+    file.write_bytes(before + header(kind, LARGE))
+    with pytest.raises(DataError, match=r"a\.tar: it says more than 1 MB of one member"):
+        members(file, every)
+
+
+def test_many_headers_of_one_member_are_refused_together(tmp_path):
+    one = header(tarfile.GNUTYPE_LONGNAME, 100_000, b"n" * 100_000)
+    file = tmp_path / "a.tar.gz"
+    file.write_bytes(gzip.compress(one * 11 + header(tarfile.REGTYPE, 0)))
+    with pytest.raises(DataError, match="more than 1 MB of one member"):
+        members(file, every)
+
+
+def test_a_map_of_holes_without_end_is_refused(tmp_path):
+    said = pax("GNU.sparse.major", "1") + pax("GNU.sparse.minor", "0")
+    said += pax("GNU.sparse.name", "a.txt") + pax("GNU.sparse.realsize", "1")
+    body = b"9999999\n" + b"1\n" * 2_000_000
+    file = tmp_path / "a.tar.gz"
+    file.write_bytes(
+        gzip.compress(
+            header(tarfile.XHDTYPE, len(said), said) + header(tarfile.REGTYPE, len(body), body)
+        )
+    )
+    with pytest.raises(DataError, match="more than 1 MB of one member"):
+        members(file, every)
+
+
+def test_headers_of_all_that_follow_are_not_copied_into_each(tmp_path):
+    records = b"".join(pax(f"key{n}", "x") for n in range(20_000))
+    said = header(tarfile.XGLTYPE, len(records), records)
+    own = pax("comment", "x")
+    each = header(tarfile.XHDTYPE, len(own), own) + header(tarfile.REGTYPE, 0)
+    file = tmp_path / "a.tar"
+    file.write_bytes(said + each * 2_000)
+    assert peak_of(lambda: members(file, every)) < 50_000_000
+
+
+def peak_of(do) -> int:
+    """Bytes that Python held at most meanwhile."""
+    tracemalloc.start()
+    try:
+        do()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, b"Z"])
+def test_a_negative_size_neither_goes_round_nor_reads_all(tmp_path, kind):
+    file = tmp_path / "a.tar"
+    file.write_bytes(header(tarfile.REGTYPE, 0) * 3 + header(kind, -1024) + b"\0" * 5000)
+    with pytest.raises(DataError, match=r"a\.tar: corrupted archive"):
+        members(file, every)
+
+
+def test_what_an_unknown_kind_of_member_holds_counts_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_TOTAL", 100_000)
+    file = tmp_path / "a.tar.gz"
+    body = b"x" * 300_000
+    file.write_bytes(gzip.compress(header(b"Z", len(body), body) + header(tarfile.REGTYPE, 0)))
+    with pytest.raises(DataError, match="too large to unpack"):
+        members(file, every)
+
+
+def test_zeros_without_end_behind_the_members_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "MAX_TOTAL", 2**20)
+    file = tmp_path / "a.tar.gz"
+    file.write_bytes(gzip.compress(header(tarfile.REGTYPE, 0) + b"\0" * 3 * 2**20))
+    with pytest.raises(DataError, match="too large to unpack"):
+        members(file, every)
+
+
+def test_long_names_and_attributes_are_read(tmp_path):
+    name = "t/" + "long/" * 300 + "ü.txt"
+    for form in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
+        with tarfile.open(tmp_path / "a.tar", "w", format=form) as tar:
+            tar.addfile(entry(name, 3), io.BytesIO(b"abc"))
+            tar.addfile(entry("t/b.txt"))
+        assert [m.path for m in members(tmp_path / "a.tar", every)] == ["b.txt", name[2:]]
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, bytes])
+def test_a_tar_is_known_by_its_bytes_however_it_is_packed(tmp_path, pack):
+    (tmp_path / "t.txt").write_text("text")
+    file = tmp_path / "a.tar.gz"
+    file.write_bytes(pack(pack_folder(tmp_path, [tmp_path / "t.txt"])))
+    assert [m.data for m in members(file, every)] == [b"text"]
 
 
 def test_a_zip_that_lies_about_its_sizes_is_refused(tmp_path):
