@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from minigpt.errors import DataError
 
@@ -124,7 +124,9 @@ def _zip(file: Path, wanted: Callable[[str], bool], shared: bool) -> Iterator[Me
 def _tar(file: Path, wanted: Callable[[str], bool], shared: bool) -> Iterator[Member]:
     with (
         _unpacked(file) as unpacked,
-        tarfile.open(fileobj=(stream := _Bounded(file, unpacked)), mode="r:") as archive,
+        tarfile.open(
+            fileobj=cast(BinaryIO, stream := _Bounded(file, unpacked)), mode="r:"
+        ) as archive,
     ):
         infos, left, offset = [], MAX_TOTAL, -1
         for info in archive:

@@ -5,7 +5,6 @@ was killed; the next attempt, or the next command, takes it, asks for the rest a
 """
 
 import contextlib
-import shutil
 import socket
 import time
 from collections.abc import Callable
@@ -74,11 +73,13 @@ def fetch(what: str, url: str, target: Path, pin: Pin, web: Web, progress: Progr
         # Of several processes that share the cache, one gets it.
         with contextlib.suppress(FileNotFoundError):
             rest.replace(part)
+    bring = _copy_local if url.startswith("file:") else _fetch_parts
     try:
-        if url.startswith("file:"):
-            _copy_local(what, url, part)
-        else:
-            _fetch_parts(what, url, part, pin, web, progress)
+        resumed = part.exists()
+        bring(what, url, part, pin, web, progress)
+        if resumed and file_digest(part) != pin.sha256:
+            part.unlink()  # what was left here may be of another file; the source is not to blame
+            bring(what, url, part, pin, web, progress)
         check(what, part, pin)
         part.replace(target)
     finally:
@@ -86,12 +87,28 @@ def fetch(what: str, url: str, target: Path, pin: Pin, web: Web, progress: Progr
             part.replace(resumable)
 
 
-def _copy_local(what: str, url: str, part: Path) -> None:
+def _copy_local(what: str, url: str, part: Path, pin: Pin, web: Web, progress: Progress) -> None:
+    """Fill `part` from a file of this machine, as far as the pinned one could go."""
+    del web
+    address = urlsplit(url)
+    file = Path(url2pathname(address.path))
+    if address.netloc not in ("", "localhost"):
+        raise DataError(
+            f"{what}: {shown(url)} is on another machine, where file: cannot read. Write "
+            f"file://{address.path} for a file of this one, or an https:// address"
+        )
+    if not file.is_file():  # a device or a pipe may never end
+        problem = "is no file" if file.exists() else "is not there"
+        raise DataError(f"{what}: {url} {problem}")
+    part.unlink(missing_ok=True)  # nothing to resume: it is copied in a moment
     try:
-        with writing(part):
-            shutil.copyfile(url2pathname(urlsplit(url).path), part)
-    except FileNotFoundError as error:
-        raise DataError(f"{what}: {url} is not there") from error
+        with writing(part), file.open("rb") as source, part.open("wb") as copy:
+            while (have := copy.tell()) <= pin.bytes and (chunk := source.read(CHUNK)):
+                copy.write(chunk)
+                progress(have + len(chunk))
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
 
 
 def check(what: str, path: Path, pin: Pin) -> None:

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import socket
 import threading
 import time
@@ -30,8 +31,8 @@ def get(workspace, server, pin):
     server.files["/a.bin"] = BODY
     target, seen = workspace / "cache" / "a", []
 
-    def go(url: str | None = None, pin: Pin = pin):
-        fetch("sources.x", url or f"{server.url}/a.bin", target, pin, Web(), seen.append)
+    def go(url: str | None = None, pin: Pin = pin, progress=seen.append):
+        fetch("sources.x", url or f"{server.url}/a.bin", target, pin, Web(), progress)
         return target, seen
 
     return go
@@ -81,14 +82,23 @@ def test_two_that_fetch_the_same_file_at_once_each_get_it_whole(get, server, wor
     assert [path.name for path in (workspace / "cache").iterdir()] == ["a"]
 
 
-def test_a_part_of_another_file_is_found_out_and_deleted(get, workspace):
+@pytest.mark.parametrize("size", [500_000, len(BODY), 2 * len(BODY)])
+def test_a_part_of_another_file_is_found_out_and_blamed_on_nobody(get, workspace, size):
     part = workspace / "cache" / "a.part"
     part.parent.mkdir()
-    part.write_bytes(b"x" * 500_000)
+    part.write_bytes(b"x" * size)
+    assert get()[0].read_bytes() == BODY
+    assert not part.exists()
+
+
+def test_a_wrong_source_behind_a_part_is_refused_and_the_part_deleted(get, server, workspace):
+    part = workspace / "cache" / "a.part"
+    part.parent.mkdir()
+    part.write_bytes(BODY[:500_000])
+    server.files["/a.bin"] = b"x" * len(BODY)
     with pytest.raises(DataError, match=r"sources.x: wrong sha256: a.bin has"):
         get()
-    assert not part.exists()
-    assert get()[0].read_bytes() == BODY
+    assert list(part.parent.iterdir()) == []
 
 
 def test_a_wrong_sha256_is_refused_and_nothing_is_kept(get, pin, workspace):
@@ -137,6 +147,43 @@ def test_what_is_no_address_is_said_at_once(get, url):
 def test_a_local_address_is_copied(get, tmp_path):
     (tmp_path / "a.bin").write_bytes(BODY)
     assert get((tmp_path / "a.bin").as_uri())[0].read_bytes() == BODY
+
+
+@pytest.mark.parametrize("of", ["file:///dev/zero", "device", "pipe", "folder"])
+def test_what_is_no_file_is_refused_before_it_is_opened(get, tmp_path, of, workspace):
+    if of == "pipe":
+        os.mkfifo(tmp_path / "pipe")
+    url = of if of.startswith("file:") else (tmp_path / {"folder": ""}.get(of, of)).as_uri()
+    with pytest.raises(DataError, match="is not there" if of == "device" else "is no file"):
+        get(url)
+    assert list((workspace / "cache").iterdir()) == []
+
+
+def test_a_local_file_is_read_no_further_than_the_pinned_one_could_go(get, tmp_path, workspace):
+    with (tmp_path / "a.bin").open("wb") as file:
+        file.truncate(10**12)  # a hole: it takes no room
+    with pytest.raises(DataError, match="wrong sha256"):
+        get((tmp_path / "a.bin").as_uri())
+    assert list((workspace / "cache").iterdir()) == []
+
+
+def test_a_local_copy_that_ends_early_leaves_no_part(get, tmp_path, workspace):
+    (tmp_path / "a.bin").write_bytes(BODY)
+    with pytest.raises(KeyboardInterrupt):
+        get((tmp_path / "a.bin").as_uri(), progress=interrupt)
+    assert list((workspace / "cache").iterdir()) == []
+
+
+def interrupt(have):
+    raise KeyboardInterrupt
+
+
+def test_a_file_of_another_machine_is_not_the_one_of_the_same_path_here(get, tmp_path):
+    (tmp_path / "a.bin").write_bytes(BODY)
+    url = (tmp_path / "a.bin").as_uri()
+    with pytest.raises(DataError, match=r"is on another machine.*Write file:///"):
+        get(url.replace("file://", "file://remotehost"))
+    assert get(url.replace("file://", "file://localhost"))[0].read_bytes() == BODY
 
 
 def test_addresses_are_shown_without_what_is_secret():
