@@ -99,6 +99,7 @@ def show_text(what: str, as_json: bool) -> None:
     """Which versions learned from a text: of this project's model, then of others in the store."""
     from minigpt.registry.lineage.trace import query_for, trace_everywhere
     from minigpt.registry.pruned import pruned_in
+    from minigpt.registry.refs import none_registered
 
     registry = project_registry()
     traces = trace_everywhere(registry, query_for(registry.root, what))
@@ -106,7 +107,8 @@ def show_text(what: str, as_json: bool) -> None:
         show_json({name: trace_facts(trace) for name, trace in traces.items()})
         return
     for name, trace in traces.items():
-        tell(trace_text(trace) if name == registry.name else f"{name}: {trace_text(trace)}")
+        text = trace_text(trace) or none_registered(registry, name)
+        tell(text if name == registry.name else f"{name}: {text}")
         for line in namesakes(trace):
             typer.echo(in_one_line(line))
     pruned = {} if registry.is_new else pruned_in(registry, registry.name)
@@ -120,13 +122,13 @@ def show_text(what: str, as_json: bool) -> None:
 
 
 def trace_text(trace: "Trace") -> str:
-    """One line: who learned from it, who held it out, who never saw it."""
+    """One line: who learned from it, who held it out, who never saw it; none without versions."""
     index = f"the index of {versions(trace.unknown)} is gone" if trace.unknown else ""
     if trace.gone:
         none = "" if trace.namesakes else "no version had a text at that path"
         return " · ".join(filter(None, ["that file is not here", none, index]))
     if not (trace.holdings or trace.never or trace.unknown):
-        return "no version is registered yet"
+        return ""
     parts = [
         f"used in training: {versions(trace.trained) or 'none'}",
         f"held out: {versions(trace.held_out) or 'none'}",

@@ -37,7 +37,7 @@ def show(as_json: Json = False) -> None:
 
     Example: minigpt registry list
     """
-    from minigpt.registry.refs import lost
+    from minigpt.registry.refs import lost, none_registered
     from minigpt.registry.versions import list_versions, lost_aliases
 
     registry = project_registry()
@@ -45,7 +45,7 @@ def show(as_json: Json = False) -> None:
     if as_json:
         show_json([facts(version) for version in versions])
     elif not versions:
-        talk(f"no version of {registry.name} is registered yet. Run: make run")
+        talk(none_registered(registry, registry.name))
     else:
         show_table(
             ("version", "alias", "bits per byte", "commit", "digest"),
@@ -206,7 +206,10 @@ def show_log(as_json: Json = False) -> None:
         events = "1 event" if len(history.events) == 1 else f"{len(history.events)} events"
         talk(f"{events}, chained: none was changed or is missing. Next: minigpt registry list")
     else:
-        talk("nothing was promoted or refused yet. Next: minigpt registry promote challenger")
+        from minigpt.tracking.store import described
+
+        where = described(project_root())
+        talk(f"nothing was promoted or refused in {where} yet. Next: minigpt registry list")
 
 
 @app.command()

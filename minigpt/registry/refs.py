@@ -17,7 +17,7 @@ from minigpt.registry.versions import (
     list_versions,
     lost_aliases,
 )
-from minigpt.tracking.address import shown, tracking_uri
+from minigpt.tracking.store import described
 
 REF = re.compile(r"(?:models:/)?(?:(?P<name>[^/@\s]+)[/@])?(?P<what>[^/@\s]+)")
 
@@ -44,15 +44,7 @@ def find_version(registry: Registry, ref: str) -> Version:
     name, what = match["name"] or own, match["what"]
     versions = list_versions(registry, name)
     if not versions:
-        uri = tracking_uri(registry.root)
-        elsewhere = (
-            ""
-            if os.environ.get("MLFLOW_TRACKING_URI")
-            else ("; or, where a team's server keeps them: export MLFLOW_TRACKING_URI=http://…")
-        )
-        raise UnknownVersionError(
-            f"no version of {name} is registered in {shown(uri)} yet. Run: make run{elsewhere}"
-        )
+        raise UnknownVersionError(none_registered(registry, name))
     for version in versions:
         if what == version.version or what in version.aliases:
             return version
@@ -76,6 +68,17 @@ def find_version(registry: Registry, ref: str) -> Version:
     raise UnknownVersionError(
         f"no version of {name} is called {what} yet. See: minigpt registry list{todo}"
     )
+
+
+def none_registered(registry: Registry, name: str) -> str:
+    """What to say where no version has a name: which store was asked, and what to do."""
+    elsewhere = (
+        ""
+        if os.environ.get("MLFLOW_TRACKING_URI")
+        else "; or, where a team's server keeps them: export MLFLOW_TRACKING_URI=http://…"
+    )
+    where = described(registry.root)
+    return f"no version of {name} is registered in {where} yet. Run: make run{elsewhere}"
 
 
 def lost(name: str, alias: str, number: str, newest: str) -> str:

@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlsplit
 
 from minigpt.errors import RegistryError
 
+SQLITE = re.compile(r"sqlite(\+\w+)?:///")
+"""How the address of a sqlite store begins, with or without the name of a driver."""
 IN_MEMORY = ("sqlite:", "sqlite:///:memory:")
 STORE = re.compile(r"sqlite(\+\w+)?:///.|(?!(?i:sqlite|file)\b)[\w+.-]+://.|databricks|arn:")
 """How the address of a store begins."""
@@ -47,8 +49,8 @@ def store_name(root: Path) -> str:
         uri = tracking_uri(root)
     except RegistryError:  # told by whoever opens it
         return NONE
-    if uri.startswith("sqlite:///"):  # whichever link it is reached by
-        uri = f"sqlite:///{Path(uri.removeprefix('sqlite:///')).resolve().as_posix()}"
+    if match := SQLITE.match(uri):  # whichever link it is reached by
+        uri = f"sqlite:///{Path(uri[match.end() :]).resolve().as_posix()}"
     return OWN if uri == f"sqlite:///{_own_database(root)}" else shown(uri).rstrip("/")
 
 
@@ -75,7 +77,9 @@ def refuse_address(chosen: str) -> None:
     except ValueError as error:
         raise RegistryError(f"MLFLOW_TRACKING_URI is no address: {error}") from error
     why = None
-    if scheme == "sqlite" and (chosen.split("?")[0].rstrip("/") in IN_MEMORY or "?" in chosen):
+    plain = re.sub(r"^sqlite\+\w+:", "sqlite:", chosen)
+    alone = plain.split("?")[0].rstrip("/") not in IN_MEMORY and "?" not in plain
+    if scheme.partition("+")[0] == "sqlite" and not alone:
         why = "names no file alone, so what is registered would not be found again"
     elif scheme in ("", "file") and chosen != "databricks":
         if not allows_folders():

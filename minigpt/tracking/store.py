@@ -19,7 +19,7 @@ from urllib.request import url2pathname
 
 from minigpt.errors import RegistryError
 from minigpt.process import quiet_environment
-from minigpt.tracking.address import shown, tracking_uri
+from minigpt.tracking.address import SQLITE, shown, tracking_uri
 from minigpt.tracking.client import Client
 from minigpt.tracking.experiment import tags
 from minigpt.tracking.reader import BUSY_SECONDS, Reader
@@ -35,9 +35,11 @@ OPENING_SECONDS = 60.0
 SETTINGS = {
     # Else a uv.lock in the working directory changes what a model is logged with.
     "MLFLOW_UV_AUTO_DETECT": "false",
-    # MLflow's own 7 times 120 s block a command, or training, for a quarter of an hour.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "30",
+    # MLflow's own 8 times 120 s block a command, or training, for a quarter of an hour; and a
+    # server may ask for any pause between.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
 }
 
 
@@ -52,7 +54,20 @@ class Store:
 
 def database_of(uri: str) -> Path | None:
     """The file of a sqlite store; None for a server."""
-    return Path(uri.removeprefix("sqlite:///")).resolve() if uri.startswith("sqlite:///") else None
+    match = SQLITE.match(uri)
+    return Path(uri[match.end() :]).resolve() if match else None
+
+
+def described(root: Path) -> str:
+    """The address of the store that is asked, for a person who may have mistyped it.
+
+    Raises:
+        RegistryError: MLFLOW_TRACKING_URI is no address of a store that lasts.
+    """
+    chosen = os.environ.get("MLFLOW_TRACKING_URI")
+    return shown(tracking_uri(root)) + (
+        " (MLFLOW_TRACKING_URI; no such file is there)" if chosen and is_new(root) else ""
+    )
 
 
 def artifacts_of(database: Path) -> Path:
@@ -96,6 +111,11 @@ def clear_errors(uri: str) -> Iterator[None]:
     try:
         yield
     except store_errors() as error:
+        if "Read timed out" in str(error):
+            raise RegistryError(
+                f"{shown(uri)} takes a request and does not answer it. Start that server anew, or "
+                "unset MLFLOW_TRACKING_URI. If it is slow: MLFLOW_HTTP_REQUEST_TIMEOUT=120"
+            ) from error
         if _is_unreachable(error):
             raise RegistryError(
                 f"{shown(uri)} cannot be reached. Start that server, or unset MLFLOW_TRACKING_URI."
@@ -104,6 +124,10 @@ def clear_errors(uri: str) -> Iterator[None]:
             raise RegistryError(_other_tables(uri, str(error))) from error
         reason = (str(error).strip() or type(error).__name__).replace(uri.rstrip("/"), shown(uri))
         raise RegistryError(f"{shown(uri)}: {' '.join(reason.split())[:500]}") from error
+    except ValueError as error:
+        if "Failed to convert" not in str(error):  # MLflow's, of a setting MLFLOW_…
+            raise
+        raise RegistryError(f"{error}. Unset it, or set it to what it may be") from error
 
 
 def store_errors() -> tuple[type[Exception], ...]:
@@ -205,10 +229,10 @@ def only_opener(database: Path) -> Iterator[None]:
             f"{database}: another process has been opening it for {OPENING_SECONDS:.0f} s "
             f"({folder / '.lock'})"
         ) from error
-    except PermissionError as error:
+    except OSError as error:
         raise RegistryError(
             f"{error.filename or folder}: {error.strerror}; {database.name} is opened under a lock "
-            "there. Make that folder writable"
+            "there. Make that folder writable, or name another store: MLFLOW_TRACKING_URI"
         ) from error
     try:
         yield
@@ -242,6 +266,11 @@ def _make(database: Path) -> None:
 
 def _check(database: Path) -> None:
     """Refuse a store that MLflow would retry for minutes or misread: locked, torn or moved."""
+    if not database.is_file():
+        raise RegistryError(
+            f"{database}: unable to open it as a database: it is no file; make it a file that can "
+            "be read and written, or name another store: MLFLOW_TRACKING_URI"
+        )
     try:
         with contextlib.closing(sqlite3.connect(database, timeout=BUSY_SECONDS)) as connection:
             tables = {row[0] for row in connection.execute("select name from sqlite_master")}

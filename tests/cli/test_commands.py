@@ -181,3 +181,17 @@ def test_what_asks_about_versions_makes_no_store(command, in_project):
     said = f"{done.output}{done.exception or ''}"
     assert command == "report" or "no version" in said or "nothing was promoted" in said
     assert not {"mlflow.db", "mlruns"} & {path.name for path in in_project.iterdir()}
+
+
+@pytest.mark.parametrize(
+    "command", ["registry list", "registry log", "lineage champion", "lineage --data text.txt"]
+)
+def test_where_nothing_is_registered_the_store_that_was_asked_is_named(
+    command, in_project, monkeypatch
+):
+    (in_project / "text.txt").write_text("A text of nobody's.")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{in_project}/elsewhere/typo.db")
+    done = RUNNER.invoke(app, command.split())
+    said = f"{done.output}{done.exception or ''}"
+    assert "elsewhere/typo.db (MLFLOW_TRACKING_URI; no such file is there)" in said
+    assert not (in_project / "elsewhere").exists()
