@@ -133,7 +133,7 @@ def _tar(file: Path, wanted: Callable[[str], bool], shared: bool) -> Iterator[Me
             if info.offset <= offset:  # a negative size: it would go round for ever
                 raise tarfile.ReadError("its members overlap")
             stream.left, offset = MAX_HEADERS, info.offset
-            archive.pax_headers.clear()  # what holds of all that follow would be copied into each
+            archive.pax_headers = {}  # what holds of all that follow would be copied into each
             _refuse_outside(file, info.name)
             left -= _counted(file, info.name, info.size if info.isfile() else 0, left)
             if info.issym() or info.islnk():

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from minigpt.errors import RegistryError
 from minigpt.registry.artifacts import FILES, STORED, read_artifact
 from minigpt.registry.mutex import Lease, only_changer
@@ -144,12 +146,19 @@ def _prunable(registry: Registry, version: Version, others: list[Version]) -> Pr
     run = "" if shared_run else version.run_id
     files = Pruned(run=run, model=model[1] if model and not shared_model else "")
     if database_of(registry.store.uri) is None:
-        listed = read_artifact(registry, version, FILES) if run else None
-        entries = FileList.model_validate_json(listed).files if listed else []
-        size = sum(entry.size for entry in entries if entry.path.startswith(STORED))
+        size = _listed_size(read_artifact(registry, version, FILES)) if run else 0
     else:
         size = sum(map(_size, _folders(registry, files)))
     return Prunable(version, files.run, files.model, size)
+
+
+def _listed_size(files: bytes | None) -> int:
+    """Bytes of what a version holds, by its list of files; 0 where that is gone or damaged."""
+    try:
+        entries = FileList.model_validate_json(files or b"").files
+    except ValidationError:
+        return 0
+    return sum(entry.size for entry in entries if entry.path.startswith(STORED))
 
 
 def _remove(

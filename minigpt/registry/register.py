@@ -48,7 +48,7 @@ from minigpt.registry.versions import (
     Version,
     list_versions,
 )
-from minigpt.release.manifest import Manifest, load_manifest, manifest_digest
+from minigpt.release.manifest import Manifest, load_files, load_manifest, manifest_digest
 from minigpt.roles import FINETUNE
 from minigpt.tracking import Status
 from minigpt.tracking.delivery import deliver_all, run_in_mlflow
@@ -81,6 +81,7 @@ def register(registry: Registry, journal: str | None = None) -> Version:
     # The record names the runs that made it; and what waits is to go also where nothing is built.
     deliver_all(root)
     manifest = load_manifest(root / MANIFEST)
+    load_files(root / FILES)  # a damaged one is refused before anything is registered
     identity = manifest_digest(root / MANIFEST)
     with remembered(root) as of_file:  # a version that is registered already is only found
         _refuse_changed(root, manifest, of_file)

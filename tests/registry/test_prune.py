@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from minigpt.cli.main import app
 from minigpt.errors import RegistryError
 from minigpt.registry import prune as pruning
+from minigpt.registry.artifacts import FILES
 from minigpt.registry.promotion.promote import promote, rollback
 from minigpt.registry.prune import plan_pruning, prune
 from minigpt.registry.pruned import pruned_in
@@ -17,6 +18,7 @@ from minigpt.registry.register import register
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import list_versions
 from minigpt.tracking.entities import ViewType
+from minigpt.tracking.store import local_path
 from tests.registry.logs import whole_log
 from tests.registry.promotions import GATE, NAME, add_files, take_down
 
@@ -226,3 +228,13 @@ def test_of_a_server_its_own_collection_is_named(changed, add, monkeypatch):
     assert f"mlflow gc --run-ids {version.run_id}" in said.stderr
     assert size_on_disk(changed.root) == before
     assert numbers(changed.registry) == ["1", "3"]
+
+
+def test_a_damaged_list_of_files_hinders_nobody_from_pruning(changed, add, monkeypatch):
+    for tuned in (1.7, 1.6):
+        add(tuned)
+    artifacts = changed.registry.artifacts_uri(find_version(changed.registry, "2").run_id)
+    monkeypatch.setattr(pruning, "database_of", lambda uri: None)  # as that of a server
+    (local_path(artifacts) / FILES).write_text('{"files": [{}]}')
+    [prunable] = plan_pruning(changed.registry, 1).remove
+    assert prunable.bytes == 0

@@ -1,14 +1,19 @@
 """Where a version comes from, as its record tells it."""
 
+import contextlib
 import json
 import shutil
 
+import pytest
+
 from minigpt.data.document import read_documents
 from minigpt.digest import file_digest
+from minigpt.errors import RegistryError
 from minigpt.graph import read_graph
+from minigpt.registry.artifacts import FILES
 from minigpt.registry.checkout import checkout_state
 from minigpt.registry.lineage.index import FACTS
-from minigpt.registry.lineage.record import RECORD, make_record
+from minigpt.registry.lineage.record import RECORD, make_record, read_record, read_sources
 from minigpt.registry.lineage.trace import query_for, trace
 from minigpt.registry.refs import find_version
 from tests.registry.checkout import NAME
@@ -66,6 +71,41 @@ def test_a_record_that_cannot_be_read_is_put_together_anew(own_story):
     for damage in ("{", '{"format": 2}'):
         (own_story.artifacts(3) / RECORD).write_text(damage)
         assert own_story.record(3).sources == before.sources
+
+
+DAMAGED = (
+    "{",
+    "[]",
+    '{"files": 5}',
+    '{"files": [{}]}',
+    '{"files": [1]}',
+    '{"files": {"a": 1}}',
+    '"a"',
+)
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+def test_a_damaged_list_of_files_is_one_message_where_the_record_is_gone_too(own_story, damage):
+    (own_story.artifacts(3) / FILES).write_text(damage)
+    assert own_story.record(3).sources  # its own record has all of it
+    (own_story.artifacts(3) / RECORD).unlink()
+    version = find_version(own_story.registry, "3")
+    for ask in (read_record, read_sources):
+        with pytest.raises(
+            RegistryError, match=r"release/files\.json is damaged\. Put the store's"
+        ):
+            ask(own_story.registry, version)
+
+
+@pytest.mark.parametrize("file", ["dvc.lock", "params.yaml", "dvc.yaml"])
+@pytest.mark.parametrize(
+    "damage", ["", "[]", "stages: 5\nsources: 5", "\0", "a: [", "sources: {a: 1}"]
+)
+def test_no_damaged_file_of_a_version_ends_in_a_traceback(own_story, file, damage):
+    (own_story.artifacts(3) / RECORD).unlink()
+    (own_story.artifacts(3) / file).write_text(damage)
+    with contextlib.suppress(RegistryError):
+        assert own_story.record(3).digest
 
 
 def test_of_a_version_whose_files_are_gone_only_its_tags_are_known(own_story):

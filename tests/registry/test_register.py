@@ -56,6 +56,14 @@ def test_what_is_held_is_not_registered_again(changed):
     assert (before.version, before.aliases) == ("1", ("challenger",))
 
 
+def test_a_damaged_list_of_files_is_refused_before_anything_is_registered(changed):
+    changed.build(tuned=1.7)
+    (changed.root / "release" / "files.json").write_text("{")
+    with pytest.raises(RegistryError, match=r"files\.json is cut off.*Run: dvc repro manifest"):
+        register(changed.registry)
+    assert len(list_versions(changed.registry)) == 1
+
+
 def test_another_manifest_is_another_version(changed):
     changed.build(tuned=1.7)
     version = register(changed.registry)

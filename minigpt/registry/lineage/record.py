@@ -5,6 +5,7 @@ and from the runs that made it. Where it is lost or damaged it is put together a
 same files, as far as the version still has them.
 """
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from hashlib import sha256
@@ -18,12 +19,15 @@ from minigpt.data.document import Document
 from minigpt.data.sources import source_of
 from minigpt.digest import text_digest
 from minigpt.dvc_lock import LOCK, hashes, stages_of
-from minigpt.registry.artifacts import json_object, read_artifact
+from minigpt.errors import RegistryError
+from minigpt.graph import UNREADABLE
+from minigpt.registry.artifacts import FILES, FROM_COPY, json_object, read_artifact
 from minigpt.registry.checkout import CheckoutState
 from minigpt.registry.lineage.index import index_of
 from minigpt.registry.lineage.producing_runs import ProducingRuns
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
+from minigpt.release.manifest import FileList
 from minigpt.tracking.address import shown
 from minigpt.tracking.environment import Environment
 
@@ -131,29 +135,49 @@ def read_record(registry: Registry, version: Version) -> Record:
     """The record of a version; put together anew where it holds none that can be read.
 
     Raises:
-        RegistryError: the store cannot be read.
+        RegistryError: the store cannot be read, or what it is put together from is damaged.
     """
-    return _kept(registry, version) or _record(
-        lambda path: read_artifact(registry, version, path),
-        index_of(registry, version) or [],
-        ProducingRuns(registry, version=version),
-        name=version.name,
-        digest=version.digest,
-        commit=version.commit,
-        dirty=version.dirty,
-    )
+    if record := _kept(registry, version):
+        return record
+    with _damage_told(version):
+        return _record(
+            lambda path: read_artifact(registry, version, path),
+            index_of(registry, version) or [],
+            ProducingRuns(registry, version=version),
+            name=version.name,
+            digest=version.digest,
+            commit=version.commit,
+            dirty=version.dirty,
+        )
 
 
 def read_sources(registry: Registry, version: Version) -> tuple[SourceRecord, ...]:
     """The sources of a version, as in its record, without asking which run made what.
 
     Raises:
-        RegistryError: the store cannot be read.
+        RegistryError: as `read_record`.
     """
     if record := _kept(registry, version):
         return record.sources
     documents = index_of(registry, version) or []
-    return tuple(_sources(lambda path: read_artifact(registry, version, path), documents))
+    with _damage_told(version):
+        return tuple(_sources(lambda path: read_artifact(registry, version, path), documents))
+
+
+@contextlib.contextmanager
+def _damage_told(version: Version) -> Iterator[None]:
+    """A block that reads files of a version that has no record, whatever is in them.
+
+    Raises:
+        RegistryError: one is not of the form it should have.
+    """
+    try:
+        yield
+    except UNREADABLE as error:
+        raise RegistryError(
+            f"{version.name} {version.version}: its {RECORD} cannot be used, nor be put together "
+            f"anew: its {LOCK}, params.yaml, dvc.yaml or {FILES} is damaged. {FROM_COPY}"
+        ) from error
 
 
 def _kept(registry: Registry, version: Version) -> Record | None:
@@ -192,8 +216,12 @@ def _record(
 
 def _files(read: Read) -> dict[str, str]:
     """Path -> sha256 of every file of every output."""
-    listed = json_object(read("release/files.json")).get("files", [])
-    return {entry["path"]: entry["sha256"] for entry in listed}
+    data = read(FILES)
+    return (
+        {entry.path: entry.sha256 for entry in FileList.model_validate_json(data).files}
+        if data
+        else {}
+    )
 
 
 def _stated(read: Read) -> dict[str, Any]:
