@@ -2,12 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, StringConstraints
+from pydantic import Field, PositiveFloat, PositiveInt, StringConstraints, field_validator
 
 from minigpt.config import Config
 
 Share = Annotated[float, Field(ge=0)]
 Bits = Annotated[float, Field(ge=0)]
+
+
+LEASES = "lock."
+"""How the names begin that a lease on a registered name has in the store (see mutex)."""
 
 
 class QuantizationLossConfig(Config):
@@ -46,8 +50,17 @@ class GateConfig(Config):
 class ReleaseConfig(Config):
     """What the registered model is."""
 
-    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][\w.-]*$")] = "minigpt"
+    name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][\w.-]*$", max_length=200)] = (
+        "minigpt"
+    )
     """Its name in the registry: versions are compared within one name only."""
+
+    @field_validator("name")
+    @classmethod
+    def _no_lease(cls, value: str) -> str:
+        if value.lower().startswith(LEASES):
+            raise ValueError(f"{LEASES}… is kept for what holds a name while it is changed")
+        return value
 
 
 class RegistryParams(Config):

@@ -18,12 +18,13 @@ from uuid import uuid4
 
 from minigpt.errors import RegistryError
 from minigpt.log import every, say
+from minigpt.registry.config import LEASES
 from minigpt.registry.registry import Registry
 from minigpt.tracking.owner import has_died, this_process
 from minigpt.tracking.paging import every_page
 from minigpt.tracking.store import clear_errors, mlflow_errors, refuse_unwritable, store_errors
 
-PREFIX = "lock."  # of the registered models that are entries
+PREFIX = LEASES  # of the registered models that are entries
 RENEWED = "renewed"  # tag: how often
 
 LEASE_SECONDS = 60.0

@@ -5,11 +5,14 @@ import multiprocessing
 import os
 import signal
 import threading
+from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from minigpt.errors import RegistryError
 from minigpt.registry import mutex
+from minigpt.registry.config import ReleaseConfig
 from minigpt.registry.mutex import LEASE_SECONDS, RENEWED, Lease, only_changer
 from minigpt.registry.promotion.promote import promote
 from minigpt.registry.registry import Registry
@@ -248,3 +251,15 @@ def test_a_name_that_begins_like_another_has_a_lease_of_its_own(changed):
             leases.enter_context(only_changer(registry, other))
             assert len(entries(registry)) == 1
     assert list(list_everything(registry)) == [NAME]
+
+
+@pytest.mark.parametrize("name", [f"lock.{NAME}.champion", "lock.x", "Lock.x", "x" * 201])
+def test_no_release_may_be_called_as_an_entry_is_or_too_long_for_one(name):
+    with pytest.raises(ValidationError):
+        ReleaseConfig(name=name)
+
+
+@pytest.mark.parametrize("name", ["lock", "locks.x", "lock-x", "minigpt.lock.x", "x" * 200])
+def test_other_names_are_free(name):
+    assert ReleaseConfig(name=name).name == name
+    assert len(Lease(Registry(Path(), name), name).entry) <= 256  # as databases have it
