@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from minigpt.data.archives import members
 from minigpt.data.copies import LOCAL, command_for, copied_before, copied_from
 from minigpt.data.folder import Folder, look_into
+from minigpt.data.unread import hide_unread
 from minigpt.digest import remembered
 from minigpt.files import remove, to_json, write_text
 
@@ -59,6 +60,8 @@ def follow(
 ) -> None:
     """Bring the notes of the checkout `root` up to date, and remove those of no source.
 
+    What no source reads is hidden from DVC.
+
     Where a folder is not there or empty (a disk that is not plugged in) its note stays, for a build
     has nothing new to learn from it. `say` is told that, and which folder has changed since it was
     copied.
@@ -83,6 +86,7 @@ def follow(
             remove(path)
     if notes.is_dir() and not needed:
         notes.rmdir()
+    hide_unread(root, sources)
     for name, source in sorted(sources.items()):
         if source.local and (changed := changed_since_copied(root, source)):
             say(f"sources.{name}: {changed}")

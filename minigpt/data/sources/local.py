@@ -10,6 +10,7 @@ from minigpt.data import copies, links
 from minigpt.data.archives import MAX_MEMBER, pack_folder
 from minigpt.data.folder import look_into, named, shown
 from minigpt.data.source import BaseSource
+from minigpt.data.unread import is_hidden
 from minigpt.errors import DataError
 from minigpt.files import at_home, write_bytes
 
@@ -88,6 +89,12 @@ class LocalSource(BaseSource):
             raise DataError(
                 f"sources.{name}.path: {self.path} is outside {local}; only changes in there are "
                 f"noticed. Run: minigpt preset local --path {self.path}"
+            )
+        if watched and is_hidden(local, place):
+            raise DataError(
+                f"sources.{name}.path: {self.path} was read by no source when a command of ours "
+                "last looked, so DVC does not see its changes. Run: make run (or, for dvc repro: "
+                "minigpt plan, then dvc repro)"
             )
         if not place.is_dir() and watched and in_experiment():
             raise DataError(
