@@ -10,7 +10,9 @@ import getpass
 import importlib.util
 import json
 import os
+import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,9 +23,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from minigpt.errors import BusyError, MiniGPTError
-from minigpt.log import say
+from minigpt.log import say, size_of
 
 WORK = Path(".work")
+NO_LINK = re.compile(r"No possible cache link types for '(.+?)'\..*")
 LIFELINE = str(Path(__file__).with_name("lifeline.py"))  # run by path: no stage loads it
 HELD = "MINIGPT_WORKSPACE_LOCK"
 """Environment of the holder's children: `<pid>:<lock file>`, so that they do not lock again."""
@@ -322,8 +325,17 @@ def run_dvc(
     with tied(command, cwd, ours, **pipes) as process:
         for line in process.stdout or ():
             if on_line:
-                on_line(line.rstrip("\n"))
+                on_line(NO_LINK.sub(_no_room, line.rstrip("\n")))
         return process.wait()
+
+
+def _no_room(said: re.Match[str]) -> str:
+    """Why a file did not come out of the cache: DVC names the last way of all that it tried."""
+    folder = next(path for path in Path(said[1]).parents if path.is_dir())
+    if not os.access(folder, os.W_OK):
+        return f"{said[1]} cannot be restored: {folder} cannot be written. Mend its permissions"
+    free = size_of(shutil.disk_usage(folder).free)
+    return f"{said[1]} cannot be restored: the disk is full ({free} free). Make room"
 
 
 def stage_shell() -> str:

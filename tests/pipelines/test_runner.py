@@ -1,3 +1,5 @@
+import os
+import re
 import subprocess
 
 from pipelines.dag import anything_stale
@@ -20,6 +22,33 @@ def read(lines, stage="validate"):
     for line in lines:
         reader.read(line)
     return reader
+
+
+FULL = """
+import errno, os, dvc_objects.fs.generic
+
+def copy(*arguments, **options):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+dvc_objects.fs.generic.copy = copy
+"""
+
+
+def test_what_finds_no_room_on_its_way_out_of_the_cache_says_so(project, tmp_path, monkeypatch):
+    """DVC itself says `No possible cache link types`."""
+    run_stage("zeta", project, Silent())
+    (project / "zeta.txt").unlink()
+    (project / ".dvc" / "config").write_text("[cache]\n    type = copy\n")
+    (tmp_path / "site" / "sitecustomize.py").parent.mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(FULL)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    told = rf"{project}/zeta\.txt cannot be restored: "
+    failed = run_stage("zeta", project, Silent())
+    assert failed.outcome is Outcome.FAILED
+    assert re.search(rf"{told}the disk is full \(\S+ .B free\)\. Make room$", failed.said)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    said = run_stage("zeta", project, Silent()).said
+    assert re.search(rf"{told}{project} cannot be written\. Mend its permissions$", said)
 
 
 def test_ran_unchanged_restored_and_failed_are_told_apart(project):
