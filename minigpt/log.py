@@ -17,6 +17,8 @@ from minigpt.errors import MiniGPTError
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """No room, as the system says it."""
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+SHOWN = 200
+"""Characters of a name that is too long for any file."""
 _stage = "minigpt"
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -75,6 +77,8 @@ def refusals_told() -> Iterator[None]:
         if error.errno in FULL:
             what = error.filename or "standard output, or a file of this command"
             problem = f"{what} cannot be written: {error.strerror}"
+        elif error.errno == errno.ENAMETOOLONG:
+            problem = f"{str(error.filename)[:SHOWN]}…: {error.strerror}, so it names no file"
         elif error.errno in FORBIDDEN and error.filename:
             problem = f"{error.filename}: {error.strerror}. Mend that, then run the same command"
         else:

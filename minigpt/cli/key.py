@@ -5,9 +5,17 @@ from typing import Annotated
 import typer
 
 from minigpt.cli import versions
-from minigpt.cli.shared import Json, project_registry, registry_that_knows, show_json, talk, tell
+from minigpt.cli.shared import (
+    Commands,
+    Json,
+    project_registry,
+    registry_that_knows,
+    show_json,
+    talk,
+    tell,
+)
 
-keys = typer.Typer(
+keys = Commands(
     no_args_is_help=True,
     help="The key that signs versions. Examples: minigpt key new · minigpt key show",
 )

@@ -11,13 +11,13 @@ import typer
 
 from minigpt import __version__, log
 from minigpt.cli import compare, key, lineage, look, prune, takedown, use, verify, versions
-from minigpt.cli.shared import code_elsewhere, project_root
+from minigpt.cli.shared import Commands, code_elsewhere, project_root
 from minigpt.errors import MiniGPTError
 from minigpt.process import quiet_environment
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 bad input, 3 refused by the gate, 4 not all is here."
 
-app = typer.Typer(
+app = Commands(
     name="minigpt",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

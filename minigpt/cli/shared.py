@@ -3,11 +3,12 @@
 import json
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
+from typer.core import TyperCommand
 
 from minigpt.errors import ParamsError
 from minigpt.log import printable
@@ -17,7 +18,43 @@ if TYPE_CHECKING:
 
 LEFT_BY_JSON = re.compile("[\x7f-\x9f]")
 """Control characters that JSON lets stand; terminals obey them."""
+F = TypeVar("F", bound=Callable[..., Any])
+TEXTS = ("prompt", "reason", "stop")
+"""Arguments that are text: where that may not be empty, their command says why."""
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for a script to read.")]
+
+
+class Command(TyperCommand):
+    """A command that takes no empty argument for a file, a folder, a version or another name.
+
+    "$NAME" of a variable that is not set is one, and a path of no parts is the current folder.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """As typed.
+
+        Raises:
+            ParamsError: names the argument that is empty.
+        """
+        given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
+        for name, value in given.items():
+            if name not in TEXTS and isinstance(value, str) and not value.strip():
+                [parameter] = [p for p in self.params if p.name == name]
+                option = next(iter(parameter.opts), name)
+                shown = option if option.startswith("-") else option.upper()
+                raise ParamsError(
+                    f"{ctx.command_path}: {shown} is empty. Is a variable not set? Nothing was done"
+                )
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+
+class Commands(typer.Typer):
+    """Commands of that kind."""
+
+    def command(self, name: str | None = None, **options: Any) -> Callable[[F], F]:
+        """As Typer's."""
+        return super().command(name, **{"cls": Command, **options})
 
 
 def project_root() -> Path:

@@ -15,6 +15,8 @@ from minigpt.log import printable
 if TYPE_CHECKING:
     from minigpt.generation.config import SamplingConfig
 
+MOST = 1_000_000
+"""Tokens of one text: hours of work."""
 Reference = Annotated[
     str, typer.Option("--model", "-m", help="A package folder, champion, 3, minigpt@champion …")
 ]
@@ -30,7 +32,7 @@ def generate(
         str | None, typer.Argument(help="Text to continue; absent or -: stdin.")
     ] = None,
     model: Reference = "champion",
-    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens to write.")] = 200,
+    max_tokens: Annotated[int, typer.Option(min=1, max=MOST, help="Tokens to write.")] = 200,
     temperature: Annotated[float, typer.Option(min=0, help="0: always the likeliest token.")] = 0.8,
     top_k: Annotated[int, typer.Option(min=0, help="Among so many likeliest; 0: all.")] = 50,
     top_p: Annotated[
@@ -82,11 +84,14 @@ def read_prompt() -> str:
     """The prompt on stdin, without the newline at its end: `echo` and every editor add one.
 
     Raises:
-        ParamsError: there is none, or it is no UTF-8.
+        ParamsError: there is none, it cannot be read, or it is no UTF-8.
     """
     if sys.stdin.isatty():
         raise ParamsError('give a prompt, such as: minigpt generate "My fellow citizens"')
-    data = sys.stdin.buffer.read()
+    try:
+        data = sys.stdin.buffer.read()
+    except OSError as error:  # opened for writing, a folder
+        raise ParamsError(f"stdin cannot be read: {error.strerror or error}") from error
     try:
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

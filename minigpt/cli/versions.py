@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from minigpt.cli.shared import (
+    Commands,
     Json,
     project_registry,
     project_root,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 NO_REASON = "no reason given"
 
-app = typer.Typer(
+app = Commands(
     no_args_is_help=True,
     help="Versions of the model. Examples: minigpt registry list · minigpt registry promote 3",
 )

@@ -8,10 +8,13 @@ import webbrowser
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from minigpt import __version__
 from minigpt.cli.main import app
+from minigpt.cli.shared import TEXTS
+from minigpt.errors import ParamsError
 from minigpt.process import take_lock
 from minigpt.tracking import open_journal
 
@@ -195,3 +198,31 @@ def test_where_nothing_is_registered_the_store_that_was_asked_is_named(
     said = f"{done.output}{done.exception or ''}"
     assert "elsewhere/typo.db (MLFLOW_TRACKING_URI; no such file is there)" in said
     assert not (in_project / "elsewhere").exists()
+
+
+def commands(group, path=()):
+    """(words, command) of every command there is."""
+    for name, command in group.commands.items():
+        inner = getattr(command, "commands", None)
+        yield from commands(command, (*path, name)) if inner else [((*path, name), command)]
+
+
+EMPTY = [
+    (words, command, parameter)
+    for words, command in commands(get_command(app))
+    for parameter in command.params
+    if parameter.name not in (*TEXTS, "help") and not getattr(parameter, "is_flag", False)
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "command", "parameter"), EMPTY, ids=lambda value: getattr(value, "name", None)
+)
+@pytest.mark.parametrize("empty", ["", " "])
+def test_no_command_takes_nothing_for_something(words, command, parameter, empty, in_project):
+    """An unset shell variable: `minigpt takedown "$FILE"` would mean the current folder."""
+    needed = ["x" for p in command.params if p.param_type_name == "argument" and p is not parameter]
+    option = [parameter.opts[0]] if parameter.opts[0].startswith("-") else []
+    done = RUNNER.invoke(app, [*words, *option, empty, *needed])
+    assert isinstance(done.exception, ParamsError)
+    assert "is empty. Is a variable not set? Nothing was done" in str(done.exception)

@@ -2,6 +2,9 @@
 
 import json
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -51,6 +54,7 @@ def prompt_of(package, *arguments, stdin=None):
         ("--top-p", "0"),
         ("--top-k", "-1"),
         ("--max-tokens", "0"),
+        ("--max-tokens", "1" + "0" * 30),
         ("--seed", "-1"),
     ],
 )
@@ -101,3 +105,27 @@ def test_what_is_not_utf8_is_said_in_one_message(package, where):
     }
     with pytest.raises(ParamsError, match=r"is not UTF-8 \(byte 3\).*iconv"):
         prompt_of(package, *arguments[where], stdin=latin)
+
+
+STREAMS = {
+    "stdin closed": ("<&-", 0, ""),
+    "stdout closed": ("a >&-", 0, ""),
+    "all closed": ("a <&- >&- 2>&-", 0, ""),
+    "stdout full": ("a >/dev/full", 1, "standard output"),
+    "stdin for writing": ("0>written", 2, "stdin cannot be read"),
+    "reader leaves": ("a | head -c 1 >/dev/null", 0, ""),
+}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has a full disk to try")
+@pytest.mark.parametrize("which", STREAMS)
+def test_odd_streams_end_in_silence_or_in_one_line(package, which, tmp_path):
+    rest, code, said = STREAMS[which]
+    command = f'"$PYTHON" -m minigpt.cli.main generate -m "$MODEL" --max-tokens 40 {rest}'
+    root = str(Path(__file__).resolve().parents[2])
+    environment = {**os.environ, "PYTHON": sys.executable, "MODEL": package, "PYTHONPATH": root}
+    done = subprocess.run(
+        ["sh", "-c", command], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, len(done.stderr.splitlines())) == (code, 1 if said else 0), done.stderr
+    assert said in done.stderr
