@@ -6,6 +6,16 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Seed: TypeAlias = Annotated[int, Field(ge=0, lt=2**63)]
 """As large as torch takes it."""
+Count: TypeAlias = Annotated[int, Field(gt=0, le=10**12)]
+"""Of bytes, documents or tokens: a terabyte is more text than one machine reads."""
+AnyCount: TypeAlias = Annotated[int, Field(ge=0, le=10**12)]
+"""The same, or none."""
+Size: TypeAlias = Annotated[int, Field(gt=0, le=2**20)]
+"""Of a part of a model, or tokens it sees at once: more is a slip of the keyboard."""
+Share: TypeAlias = Annotated[float, Field(ge=0, le=1)]
+"""A part of a whole."""
+Small: TypeAlias = Annotated[float, Field(ge=1e-15, le=1)]
+"""What is added so that nothing is divided by 0: fp32 keeps it beside the squares of gradients."""
 
 
 class Config(BaseModel):
@@ -21,16 +31,15 @@ class Config(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _yes_is_no_number(cls, values: Any) -> Any:
-        """YAML's `yes` and `on` are true, which pydantic would take for 1 where a number stands."""
+    def _true_is_no_number(cls, values: Any) -> Any:
+        """Pydantic would take true for 1 where a number stands, in a list of numbers too."""
         given = values if isinstance(values, dict) else {}
         for name, field in cls.model_fields.items():
             value = given.get(field.alias or name)
-            if not isinstance(value, bool):
-                continue
-            if bool not in (field.annotation, *get_args(field.annotation)):
-                found = str(value).lower()
-                raise ValueError(f"{name}: {found} (yes, no, on, off) is no value; quote a word")
+            items = value if isinstance(value, list | tuple) else [value]
+            wrong = next((item for item in items if isinstance(item, bool)), None)
+            if wrong is not None and bool not in (field.annotation, *get_args(field.annotation)):
+                raise ValueError(f"{name}: {str(wrong).lower()} is no number; quote a word")
         return values
 
     def replace(self, **changes: Any) -> Self:

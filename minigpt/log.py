@@ -101,6 +101,12 @@ def printable(text: str, kept: str = "\n\t") -> str:
     return CONTROL.sub(lambda m: m[0] if m[0] in kept else f"\\x{ord(m[0]):02x}", text)
 
 
+def excerpt(text: str, most: int = 60) -> str:
+    """The beginning of a text that somebody else wrote, on one line, with nothing that acts."""
+    shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text[: most + 1])
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
 def say(message: str) -> None:
     """Write one fact to stderr, flushed at once: whoever reads the pipe sees it live."""
     sys.stderr.write(f"{_stage}: {printable(message)}\n")

@@ -3,6 +3,7 @@
 What was really used is the platform fingerprint: part of every resume key and of every run's tags.
 """
 
+import contextlib
 import os
 import platform
 import re
@@ -81,6 +82,16 @@ class Machine(Config):
             )
         return self.device
 
+    @property
+    def memory(self) -> int | None:
+        """Bytes of what is computed in; None where only torch knows, and it is not loaded yet."""
+        if self.fingerprint()["device"] == "cpu":
+            return memory_bytes()
+        torch = sys.modules.get("torch")
+        if torch is None or self.torch_device != "cuda":
+            return None
+        return int(torch.cuda.get_device_properties(0).total_memory)
+
     def check(self) -> None:
         """Refuse at once what a stage would refuse when others have done their work.
 
@@ -135,6 +146,17 @@ def physical_cores() -> int:
 
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return max(1, min(psutil.cpu_count(logical=False) or 1, allowed or 1))
+
+
+def memory_bytes() -> int:
+    """Main memory there is, swap too; where this process is in a container, what that may use."""
+    import psutil
+
+    sizes = [psutil.virtual_memory().total + psutil.swap_memory().total]
+    for limit in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # no container, or no limit
+            sizes.append(int((Path("/sys/fs/cgroup") / limit).read_text()))
+    return min(sizes)
 
 
 def instruction_set() -> str:

@@ -5,13 +5,13 @@ exactly the sections that dvc.yaml lists for it; here they are gathered, so that
 section is refused before anything runs.
 """
 
-import difflib
+import stat
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
-import yaml
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import ValidationError, model_validator
 
 from minigpt.config import Config
 from minigpt.data.config import ValidateParams
@@ -20,13 +20,18 @@ from minigpt.errors import ParamsError
 from minigpt.evaluation.config import EvaluateParams
 from minigpt.export.config import ExportParams
 from minigpt.model.count import columns
+from minigpt.params_errors import explain
 from minigpt.quantization.config import QuantizeParams
 from minigpt.registry.config import RegistryParams
 from minigpt.roles import ROLES, of_role
 from minigpt.tokenizer.config import TokenizeParams, TrainTokenizerParams
 from minigpt.training.config import FinetuneParams, PretrainParams, TrainConfig
+from minigpt.training.memory import refuse_beyond_memory
+from minigpt.yaml12 import LARGEST, YamlError, read_yaml
 
 PARAMS = Path("params.yaml")
+MOST_BYTES = 4 * LARGEST + 1
+"""More than that is too large in any case, and /dev/zero has no end."""
 
 
 class ManifestParams(Config):
@@ -135,6 +140,18 @@ class Params(
         configs = {role.name: getattr(self, role.stage) for role in ROLES.values()}
         return {role: config for role, config in configs.items() if config is not None}
 
+    def refuse_beyond_memory(
+        self, stages: Collection[str], room: int | None, micro_batch: int | None
+    ) -> None:
+        """Refuse sizes that `room` bytes cannot hold, where one of `stages` trains at them.
+
+        Raises:
+            ParamsError: says what is needed at least, what there is, and which keys to lower.
+        """
+        configs = {ROLES[role].stage: config for role, config in self.trainings.items()}
+        chosen = {stage: config for stage, config in configs.items() if stage in stages}
+        refuse_beyond_memory(self.model, self.tokenizer.vocab_size, chosen, room, micro_batch)
+
     @property
     def roles(self) -> dict[str, str]:
         """Source name → role."""
@@ -158,7 +175,7 @@ def load_params(kind: type[P], path: Path = PARAMS) -> P:
             {name: values[name] for name in sections(kind) if name in values}
         )
     except ValidationError as error:
-        raise ParamsError("\n".join(explain(error, path.name))) from error
+        raise ParamsError("\n".join(explain(error, Params, path.name))) from error
 
 
 def sections(kind: type[Config]) -> list[str]:
@@ -166,43 +183,29 @@ def sections(kind: type[Config]) -> list[str]:
     return [field.alias or name for name, field in kind.model_fields.items()]
 
 
-class KeysOnce(yaml.SafeLoader):
-    """PyYAML takes the last of two equal keys, DVC refuses the file: so do we."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        """A mapping, once no key of it stands twice."""
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        first: dict[str, int] = {}
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in first:
-                problem = f"{key.value} stands twice, first in line {first[key.value] + 1}"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            if isinstance(key, yaml.ScalarNode):
-                first[key.value] = key.start_mark.line
-        return node
-
-
 def read_values(path: Path) -> dict[str, Any]:
-    """The file as plain values; says where it is not YAML."""
+    """The file as plain values; says where it is not YAML, or no sections.
+
+    Raises:
+        ParamsError: it cannot be read.
+    """
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), KeysOnce)  # noqa: S506 (a safe loader)
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a pipe would keep us waiting
+            raise ParamsError(f"{path}: not a file")
+        with path.open("rb") as file:
+            values = read_yaml(file.read(MOST_BYTES).decode())
     except FileNotFoundError as error:
         raise ParamsError(
             f"{path} is not there. Run from the project's root, or: minigpt preset shakespeare"
         ) from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ParamsError(f"{path}: line {line}: not YAML: {error.problem}") from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise ParamsError(
             f"{path}: line {line}: not UTF-8. Convert it, for example: iconv -f latin1 -t utf-8"
         ) from error
-    except RecursionError as error:
-        raise ParamsError(f"{path}: nested too deeply") from error
-    # ValueError: 2023-99-99, 0x_, 5,000 digits; the others: !!bool and !!timestamp of other words
-    except (yaml.YAMLError, ValueError, KeyError, AttributeError) as error:
-        raise ParamsError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+    except YamlError as error:
+        raise ParamsError(f"{path}: {error}") from error
     except OSError as error:
         raise ParamsError(f"{path}: {error.strerror}") from error
     if values is None:
@@ -210,47 +213,3 @@ def read_values(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ParamsError(f"{path}: expected sections with names, found {type(values).__name__}")
     return values
-
-
-def explain(error: ValidationError, file: str) -> list[str]:
-    """One line a problem: file, key, what is wrong, what was meant."""
-    lines = []
-    for problem in error.errors():
-        location = [str(part) for part in problem["loc"]]
-        if problem["type"] == "extra_forbidden":
-            keys = known_keys(Params, location[:-1])
-            near = difflib.get_close_matches(location[-1], keys, n=1) or [
-                f"{key}.{location[-1]}"
-                for key in keys
-                if location[-1] in known_keys(Params, [*location[:-1], key])
-            ]
-            hint = f"; did you mean {near[0]}?" if near else ""
-            lines.append(f"{file}: {'.'.join(location)}: unknown key{hint}")
-        else:
-            message = problem["msg"].removeprefix("Value error, ")
-            value = problem["input"]
-            plain = value is None or isinstance(value, str | int | float)
-            shown = f" (found {'null' if value is None else repr(value)})" if plain else ""
-            # What several sections must agree on has no place of its own: its message names one.
-            lines.append(": ".join(filter(None, (file, ".".join(location), f"{message}{shown}"))))
-    return lines
-
-
-def known_keys(kind: Any, location: list[str]) -> list[str]:
-    """The keys allowed at `location`; tags of unions and names in mappings are looked through."""
-    for part in location:
-        if part in (fields := fields_of(kind)):
-            kind = fields[part]
-        else:  # a tag of a union or a name in a mapping: stay with what may lie behind it
-            continue
-    return sorted(fields_of(kind))
-
-
-def fields_of(kind: Any) -> dict[str, Any]:
-    """Field name → type, over every model that the annotation `kind` may stand for."""
-    if isinstance(kind, type) and issubclass(kind, BaseModel):
-        return {field.alias or name: field.annotation for name, field in kind.model_fields.items()}
-    fields: dict[str, Any] = {}
-    for argument in get_args(kind):
-        fields |= fields_of(argument)
-    return fields

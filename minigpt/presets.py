@@ -15,8 +15,10 @@ from minigpt.files import write_text
 from minigpt.git import run_git
 from minigpt.graph import UNREADABLE, reason
 from minigpt.log import say
-from minigpt.params import PARAMS, STAGE_PARAMS, Params, explain
+from minigpt.params import PARAMS, STAGE_PARAMS, Params
+from minigpt.params_errors import explain
 from minigpt.process import WORK
+from minigpt.yaml12 import read_yaml
 
 WIDTH = 100
 WRITTEN = WORK / "preset.sha256"
@@ -42,7 +44,7 @@ def load_preset(root: Path, name: str, onto: str | None = None) -> Params:
             there = f"{root} is not a minigpt project. Run this in one"
         raise ParamsError(f"no preset {name!r}; {there}")
     try:
-        changes = dict(yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        changes = dict(read_yaml(path.read_text(encoding="utf-8")) or {})
     except UNREADABLE as error:
         raise ParamsError(
             f"presets/{path.name}: not YAML, or no sections: {reason(error)}"
@@ -83,7 +85,7 @@ def checked(values: dict[str, Any], file: str) -> Params:
     try:
         return Params.model_validate(values)
     except ValidationError as error:
-        raise ParamsError("\n".join(explain(error, file))) from error
+        raise ParamsError("\n".join(explain(error, Params, file))) from error
 
 
 def with_exclusions(root: Path, params: Params) -> Params:
@@ -110,7 +112,7 @@ def with_exclusions(root: Path, params: Params) -> Params:
 def excluded_in(text: bytes) -> list[str] | None:
     """What a params.yaml excludes; None where it cannot be read."""
     try:
-        return list(yaml.safe_load(text)["validate"]["exclude"])
+        return list(read_yaml(text.decode())["validate"]["exclude"])
     except UNREADABLE:
         return None
 
@@ -137,7 +139,7 @@ def write_params(
     text = f"# Preset {preset}: what changes the result. Afresh: minigpt preset {preset}{folder}\n"
     order = dict.fromkeys(name for kind in STAGE_PARAMS.values() for name in kind.model_fields)
     text += "".join(f"\n{section}" for section in to_yaml(params, order=tuple(order)))
-    if checked(yaml.safe_load(text), str(PARAMS)) != params:
+    if checked(read_yaml(text), str(PARAMS)) != params:
         raise ParamsError(f"{PARAMS}: a value would not read back as it is; nothing was written")
     if path.is_file() and path.read_bytes() != text.encode() and not force and edited(root):
         raise ParamsError(

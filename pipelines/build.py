@@ -69,6 +69,10 @@ def bring_stages_up_to_date(
     """
     results: dict[str, Result] = {}
     stages = read_stages(root, until)
+    if stale:
+        machine = Machine.load()
+        names = [stage.name for stage in stages]
+        params.refuse_beyond_memory(names, machine.memory, machine.micro_batch)
     title = plan(params, len(stages))
     get_run_logger().info("%s", title)
     if journal is not None:

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from prefect import flow, get_run_logger, tags, task
 from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
@@ -29,11 +28,12 @@ from minigpt import __version__, log
 from minigpt.errors import ParamsError, StageError
 from minigpt.git import require_git
 from minigpt.machine import Machine
-from minigpt.params import PARAMS, Params, load_params
+from minigpt.params import PARAMS, Params, load_params, read_values
 from minigpt.process import workspace_lock
 from minigpt.tracking import PARENT_ENV, Journal, Status, open_journal
 from minigpt.tracking.courier import Courier
 from minigpt.tracking.origin import COMMIT, SOURCE, origin
+from minigpt.yaml12 import YamlError, read_yaml
 from pipelines.clone import Clone, throwaway
 from pipelines.dag import read_stages
 from pipelines.flows import RunLog, Wait, came_to, holder_name, named, told, untagged
@@ -158,8 +158,8 @@ def combinations(root: Path, overrides: Sequence[str]) -> list[Trial]:
     for override in overrides:
         key, equals, listed = override.partition("=")
         try:
-            choices = yaml.safe_load(f"[{listed}]")
-        except yaml.YAMLError:
+            choices = read_yaml(f"[{listed}]")
+        except YamlError:
             choices = None
         if not (key and equals and choices):
             raise ParamsError(f"{override}: expected KEY=VALUE,VALUE…, as in {EXAMPLE}")
@@ -167,7 +167,7 @@ def combinations(root: Path, overrides: Sequence[str]) -> list[Trial]:
     if not values:
         raise ParamsError(f"nothing to compare; say what, as in {EXAMPLE}")
     load_params(Params, root / PARAMS)
-    current = yaml.safe_load((root / PARAMS).read_text(encoding="utf-8"))
+    current = read_values(root / PARAMS)
     trials = {}  # by name: a value given twice is tried once
     for chosen in itertools.product(*values.values()):
         pairs = dict(zip(values, chosen, strict=True))

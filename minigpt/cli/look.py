@@ -147,6 +147,9 @@ def plan(as_json: Json = False) -> None:
         ("stage", "steps", "tokens", "passes over its text", "time here"),
         (planned(name, stage, amounts.get(name)) for name, stage in facts["stages"].items()),
     )
+    for name, stage in facts["stages"].items():
+        if stage["remark"]:
+            talk(f"{name}.{stage['remark']}")
     talk(f"training takes about {minutes(total)} on this machine; the other stages come on top")
 
 

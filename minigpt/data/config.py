@@ -5,24 +5,21 @@ from typing import Annotated
 from pydantic import (
     ConfigDict,
     Field,
-    NonNegativeInt,
-    PositiveInt,
     StringConstraints,
     ValidationInfo,
     field_validator,
 )
 
-from minigpt.config import Config
+from minigpt.config import AnyCount, Config, Count, Share
 
 DigestPrefix = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12,64}$")]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Bounds(Config):
     """Lowest and highest size allowed, in bytes of UTF-8 text."""
 
-    min: NonNegativeInt
-    max: PositiveInt
+    min: AnyCount
+    max: Count
 
     @field_validator("max")
     @classmethod
@@ -37,14 +34,14 @@ class Validation(Config):
 
     exclude: tuple[DigestPrefix, ...] = ()
     """sha256 of texts (or of whole files) that must not be used; the first 12 digits will do."""
-    max_documents: PositiveInt = 1_000_000
-    max_document_bytes: PositiveInt = 1_000_000
+    max_documents: Count = 1_000_000
+    max_document_bytes: Count = 1_000_000
     """A text beyond this is a wrong file or needs cutting into works."""
-    max_replacement_characters: NonNegativeInt = 0
+    max_replacement_characters: AnyCount = 0
     """Characters a document may have that could not be decoded."""
     min_language_share: Share = 0.2
     """Share of a text's words that are among its language's commonest (English: 0.35 to 0.5)."""
-    min_language_words: PositiveInt = 100
+    min_language_words: Count = 100
     """Shorter texts are not asked for their language."""
     pretrain_bytes: Bounds = Bounds(min=4_800_000, max=5_300_000)
     """All text of the role pretrain."""

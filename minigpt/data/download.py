@@ -153,7 +153,11 @@ def work_of(name: str, source: BaseSource, piece: Piece, folder: str) -> str:
     match = re.fullmatch(source.work, stem, re.DOTALL)
     if match is None:
         raise DataError(f"sources.{name}.work: {source.work!r} does not match {stem!r}")
-    work = match.group(1)
+    if not (work := match.group(1)):  # `(x)?.+`: the group may match nothing
+        raise DataError(
+            f"sources.{name}.work: the group of {source.work!r} names no work in {stem!r}; "
+            "every path must give it a name"
+        )
     return work if piece.line is None else f"{work}#{piece.line}"
 
 

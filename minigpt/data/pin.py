@@ -2,9 +2,9 @@
 
 from typing import Annotated
 
-from pydantic import PositiveInt, StringConstraints
+from pydantic import StringConstraints
 
-from minigpt.config import Config
+from minigpt.config import Config, Count
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
@@ -14,4 +14,4 @@ class Pin(Config):
 
     filename: Annotated[str, StringConstraints(pattern=r"^[\w@][\w.+-]*$")]
     sha256: Sha256
-    bytes: PositiveInt
+    bytes: Count

@@ -31,13 +31,17 @@ class WorkSplits(Config):
     """Globs over work names; each must match a work."""
 
 
+Year = Annotated[int, Field(ge=0, le=9999)]
+"""Four digits, as the name of a work holds it."""
+
+
 class YearSplits(Config):
     """Held out by time: what a work is called must hold its year in four digits."""
 
     kind: Literal["years"] = "years"
-    val_from: int
+    val_from: Year
     """First year of validation; all earlier years train."""
-    test_from: int
+    test_from: Year
     """First year of test."""
 
     @field_validator("test_from")
@@ -92,7 +96,7 @@ class BaseSource(Config):
     def _one_group(cls, value: str) -> str:
         try:
             groups = re.compile(value).groups
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"not a regular expression: {error}") from error
         if groups != 1:
             raise ValueError(f"needs one group, the name of the work; it has {groups}")

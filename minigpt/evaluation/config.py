@@ -2,11 +2,17 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from minigpt.config import Config, Seed
+from minigpt.config import Config, Count, Seed, Size
 from minigpt.generation.config import SamplingConfig
 
+Window = Annotated[int, Field(ge=2, le=2**20)]
+"""A token that is judged and at least one before it; no model sees more."""
+Batch = Annotated[int, Field(gt=0, le=2**12)]
+"""More only takes memory: a model is busy long before."""
+Discount = Annotated[float, Field(ge=0.001, le=0.999)]
+"""Nearer to 0 or 1 some bytes would cost no bits, or no end of them."""
 MODELS = ("base", "finetuned")
 """Those that are judged, as metrics name them; the second where something is fine-tuned."""
 SAMPLES = "samples.json"
@@ -16,11 +22,11 @@ SAMPLES = "samples.json"
 class WindowConfig(Config):
     """How a text longer than the model's context is judged: overlapping windows."""
 
-    length: Annotated[int, Field(ge=2)]
+    length: Window
     """Tokens the model sees at once; at most its context_length."""
-    stride: PositiveInt
+    stride: Size
     """Tokens a window moves on; each is predicted with at least length - stride before it."""
-    batch: PositiveInt = 4
+    batch: Batch = 4
     """Windows in one forward pass."""
 
     @model_validator(mode="after")
@@ -35,8 +41,12 @@ class NgramConfig(Config):
 
     max_order: Annotated[int, Field(ge=1, le=8)] = 8
     """Longest n-gram in bytes; the order used is the best one on the validation split."""
-    discount: Annotated[float, Field(gt=0, lt=1)] = 0.9
+    discount: Discount = 0.9
     """Taken off every count; best of 0.75, 0.8, 0.9 on Shakespeare's validation plays."""
+
+
+XzMegabytes = Annotated[int, Field(gt=0, le=1536)]
+"""xz has no larger dictionary."""
 
 
 class XzConfig(Config):
@@ -44,7 +54,7 @@ class XzConfig(Config):
 
     preset: Annotated[int, Field(ge=0, le=9)] = 9
     """0 (fast) to 9 (small)."""
-    dict_mb: PositiveInt = 64
+    dict_mb: XzMegabytes = 64
     """Dictionary in MiB: how far back a match may lie."""
 
 
@@ -71,7 +81,7 @@ class SamplesConfig(Config):
 
     prompts: tuple[str, ...] = ("My fellow citizens", "ROMEO.\n")
     """Each model continues each of them."""
-    max_tokens: NonNegativeInt = 120
+    max_tokens: Annotated[int, Field(ge=0, le=100_000)] = 120
     """Tokens written after a prompt."""
     sampling: SamplingConfig = SamplingConfig()
     """How each token is chosen."""
@@ -80,13 +90,13 @@ class SamplesConfig(Config):
 class EvaluateConfig(Config):
     """How base and fine-tuned model are judged, and what stands beside them."""
 
-    window: Annotated[int, Field(ge=2)] | None = None
+    window: Window | None = None
     """Tokens the model sees at once; null: its context_length."""
-    stride: PositiveInt | None = None
+    stride: Size | None = None
     """Tokens a window moves on, at most all of it; null: half of it."""
-    batch: PositiveInt = 4
+    batch: Batch = 4
     """Windows in one forward pass (it changes a figure's last digits only)."""
-    passage_bytes: PositiveInt = 1000
+    passage_bytes: Count = 1000
     """Wanted length of a passage: it ends at the line end nearest to that."""
     ngram: NgramConfig = NgramConfig()
     xz: XzConfig = XzConfig()

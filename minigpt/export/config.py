@@ -2,11 +2,13 @@
 
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from minigpt.config import Config
+from minigpt.config import Config, Count, Size
 from minigpt.entries import names
 
+LAST_OPSET = 25
+"""The last that torch's exporter and onnxruntime both know."""
 if TYPE_CHECKING:
     Format: TypeAlias = str
 else:
@@ -19,17 +21,17 @@ class ExportConfig(Config):
 
     formats: tuple[Format, ...] = ("hf", "onnx")
     """What to write; a format that has no words for the model is refused, so leave it out here."""
-    opset: Annotated[int, Field(ge=23)] = 23
+    opset: Annotated[int, Field(ge=23, le=LAST_OPSET)] = 23
     """ONNX operator set; 23 is the first with Attention and RMSNormalization."""
-    tolerance: Annotated[float, Field(gt=0)] = 1e-4
+    tolerance: Annotated[float, Field(ge=1e-12, le=1)] = 1e-4
     """Greatest difference of a logit to ours in fp32, over prompt and cached steps."""
-    parity_tokens: Annotated[int, Field(ge=2)] = 256
+    parity_tokens: Annotated[int, Field(ge=2, le=2**20)] = 256
     """Tokens of test text on which logits are compared, at most the context's length."""
-    cached_steps: PositiveInt = 32
+    cached_steps: Size = 32
     """The last of them that are fed one by one, from the cache."""
-    window: Annotated[int, Field(ge=2)] | None = None
+    window: Annotated[int, Field(ge=2, le=2**20)] | None = None
     """Tokens that onnxruntime's int8 sees at once while it is measured; null: context_length."""
-    max_bytes: PositiveInt = 30_000
+    max_bytes: Count = 30_000
     """Test text it is measured on in each source, at most: as much of each document as fits."""
 
 

@@ -2,9 +2,9 @@
 
 from typing import Annotated, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from minigpt.config import Config
+from minigpt.config import Config, Size
 
 LOWEST = 1e-6
 """Of a temperature that is not 0: logits divided by less overflow."""
@@ -15,7 +15,7 @@ class SamplingConfig(Config):
 
     temperature: Annotated[float, Field(ge=0, le=100)] = 0.8
     """Below 1: likelier words; above 1: bolder; 0: always the likeliest."""
-    top_k: PositiveInt | None = 50
+    top_k: Size | None = 50
     """Choose among this many likeliest tokens; null: among all."""
     top_p: Annotated[float, Field(gt=0, le=1)] | None = 0.95
     """Choose among the fewest likeliest tokens that hold this much probability; null: all."""

@@ -1,20 +1,21 @@
 """What a model is made of. The vocabulary's size is the tokenizer's and is not repeated here."""
 
+import math
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from minigpt.config import Config
+from minigpt.config import Config, Size, Small
 from minigpt.entries import entries, kind_of
 from minigpt.model.position_config import PositionConfig, Sizes
 from minigpt.model.positions.rope import RopePosition
 
 POSITIONS: dict[str, type[PositionConfig]] = entries("minigpt.model.positions", kind_of)
 """Kind → its class."""
-Size: TypeAlias = Annotated[int, Field(gt=0, le=2**20)]
-"""More is a slip of the keyboard that nothing here could count with."""
+MOST_BLOCKS = 2**12
+"""A model thirty times as deep as any that was published."""
 if TYPE_CHECKING:
     AnyPosition: TypeAlias = PositionConfig
 else:
@@ -25,7 +26,7 @@ class RmsNorm(Config):
     """Root mean square normalisation with a weight a channel (arXiv:1910.07467)."""
 
     kind: Literal["rmsnorm"] = "rmsnorm"
-    eps: PositiveFloat = 1e-6
+    eps: Small = 1e-6
     """Added to the mean square before the root; Qwen3's value."""
 
 
@@ -33,7 +34,7 @@ class LayerNorm(Config):
     """Layer normalisation with a weight and no bias (arXiv:1607.06450)."""
 
     kind: Literal["layernorm"] = "layernorm"
-    eps: PositiveFloat = 1e-5
+    eps: Small = 1e-5
     """Added to the variance before the root; GPT-2's value."""
 
 
@@ -52,15 +53,15 @@ class GeluMlp(Config):
 class ModelConfig(Config):
     """Sizes and parts of a GPT. The defaults speak the Qwen3 dialect."""
 
-    n_layer: Annotated[int, Field(gt=0, le=2**12)] = 4
+    n_layer: Annotated[int, Field(gt=0, le=MOST_BLOCKS)] = 4
     """Blocks."""
     n_embd: Size = 192
     """Width of the residual stream."""
     head_dim: Size | None = None
     """Width of one head; null: n_embd / n_head."""
-    n_head: PositiveInt = 3
+    n_head: Size = 3
     """Query heads."""
-    n_kv_head: PositiveInt = 1
+    n_kv_head: Size = 1
     """Key and value heads, each shared by n_head / n_kv_head query heads (arXiv:2305.13245)."""
     mlp_dim: Size = 512
     """Width inside the MLP."""
@@ -122,8 +123,9 @@ class ModelConfig(Config):
 def refuse_unless_divides(value: int, whole: int, name: str) -> None:
     """Raise a ValueError that names the nearest values which do divide `whole`."""
     if whole % value:
-        fitting = [d for d in range(1, whole + 1) if whole % d == 0]
-        below = [d for d in fitting if d < value][-1:]
-        above = [d for d in fitting if d > value][:1]
+        roots = range(1, math.isqrt(whole) + 1)
+        fitting = {d for root in roots if whole % root == 0 for d in (root, whole // root)}
+        below = sorted(d for d in fitting if d < value)[-1:]
+        above = sorted(d for d in fitting if d > value)[:1]
         choices = " or ".join(str(d) for d in below + above)
         raise ValueError(f"{value} does not divide {name} ({whole}); try {choices}")

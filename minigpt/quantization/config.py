@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from minigpt.config import Config
+from minigpt.config import Config, Count, Size
 
 
 class QuantizeConfig(Config):
@@ -14,11 +14,11 @@ class QuantizeConfig(Config):
     """Neighbouring weights of a row that share one scale; must divide every 4-bit row."""
     int8_in_int4: tuple[str, ...] = ("embed", "head")
     """Layers that the 4-bit package keeps in 8 bits: where an error reaches every token."""
-    window: Annotated[int, Field(ge=2)] | None = None
+    window: Annotated[int, Field(ge=2, le=2**20)] | None = None
     """Tokens the model sees at once while it is measured; null: its context_length."""
-    max_bytes: PositiveInt = 60_000
+    max_bytes: Count = 60_000
     """Test text measured in each source, at most: as much of each document as fits."""
-    logit_tokens: PositiveInt = 256
+    logit_tokens: Size = 256
     """Tokens of test text on which logits are compared with the fp32 package's."""
 
 
@@ -27,7 +27,7 @@ class LayerScheme(Config):
 
     bits: Literal[4, 8]
     """8: one scale a row. 4: one scale a group of `group_size` neighbours in a row."""
-    group_size: PositiveInt | None = None
+    group_size: Size | None = None
     """Only with 4 bits."""
 
     @model_validator(mode="after")

@@ -2,12 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, PositiveInt, StringConstraints, field_validator
+from pydantic import Field, StringConstraints, field_validator
 
-from minigpt.config import Config
+from minigpt.config import Config, Share
 
-Share = Annotated[float, Field(ge=0)]
-Bits = Annotated[float, Field(ge=0)]
+Bits = Annotated[float, Field(ge=0, le=8)]
+"""Per byte; who knows nothing needs 8, so more would switch a condition off."""
+Figure = Annotated[float, Field(ge=1e-3, le=1e6)]
+"""Megabytes or milliseconds: less is reached by no model, more by every one."""
 
 
 LEASES = "lock."
@@ -30,9 +32,9 @@ class GateConfig(Config):
 
     must_beat: Literal["uniform", "unigram", "ngram", "xz", "zstd", "ppmd"] = "ngram"
     """The baseline that the base model must lie below on each pretraining source."""
-    max_logit_difference: Annotated[float, Field(gt=0)] = 1e-3
+    max_logit_difference: Annotated[float, Field(ge=1e-12, le=1)] = 1e-3
     """Greatest difference of an exported model's logits to ours, in fp32."""
-    min_passages: PositiveInt = 200
+    min_passages: Annotated[int, Field(gt=0, le=10**6)] = 200
     """Passages of each source, at least, that challenger and champion are compared on."""
     max_worse: Bits = 0.0
     """Bits per byte by which a version may be worse than any champion was, on a fine-tuning source;
@@ -41,9 +43,9 @@ class GateConfig(Config):
     """The same on a pretraining source after fine-tuning: how much more it may have forgotten."""
     max_quantization_loss: QuantizationLossConfig = QuantizationLossConfig()
     """What rounding may cost, on the source where it costs most."""
-    max_megabytes: PositiveFloat | None = None
+    max_megabytes: Figure | None = None
     """Largest size of the model's weights, in 10^6 bytes; null: not asked."""
-    max_ms_per_token: PositiveFloat | None = None
+    max_ms_per_token: Figure | None = None
     """Longest time of one token on the machine that promotes, batch 1; null: not asked."""
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safetensors import safe_open
 
@@ -57,6 +56,7 @@ from minigpt.tracking.figures import RESULTS, figures, read_figures
 from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run, name_version
 from minigpt.tracking.origin import origin, run_name
 from minigpt.tracking.store import clear_errors, mlflow_errors
+from minigpt.yaml12 import read_yaml
 
 MANIFEST, FILES = Path("release/manifest.json"), Path("release/files.json")
 BASE = "models/base"
@@ -111,7 +111,7 @@ def _register(registry: Registry, manifest: Manifest, identity: str, parent: str
     refuse_other_inputs(root)
     state, metrics, key = checkout_state(root), read_figures(root), signing_key()
     results = read_figures(root, folder=RESULTS)
-    params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    params = read_yaml((root / "params.yaml").read_text(encoding="utf-8"))
     bits = main_figure(results["evaluate"])
     tags = {
         DIGEST: identity,

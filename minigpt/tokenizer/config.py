@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from minigpt.config import Config
+from minigpt.config import Config, Count
 from minigpt.tokenizer.patterns import SPECIALS
 
 MIN_VOCAB_SIZE = 256 + 1 + len(SPECIALS)
@@ -23,7 +23,7 @@ class TokenizerConfig(Config):
 class TokenizeConfig(Config):
     """Token shards."""
 
-    shard_tokens: PositiveInt = 100_000_000
+    shard_tokens: Count = 100_000_000
     """Tokens in one file, at most (200 MB at 2 bytes); a longer document has a file to itself."""
 
 

@@ -9,11 +9,10 @@ import os
 import sys
 from pathlib import Path
 
-import yaml
-
 from minigpt.errors import MiniGPTError
 from minigpt.git import require_git
 from minigpt.graph import UNREADABLE
+from minigpt.yaml12 import read_yaml
 
 USER, COMMIT = "mlflow.user", "mlflow.source.git.commit"
 BETWEEN = " · "
@@ -56,7 +55,7 @@ def model_name(root: Path) -> str | None:
     None where that cannot be told: whoever needs the params says why.
     """
     try:
-        params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+        params = read_yaml((root / "params.yaml").read_text(encoding="utf-8"))
         return str(params["release"]["name"])
     except (OSError, *UNREADABLE):
         return None

@@ -3,19 +3,23 @@
 import math
 from typing import Annotated, Literal, Self
 
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
-from minigpt.config import Config, Seed
-from minigpt.model.config import ModelConfig
+from minigpt.config import Config, Seed, Share, Size, Small
+from minigpt.model.config import MOST_BLOCKS, ModelConfig
 
-Share = Annotated[float, Field(ge=0, le=1)]
+StepCount = Annotated[int, Field(gt=0, le=10**7)]
+"""Of the optimizer: a hundred times as many as a model of this size needs."""
+AnyStepCount = Annotated[int, Field(ge=0, le=10**7)]
+"""The same, or none."""
+Rate = Annotated[float, Field(ge=1e-9, le=10)]
+"""Below, fp32 weights do not move; above, nothing learns."""
+Ratio = Annotated[float, Field(ge=1e-6, le=1e6)]
+"""Of two rates."""
+Mean = Annotated[float, Field(ge=0, lt=1)]
+"""Share that a running mean keeps of itself; at 1 nothing new would enter it."""
+Decay = Annotated[float, Field(ge=0, le=100)]
+"""Of weights, times lr a step; what that may come to is checked with lr."""
 Dtype = Literal["bf16", "fp32", "fp16"]
 
 
@@ -27,17 +31,17 @@ class Muon(Config):
     """
 
     kind: Literal["muon"] = "muon"
-    momentum: Share = 0.95
+    momentum: Mean = 0.95
     """Nesterov momentum after its warm-up from 0.85."""
-    momentum_warmup_steps: NonNegativeInt = 200
+    momentum_warmup_steps: AnyStepCount = 200
     """Steps over which the momentum rises from 0.85."""
-    weight_decay: NonNegativeFloat = 0.1
+    weight_decay: Decay = 0.1
     """Decoupled decay of the blocks' matrices."""
-    embedding_lr_ratio: PositiveFloat = 10.0
+    embedding_lr_ratio: Ratio = 10.0
     """Adam's rate for the embedding table, as a multiple of lr."""
-    head_lr_ratio: PositiveFloat = 0.4
+    head_lr_ratio: Ratio = 0.4
     """Adam's rate for the output head, as a multiple of lr."""
-    norm_lr_ratio: NonNegativeFloat = 0.0
+    norm_lr_ratio: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     """Adam's rate for norm weights and other vectors, as a multiple of lr; 0 freezes them."""
 
 
@@ -45,20 +49,20 @@ class AdamW(Config):
     """Adam with decoupled decay of everything that is a matrix (arXiv:1711.05101)."""
 
     kind: Literal["adamw"] = "adamw"
-    beta1: Share = 0.9
+    beta1: Mean = 0.9
     """Decay of the mean of gradients."""
-    beta2: Share = 0.95
+    beta2: Mean = 0.95
     """Decay of the mean of squared gradients."""
-    eps: PositiveFloat = 1e-8
+    eps: Small = 1e-8
     """Added to the root of the mean square."""
-    weight_decay: NonNegativeFloat = 0.1
+    weight_decay: Decay = 0.1
     """Decoupled decay of matrices; embedding and norms have none."""
 
 
 class Schedule(Config):
     """What every schedule has."""
 
-    warmup_steps: NonNegativeInt = 20
+    warmup_steps: AnyStepCount = 20
     """Steps of linear warm-up."""
     min_lr_ratio: Share = 0.0
     """Where the rate ends, as a fraction of its peak."""
@@ -99,7 +103,7 @@ class Phase(Config):
 
     share: Annotated[float, Field(gt=0, le=1)]
     """Share of the steps."""
-    divisor: PositiveInt = 1
+    divisor: Size = 1
     """Length of a sequence: the model's context_length divided by this."""
 
 
@@ -114,7 +118,7 @@ class Steps(Config):
     """So many optimizer steps, whatever the amount of text."""
 
     kind: Literal["steps"] = "steps"
-    max_steps: PositiveInt = 2300
+    max_steps: StepCount = 2300
     """Optimizer steps."""
 
 
@@ -124,7 +128,7 @@ class Epochs(Config):
     kind: Literal["epochs"] = "epochs"
     epochs: Annotated[float, Field(gt=0, le=1000)] = 4.0
     """Passes over the training text."""
-    max_steps: PositiveInt | None = 700
+    max_steps: StepCount | None = 700
     """Optimizer steps at most, where that many passes would take too long; null: no limit."""
 
 
@@ -133,9 +137,9 @@ class TrainConfig(Config):
 
     duration: Annotated[Steps | Epochs, Field(discriminator="kind")]
     """How long it trains."""
-    tokens_per_step: PositiveInt = 2048
+    tokens_per_step: Annotated[int, Field(gt=0, le=2**27)] = 2048
     """Target tokens of one optimizer step, over all devices."""
-    lr: PositiveFloat
+    lr: Rate
     """Peak rate: about 0.02 for muon, 0.002 for adamw."""
     optimizer: Annotated[Muon | AdamW, Field(discriminator="kind")] = Muon()
     """What turns gradients into steps."""
@@ -147,14 +151,24 @@ class TrainConfig(Config):
     """Sequence lengths, in order; the shares add up to 1."""
     dtype: Dtype = "bf16"
     """Arithmetic of forward and backward; master weights and optimizer are always fp32."""
-    grad_clip: PositiveFloat | None = None
+    grad_clip: Annotated[float, Field(ge=1e-6, le=1e6)] | None = None
     """Largest norm of all gradients together; null: no clipping."""
     validations: Annotated[int, Field(ge=10, le=1000)] = 10
     """Validations, evenly spread, the last one at the end; one more before the first step."""
     keep: Literal["last", "best"]
     """Which weights are kept: the last, or those that validated best."""
-    patience: PositiveInt | None = None
+    patience: Annotated[int, Field(gt=0, le=1000)] | None = None
     """Validations in a row without a better one after which the training ends; null: never."""
+
+    @model_validator(mode="after")
+    def _decay_leaves_something(self) -> Self:
+        decay = self.optimizer.weight_decay
+        if self.lr * decay >= 1:
+            raise ValueError(
+                f"optimizer.weight_decay: {decay:g} times lr ({self.lr:g}) leaves nothing of a "
+                f"weight after one step; take less than {1 / self.lr:g}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _shares_add_up(self) -> Self:
@@ -193,6 +207,31 @@ class TrainConfig(Config):
                 return context_length // phase.divisor
         return context_length // self.phases[-1].divisor
 
+    def steps_by_length(self, steps: int, context_length: int) -> dict[int, int]:
+        """Tokens of a sequence → how many of all `steps` have it, as `length` says of each."""
+        counts: dict[int, int] = {}
+        share, begin = 0.0, 0
+        for phase in self.phases:
+            share += phase.share
+            end = (
+                steps if phase is self.phases[-1] else min(max(round(share * steps), begin), steps)
+            )
+            if end > begin:
+                length = context_length // phase.divisor
+                counts[length] = counts.get(length, 0) + end - begin
+            begin = end
+        return counts
+
+    def warm_up_remark(self, steps: int) -> str | None:
+        """What to know of a warm-up that the whole training is too short for."""
+        warm_up = self.schedule.warmup_steps
+        if warm_up <= steps:
+            return None
+        return (
+            f"schedule.warmup_steps: {warm_up:,}, but there are {steps:,} steps: the rate never "
+            f"reaches more than {steps / warm_up:.0%} of lr"
+        )
+
     def refuse_context(self, context_length: int) -> None:
         """Raise a ValueError where a phase does not fit a model of `context_length`."""
         for phase in self.phases:
@@ -213,7 +252,7 @@ class PretrainConfig(TrainConfig):
 
     duration: Annotated[Steps | Epochs, Field(discriminator="kind")] = Steps()
     """How long it trains."""
-    lr: PositiveFloat = 0.02
+    lr: Rate = 0.02
     """Peak rate: about 0.02 for muon, 0.002 for adamw."""
     phases: tuple[Phase, ...] = GROWING
     """Sequence lengths, in order; the shares add up to 1."""
@@ -226,19 +265,19 @@ class FinetuneConfig(TrainConfig):
 
     duration: Annotated[Steps | Epochs, Field(discriminator="kind")] = Epochs()
     """How long it trains."""
-    lr: PositiveFloat = 0.006
+    lr: Rate = 0.006
     """Peak rate: a third of the base model's or less, or more is forgotten and less is gained."""
     phases: tuple[Phase, ...] = GROWING
     """Sequence lengths, in order; the shares add up to 1."""
     keep: Literal["last", "best"] = "best"
     """Which weights are kept: the last, or those that validated best."""
-    patience: PositiveInt | None = 4
+    patience: Annotated[int, Field(gt=0, le=1000)] | None = 4
     """Validations in a row without a better one after which the training ends; null: never."""
     replay: Annotated[float, Field(ge=0, lt=1)] = 0.125
     """Share of the sequences that come from the old domain, so that less of it is forgotten."""
     freeze_embedding: bool = False
     """Leave the embedding table as it is."""
-    freeze_blocks: NonNegativeInt = 0
+    freeze_blocks: Annotated[int, Field(ge=0, le=MOST_BLOCKS)] = 0
     """Leave this many of the first blocks as they are."""
 
     @property

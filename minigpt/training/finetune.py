@@ -13,6 +13,7 @@ from minigpt.package import copy_package, load_package, save_package
 from minigpt.run import Run
 from minigpt.training.config import FinetuneConfig, FinetuneParams
 from minigpt.training.loop import Batches, train
+from minigpt.training.memory import refuse_beyond_memory
 from minigpt.training.optim import freeze
 from minigpt.training.replay import ReplayStream
 from minigpt.training.state import Curve
@@ -53,6 +54,13 @@ def finetune(
         return pass_on(base, out, plots, run)
     run.machine.prepare_torch()
     package, config = load_package(base), params.finetune
+    refuse_beyond_memory(
+        package.config,
+        package.tokenizer.vocab_size,
+        {run.stage: config},
+        run.machine.memory,
+        run.machine.micro_batch,
+    )
     model = package.model.train()
     freeze_parts(model, config)
     splits = {

@@ -129,7 +129,7 @@ def train(
     machine, context = run.machine, model.config.context_length
     parallel = make_parallel(machine.torch_device)
     batches.split(parallel.rank, parallel.world_size)
-    lengths = {config.length(step, steps, context) for step in range(steps)}
+    lengths = config.steps_by_length(steps, context)
     rows = [config.tokens_per_step // length // parallel.world_size for length in lengths]
     if not min(rows):
         raise ParamsError(
@@ -137,6 +137,8 @@ def train(
             f"{max(lengths)} tokens for each of {parallel.world_size} processes"
         )
     lanes = Lanes(lane_count(machine, rows), machine.threads)
+    if remark := config.warm_up_remark(steps):
+        run.say(f"{run.stage}.{remark}")
 
     model.to(parallel.device)
     optimizer = build_optimizer(model, config.optimizer, chunks=lanes.count)

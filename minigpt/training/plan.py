@@ -14,6 +14,7 @@ from minigpt.model.count import parameters
 from minigpt.training.config import TrainConfig
 from minigpt.training.lanes import Lanes, lane_count
 from minigpt.training.loop import gradients
+from minigpt.training.memory import refuse_beyond_memory
 from minigpt.training.optim import build_optimizer
 from minigpt.training.precision import make_precision
 
@@ -33,7 +34,11 @@ def plan_training(
     from it, counts as long as it may get; where nothing bounds it, its figures are None.
 
     Steps on random tokens are timed for about two seconds a stage, at each sequence length of it.
+
+    Raises:
+        ParamsError: a stage needs more memory than the device has; nothing was built.
     """
+    refuse_beyond_memory(model, vocab_size, stages, machine.memory, machine.micro_batch)
     machine.prepare_torch()
     facts: dict[str, Any] = {"parameters": parameters(model, vocab_size), "stages": {}}
     for name, config in stages.items():
@@ -41,11 +46,12 @@ def plan_training(
         steps = config.duration.max_steps if text is None else config.steps(text)
         seconds = None
         if steps is not None:
-            lengths = [config.length(step, steps, model.context_length) for step in range(steps)]
-            measured = measure(model, vocab_size, config, sorted(set(lengths)), machine)
-            seconds = round(sum(measured[length] for length in lengths))
+            lengths = config.steps_by_length(steps, model.context_length)
+            measured = measure(model, vocab_size, config, sorted(lengths), machine)
+            seconds = round(sum(measured[length] * count for length, count in lengths.items()))
         facts["stages"][name] = {
             "steps": steps,
+            "remark": None if steps is None else config.warm_up_remark(steps),
             "at_most": text is None and config.duration.kind == "epochs",
             "tokens": None if steps is None else steps * config.tokens_per_step,
             "text_tokens": text,

@@ -13,6 +13,7 @@ from minigpt.run import Run
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.training.config import PretrainParams
 from minigpt.training.loop import train
+from minigpt.training.memory import refuse_beyond_memory
 from minigpt.training.validation import CURVE_WINDOWS, figures, mean_loss
 
 HEADLINES = ("trained_parameters", "val.bits_per_byte")
@@ -36,6 +37,13 @@ def pretrain(
     """
     run.machine.prepare_torch()
     bpe, config = Tokenizer.load(tokenizer), params.pretrain
+    refuse_beyond_memory(
+        params.model,
+        bpe.vocab_size,
+        {run.stage: config},
+        run.machine.memory,
+        run.machine.micro_batch,
+    )
     split, val = (open_tokens(tokens, name, bpe.digest) for name in ("train", "val"))
     run.dataset("pretrain", tokens, digest(tokens), "training")
     model = build_model(params.model, bpe.vocab_size, params.seed)

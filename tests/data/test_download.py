@@ -107,6 +107,12 @@ def test_a_damaged_cached_archive_is_fetched_again_and_that_is_said(go, plays, r
     assert "the cached plays-1.0.tar.gz is damaged; fetching it again" in run.said
 
 
+def test_a_rule_whose_group_may_match_nothing_is_named(go, letters):
+    source = letters({f"{n}.txt": letter(n) for n in range(6)}).replace(work="(x)?.+")
+    with pytest.raises(DataError, match=r"sources.letters.work: the group of '\(x\)\?\.\+' names"):
+        go(letters=source)
+
+
 def test_the_last_line_says_how_much_and_on_what_terms(go, plays, letters, run):
     splits = WorkSplits(val=("w0",), test=("w1",))
     letters_of_six = letters({f"{n}.txt": letter(n) for n in range(6)})

@@ -4,7 +4,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from minigpt.params import Params, known_keys
+from minigpt.params import Params
+from minigpt.params_errors import known_keys
 from minigpt.registry.config import GateConfig
 from minigpt.registry.promotion import remedies
 from minigpt.registry.promotion.gate import (

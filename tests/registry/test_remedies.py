@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from minigpt.params import STAGE_PARAMS, Params, known_keys, sections
+from minigpt.params import STAGE_PARAMS, Params, sections
+from minigpt.params_errors import known_keys
 from minigpt.registry.promotion import remedies
 
 TEXTS = [text for text in vars(remedies).values() if isinstance(text, str) and " " in text]

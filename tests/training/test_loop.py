@@ -189,7 +189,7 @@ def test_best_weights_survive_a_stop_behind_them(tokens, tmp_path, short):
 def test_a_training_that_only_does_harm_keeps_what_it_began_with(tokens, tmp_path):
     model = new_model()
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
-    config = CONFIG.replace(keep="best", lr=30.0, grad_clip=1.0)
+    config = CONFIG.replace(keep="best", lr=9.0, grad_clip=1.0)
     _, result = train_tiny(tokens, new_run(tmp_path), config, model)
     assert result.kept_step == 0
     assert "kept none of them: before the first it validated best" in result.summary(config, 640)

@@ -15,6 +15,10 @@ def test_steps_tokens_and_memory_of_each_stage(monkeypatch):
     assert (stage["steps"], stage["tokens"], stage["passes"]) == (24, 24 * 128, 2.0)
     assert not stage["at_most"]
     assert facts["device"] == "cpu"
+    assert "never reaches" not in str(stage["remark"])
+    slow = CONFIG.replace(schedule=CONFIG.schedule.replace(warmup_steps=240))
+    facts = plan.plan_training(MODEL, VOCAB_SIZE, {"pretrain": slow}, {}, MACHINE)
+    assert "240, but there are 24 steps" in facts["stages"]["pretrain"]["remark"]
     assert facts["memory_bytes"] > 1e6
 
 

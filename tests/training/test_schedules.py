@@ -1,10 +1,12 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_training import CONFIG, new_model, new_run, train_tiny
 
 from minigpt.training.config import (
     CosineSchedule,
     LinearSchedule,
+    Steps,
     StepSchedule,
     WsdSchedule,
 )
@@ -46,3 +48,13 @@ def test_wsd_is_flat_then_falls_to_the_floor():
 def test_step_drops_by_its_factor_but_not_below_the_floor():
     schedule = StepSchedule(warmup_steps=0, drops=(0.5, 0.75), factor=0.1, min_lr_ratio=0.05)
     assert [multiplier(schedule, step, 4) for step in range(4)] == pytest.approx([1, 1, 0.1, 0.05])
+
+
+def test_a_warm_up_that_never_ends_is_said_before_the_first_step(tokens, tmp_path):
+    run, said = new_run(tmp_path), []
+    run.say = said.append
+    slow = CONFIG.replace(
+        duration=Steps(max_steps=10), schedule=CONFIG.schedule.replace(warmup_steps=20)
+    )
+    train_tiny(tokens, run, slow, new_model())
+    assert said[0].startswith("pretrain.schedule.warmup_steps: 20, but there are 10 steps")

@@ -1,5 +1,7 @@
 """Lanes, precision, curve, meter and config: the small objects around the loop."""
 
+from collections import Counter
+
 import pytest
 import torch
 from pydantic import ValidationError
@@ -12,6 +14,7 @@ from minigpt.training.config import (
     PretrainConfig,
     PretrainParams,
     Steps,
+    WsdSchedule,
 )
 from minigpt.training.lanes import Lanes, lane_count
 from minigpt.training.loop import TrainResult
@@ -181,3 +184,22 @@ def test_phases_that_do_not_fit_the_model_are_refused(changes, reason):
     config = PretrainConfig(phases=(Phase(share=1),)).replace(**changes)
     with pytest.raises(ValidationError, match=reason):
         PretrainParams(model=MODEL, pretrain=config)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 7, 24, 301])
+@pytest.mark.parametrize("shares", [(1.0,), (0.4, 0.3, 0.3), (0.1,) * 10, (0.999, 0.001)])
+def test_lengths_counted_are_those_of_every_step(steps, shares):
+    """`plan` and the loop ask once, not ten million times."""
+    phases = tuple(Phase(share=share, divisor=2 ** (i % 3)) for i, share in enumerate(shares))
+    config = PretrainConfig(phases=phases)
+    one_by_one = Counter(config.length(step, steps, 512) for step in range(steps))
+    assert config.steps_by_length(steps, 512) == one_by_one
+
+
+def test_a_warm_up_longer_than_the_training_is_said():
+    config = PretrainConfig(schedule=WsdSchedule(warmup_steps=300))
+    assert config.warm_up_remark(300) is None
+    assert config.warm_up_remark(30) == (
+        "schedule.warmup_steps: 300, but there are 30 steps: the rate never reaches more than "
+        "10% of lr"
+    )

@@ -3,8 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import PositiveInt, StringConstraints
+from pydantic import StringConstraints
 
+from minigpt.config import Count
 from minigpt.data.pin import Sha256
 from minigpt.data.source import BaseSource
 
@@ -28,7 +29,7 @@ class HubSource(BaseSource):
     split: str = "train"
     text: str = "text"
     """Column that holds the text."""
-    max_documents: PositiveInt = 10_000
+    max_documents: Count = 10_000
     """The first so many records."""
     sha256: Sha256 | None = None
     """Digest of what was fetched, as the first download prints it: a cached copy is then used."""

@@ -1,8 +1,8 @@
 """Rotary positions."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import PositiveFloat
+from pydantic import Field
 
 from minigpt.model.position_config import PositionConfig, Sizes, Tensors
 
@@ -10,16 +10,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+LARGEST = 2**28
+"""Numbers of a table, 1 GB: a million positions and heads twice as wide as any that was published.
+"""
+
+
 class RopePosition(PositionConfig):
     """Rotary positions in half-split form (arXiv:2104.09864), as Llama and Qwen3 have them."""
 
     kind: Literal["rope"] = "rope"
-    theta: PositiveFloat = 10_000.0
+    theta: Annotated[float, Field(ge=1, le=1e12)] = 10_000.0
     """Base of the wavelengths; larger for longer contexts."""
 
     def refuse(self, sizes: Sizes) -> None:
-        """Heads of an odd width."""
+        """Heads of an odd width, and tables that no memory holds."""
         width = sizes.head_width
+        if width * sizes.context_length > LARGEST:
+            raise ValueError(
+                f"rope has a table of context_length ({sizes.context_length:,}) times the width of "
+                f"a head ({width:,}) numbers; {LARGEST:,} at most"
+            )
         if width % 2:
             raise ValueError(f"rope turns pairs, but a head is {width} wide; make it even")
 

@@ -11,8 +11,6 @@ from functools import cached_property
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 
-import yaml
-
 from minigpt.data.archives import is_archive
 from minigpt.data.document import Document
 from minigpt.data.readers import reader_of
@@ -26,6 +24,7 @@ from minigpt.registry.lineage.index import file_of, index_of
 from minigpt.registry.lineage.record import SourceRecord, read_sources
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version, list_everything, list_versions
+from minigpt.yaml12 import read_yaml
 
 DIGEST = re.compile(r"[0-9a-f]{8,64}")
 HELD_OUT = ("val", "test")
@@ -261,7 +260,7 @@ def _place(root: Path, place: str) -> str:
 def _is_linked(root: Path, path: str) -> bool:
     """Whether a path lies in a folder that a source of params.yaml reads where it is."""
     try:
-        sources = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))["sources"]
+        sources = read_yaml((root / "params.yaml").read_text(encoding="utf-8"))["sources"]
         places = [str(source["path"]) for source in sources.values() if is_local(source["kind"])]
     except (OSError, *UNREADABLE):
         return False

@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import yaml
 from pydantic import ValidationError
 
 from minigpt.data.document import COLUMNS, DOCUMENTS, Document, read_documents, read_rows
@@ -29,6 +28,7 @@ from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
 from minigpt.release.manifest import FileList, load_files
 from minigpt.roles import FINETUNE, final_model
+from minigpt.yaml12 import read_yaml
 
 FOLDER = "evaluation"
 OUTPUT = "data/evaluation"  # of the evaluate stage
@@ -157,7 +157,7 @@ def params_of(registry: Registry, version: Version) -> dict[str, Any]:
     """
     data = read_artifact(registry, version, "params.yaml")
     try:
-        return dict(yaml.safe_load(data)) if data else {}
+        return dict(read_yaml(data.decode())) if data else {}
     except UNREADABLE as error:
         raise _damaged(version, "params.yaml", "it cannot be read") from error
 

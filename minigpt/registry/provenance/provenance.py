@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import yaml
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from minigpt import __version__
@@ -41,6 +40,7 @@ from minigpt.registry.versions import Version
 from minigpt.release.manifest import Manifest, load_files
 from minigpt.tracking.address import shown
 from minigpt.tracking.environment import environment
+from minigpt.yaml12 import read_yaml
 
 ENVELOPE = "release/provenance.dsse.json"
 SLSA = "https://slsa.dev/provenance/v1"
@@ -63,7 +63,7 @@ def write_envelope(
 
 def statement(folder: Path, record: Record, manifest: Manifest, root: Path) -> dict[str, Any]:
     """The in-toto statement: products, materials, recipe, machine."""
-    params = yaml.safe_load((root / "params.yaml").read_text(encoding="utf-8"))
+    params = read_yaml((root / "params.yaml").read_text(encoding="utf-8"))
     paths = sorted(p for p in folder.rglob("*") if p.is_file())
     beside = {p.relative_to(folder).as_posix(): p for p in paths}
     patch = beside.pop("source.patch", None)

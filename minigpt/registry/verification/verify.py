@@ -14,8 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from minigpt.dvc_lock import LOCK, outputs_of, stages_of
 from minigpt.errors import RegistryError, UntrustedError
 from minigpt.graph import read_graph
@@ -46,6 +44,7 @@ from minigpt.registry.verification.trust import Voucher, code_of, vouch, vouch_f
 from minigpt.registry.verification.verdict import Outcome, Report
 from minigpt.registry.versions import VERIFIED, Version
 from minigpt.tracking.store import clear_errors
+from minigpt.yaml12 import read_yaml
 
 LOCKS = ("requirements/base.txt", "requirements/torch-cpu.txt")
 PIN = re.compile(r"(?m)^([A-Za-z0-9][\w.-]*)(?:\[[^\]]*\])?==([^\s;\\]+)")
@@ -202,7 +201,7 @@ def _bring(
 ) -> dict[str, str]:
     """Put the sources where the tree's download looks; see `materials.bring`."""
     places = Places(root, Machine.load().cache, cache, files)
-    params = yaml.safe_load((tree / "params.yaml").read_text(encoding="utf-8")) or {}
+    params = read_yaml((tree / "params.yaml").read_text(encoding="utf-8")) or {}
 
     def fetch() -> Path | None:
         return fetch_archives(root, tree, folder / "fetched", places.md5, env)

@@ -1,8 +1,8 @@
 """Positions as the first transformer had them."""
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import PositiveFloat
+from pydantic import Field
 
 from minigpt.model.position_config import PositionConfig, Sizes, Tensors
 
@@ -14,7 +14,7 @@ class SinusoidalPosition(PositionConfig):
     """Sines and cosines of many wavelengths, added to the embedding (arXiv:1706.03762)."""
 
     kind: Literal["sinusoidal"] = "sinusoidal"
-    longest: PositiveFloat = 10_000.0
+    longest: Annotated[float, Field(gt=0, le=1e6)] = 10_000.0
     """Longest wavelength in positions, over 2π."""
 
     def refuse(self, sizes: Sizes) -> None:
