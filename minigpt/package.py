@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import ValidationError
@@ -17,17 +17,37 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from minigpt.config import Config, Size
+from minigpt.data.pin import Sha256
 from minigpt.errors import PackageError
 from minigpt.files import new_folder, write_bytes, write_json
+from minigpt.log import excerpt
 from minigpt.model.build import empty_model
 from minigpt.model.config import ModelConfig
+from minigpt.model.count import parameters
 from minigpt.model.gpt import GPT, NormalizedEmbedding
+from minigpt.params_errors import explain
+from minigpt.quantization.config import Scheme
 from minigpt.tokenizer.bpe import Tokenizer
 
 FORMAT = 1
 WEIGHTS = "model.safetensors"
 DESCRIPTION = "model.json"
+PARAMETERS_A_BYTE = 2
+"""In 4 bits; no format of ours is smaller, so a file bounds the model that it belongs to."""
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.tiktoken")
+
+
+class Description(Config):
+    """model.json."""
+
+    format: Literal[1]
+    model: ModelConfig
+    vocab_size: Size
+    quantization: Scheme | None
+    """None: plain weights."""
+    tensors: dict[str, Sha256]
+    meta: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -108,13 +128,13 @@ def load_package(path: Path, device: str = "cpu", *, verify: bool = False) -> Pa
         PackageError: the folder is missing, incomplete, of another format or damaged.
     """
     description = read_description(path)
-    config = ModelConfig.model_validate(description["model"])
+    config = description.model
     tensors = read_tensors(path)
     if verify:
-        verify_tensors(path, tensors, description["tensors"])
+        verify_tensors(path, tensors, description.tensors)
     with torch.random.fork_rng(devices=[]):  # building draws numbers that nobody needs
-        model = empty_model(config, description["vocab_size"])
-    if (scheme := description["quantization"]) is not None:
+        model = empty_model(config, description.vocab_size)
+    if (scheme := description.quantization) is not None:
         from minigpt.quantization.swap import quantize_structure
 
         model = quantize_structure(model, scheme)
@@ -123,23 +143,24 @@ def load_package(path: Path, device: str = "cpu", *, verify: bool = False) -> Pa
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
-        reason = " ".join(str(error).split())
+        reason = excerpt(" ".join(str(error).split()), most=300)
         raise PackageError(f"{path / WEIGHTS}: does not fit {DESCRIPTION}: {reason}") from error
     return Package(
         model.to(device).eval(),
         Tokenizer.load(path),
         config,
         path,
-        scheme,
-        description["meta"],
+        None if scheme is None else scheme.model_dump(mode="json"),
+        description.meta,
     )
 
 
-def read_description(path: Path) -> dict[str, Any]:
-    """model.json of a package, checked as far as a reader depends on it.
+def read_description(path: Path) -> Description:
+    """model.json of a package.
 
     Raises:
-        PackageError: it is missing, not JSON, or of a format that this program does not know.
+        PackageError: it is missing, not JSON, of a format that this program does not know, or
+            describes a model that the weights beside it cannot fill.
     """
     for name in (DESCRIPTION, WEIGHTS, *TOKENIZER_FILES):
         if not (path / name).is_file():
@@ -148,22 +169,31 @@ def read_description(path: Path) -> dict[str, Any]:
             )
     file = path / DESCRIPTION
     try:
-        description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        written_format = description["format"]
-        if written_format != FORMAT:
+        values = json.loads(file.read_text(encoding="utf-8"))
+        if isinstance(values, dict) and values.get("format", FORMAT) != FORMAT:
             raise PackageError(
-                f"{file}: format {written_format}, but this program reads format {FORMAT}. "
-                "Use the version of MiniGPT that wrote it, or build it again with: dvc repro"
+                f"{file}: format {excerpt(str(values['format']))}, but this program reads format "
+                f"{FORMAT}. Use the version of MiniGPT that wrote it, or build it again with: "
+                "dvc repro"
             )
-        ModelConfig.model_validate(description["model"])
-        missing = {"vocab_size", "quantization", "tensors", "meta"} - description.keys()
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
+        description = Description.model_validate(values)
+    except ValidationError as error:
+        (first, *_) = explain(error, Description, DESCRIPTION)
+        raise PackageError(f"{path}: cannot be read as a package's description: {first}") from error
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8; lists in lists in lists
+        reason = excerpt(" ".join(str(error).split()))
         raise PackageError(
             f"{file}: cannot be read as a package's description: {reason}"
         ) from error
-    if missing:
-        raise PackageError(f"{file}: lacks {', '.join(sorted(missing))}")
+    count, size = (
+        parameters(description.model, description.vocab_size),
+        (path / WEIGHTS).stat().st_size,
+    )
+    if count > PARAMETERS_A_BYTE * size:
+        raise PackageError(
+            f"{file}: its sizes make {count:,} parameters, more than the {size:,} bytes of "
+            f"{WEIGHTS} can hold. Get it again with: dvc pull, or dvc repro"
+        )
     return description
 
 

@@ -116,6 +116,17 @@ def test_a_missing_folder_is_named(tmp_path):
         ({"format": 99}, "format 99, but this program reads format 1"),
         ({"model": {"n_layer": 0}}, "cannot be read as a package's description"),
         ({"vocab_size": 7}, "does not fit model.json"),
+        ({"vocab_size": "x"}, "model.json: vocab_size: Input should be a valid integer"),
+        ({"vocab_size": -1}, "model.json: vocab_size: Input should be greater than 0"),
+        ({"vocab_size": 10**30}, "model.json: vocab_size: Input should be less than or equal"),
+        ({"model": {"n_layer": 10**9}}, "model.json: model.n_layer: Input should be less than"),
+        ({"model": {"n_layer": 4096}}, "parameters, more than the"),
+        ({"model": {"n_embd": 2**20, "n_head": 2}}, "parameters, more than the"),
+        ({"model": {"context_length": 2**20, "head_dim": 512}}, "rope has a table of"),
+        ({"quantization": 3}, "model.json: quantization: expected a section"),
+        ({"tensors": []}, "model.json: tensors: expected a section"),
+        ({"meta": None}, "model.json: meta: expected a section"),
+        ({"format": ["x" * 10**6]}, "but this program reads format 1"),
     ],
 )
 def test_a_description_that_does_not_fit_is_refused_in_one_line(package, changes, message):
@@ -124,9 +135,10 @@ def test_a_description_that_does_not_fit_is_refused_in_one_line(package, changes
         load_package(package)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 800
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", "not json"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", "not json", "[" * 10**5])
 def test_a_description_that_is_none_is_refused(package, text):
     (package / "model.json").write_text(text)
     with pytest.raises(PackageError, match="cannot be read as a package's description"):
