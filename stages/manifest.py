@@ -3,15 +3,17 @@
 from pathlib import Path
 
 from minigpt.params import ManifestParams, load_params
+from minigpt.release.document_index import write_index
 from minigpt.release.manifest import manifest
 from minigpt.run import open_run, stage_main
 
 
-def main(out: Path, files: Path) -> None:
-    """Every output of the stages before in; their digests and the list of their files out."""
+def main(documents: Path, out: Path, files: Path, index: Path, runs: Path) -> None:
+    """Every output of the stages before in; their digests, their files, their documents out."""
     params = load_params(ManifestParams)
     with open_run("manifest", params) as run:
-        manifest(Path(), list(run.inputs), out, files, run)
+        write_index(documents, index, runs)
+        manifest(Path(), [*run.inputs, index, runs], out, files, run)
 
 
 if __name__ == "__main__":

@@ -139,14 +139,14 @@ def _least(runs: Runs, counts: NDArray[np.int64]) -> Any:
     starts = np.cumsum(counts) - counts
     values = np.zeros((len(counts), BANDS), np.uint64)
     for order in range(BANDS * ROWS):
-        least = np.minimum.reduceat(_mixed(runs, order), starts)
+        least = np.minimum.reduceat(mixed(runs, order), starts)
         band = values[:, order // ROWS]
         band *= MULTIPLIER
         band += least
     return values
 
 
-def _mixed(numbers: Any, order: int) -> Any:
+def mixed(numbers: Any, order: int) -> Any:
     """The numbers in another order: a one-to-one map of 64-bit numbers."""
     numbers = numbers * np.uint64(int(MULTIPLIER) * (2 * order + 1) % 2**64)
     return (numbers ^ (numbers >> np.uint64(29))) * MULTIPLIER

@@ -17,6 +17,10 @@ MODELS = ("base", "finetuned")
 """Those that are judged, as metrics name them; the second where something is fine-tuned."""
 SAMPLES = "samples.json"
 """What they wrote, in the folder of the evaluate stage."""
+SETTINGS = "settings.json"
+"""How they were measured, there too."""
+MEASURED_BY = ("window", "stride", "batch", "passage_bytes")
+"""What of the section evaluate a figure depends on."""
 
 
 class WindowConfig(Config):

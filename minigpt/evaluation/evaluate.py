@@ -4,10 +4,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from minigpt.data.document import Document, read_documents
+from minigpt.data.document import DOCUMENTS, Document, read_documents, write_documents
 from minigpt.errors import DataError
 from minigpt.evaluation.baselines import Baselines, Splits, measure_baselines
-from minigpt.evaluation.config import MODELS, SAMPLES, EvaluateConfig, EvaluateParams
+from minigpt.evaluation.config import (
+    MEASURED_BY,
+    MODELS,
+    SAMPLES,
+    SETTINGS,
+    EvaluateConfig,
+    EvaluateParams,
+)
 from minigpt.evaluation.passages import Row, figures, model_rows, write_passages
 from minigpt.evaluation.perplexity import Figures, bits_of_documents, model_score, window_over
 from minigpt.evaluation.samples import Sample, write_samples
@@ -29,8 +36,9 @@ HEADLINES = (
 def evaluate(
     base: Path, finetuned: Path, documents: Path, out: Path, params: EvaluateParams, run: Run
 ) -> dict[str, Any]:
-    """Write passages.parquet and samples.json to `out`; return the figures, all sums over passages.
+    """Write an evaluation set to `out`; return the figures, all sums over passages.
 
+    The set: the test documents, every passage of them, what the models wrote, how it was measured.
     {base,finetuned}.SOURCE: bits_per_byte, perplexity_per_token, works (where they are
     few); baselines.NAME.SOURCE: bits_per_byte (and the n-gram's order); test.SOURCE: role, bytes.
     Where nothing is fine-tuned there is no `finetuned`: that package is the base.
@@ -53,6 +61,9 @@ def evaluate(
     with new_folder(out) as folder:
         table = write_passages(folder, rows)
         write_json(folder / SAMPLES, samples)
+        write_json(folder / SETTINGS, config.model_dump(mode="json", include=set(MEASURED_BY)))
+        tests = (document for splits in sources.values() for document in splits.test)
+        write_documents(folder / DOCUMENTS, tests)
     results = summarize(figures(table), sources, baselines)
     run.say(headline(results))
     return results

@@ -18,7 +18,7 @@ from minigpt.registry.versions import MODEL, Version
 from minigpt.release.manifest import FileEntry, load_files, load_manifest
 from minigpt.tracking.store import clear_errors, local_path, mlflow_errors
 
-STORED = ("models/", "exports/", "metrics/", "plots/", "results/")
+STORED = ("data/evaluation", "models/", "exports/", "metrics/", "plots/", "release/", "results/")
 """How the outputs begin that a version holds."""
 VALIDATION = "data/validation.json"
 """What it holds of the data, beside its index."""
@@ -35,20 +35,6 @@ def read_artifact(registry: Registry, version: Version, path: str) -> bytes | No
     with TemporaryDirectory() as folder:
         file = find_artifact(registry, version, path, Path(folder))
         return None if file is None else file.read_bytes()
-
-
-def read_results(registry: Registry, version: Version, stage: str) -> bytes | None:
-    """results/STAGE.json of a version; None where it is gone.
-
-    A version that lists none is older than that folder: its metrics/STAGE.json held all of it.
-
-    Raises:
-        RegistryError: the store cannot be read.
-    """
-    listed = json_object(read_artifact(registry, version, FILES)).get("files", [])
-    older = listed and not any(entry["path"].startswith("results/") for entry in listed)
-    folder = "metrics" if older else "results"
-    return read_artifact(registry, version, f"{folder}/{stage}.json")
 
 
 def find_artifact(registry: Registry, version: Version, path: str, folder: Path) -> Path | None:

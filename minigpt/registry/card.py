@@ -71,7 +71,7 @@ def render(facts: CardFacts) -> str:
         ),
         _archives(record.sources),
         *_credits(facts.params),
-        "Which document is in which split, with its sha256: data/documents.parquet.",
+        "Which document is in which split, with its sha256: release/documents.parquet.",
         "## Figures",
         "Bits per byte on the test works, lower is better.",
         _figures(facts),

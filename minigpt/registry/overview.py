@@ -16,13 +16,13 @@ from minigpt.registry.artifacts import (
     find_artifact,
     json_object,
     read_artifact,
-    read_results,
 )
 from minigpt.registry.lineage.index import index_of
 from minigpt.registry.lineage.record import Record, read_record
 from minigpt.registry.promotion.audit_log import Event, read_all
 from minigpt.registry.promotion.evaluation_set import read_evaluation_set
 from minigpt.registry.promotion.history import MOVES, difference
+from minigpt.registry.promotion.scores import results_of
 from minigpt.registry.provenance.provenance import signer
 from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
@@ -146,7 +146,10 @@ def _since(version: Version, events: list[Event], moves: list[Event]) -> datetim
 
 
 def _judged(registry: Registry, version: Version) -> tuple[Judgement, ...]:
-    evaluation = json_object(read_results(registry, version, "evaluate"))
+    try:
+        evaluation = results_of(registry, version, "evaluate")
+    except RegistryError:  # damaged: `minigpt verify --from-cache` says so, and the gate
+        return ()
     roles = {source: about["role"] for source, about in evaluation.get("test", {}).items()}
     passages = _passages(registry, version)
     judgements = []

@@ -10,14 +10,13 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safetensors import safe_open
 
-from minigpt.data.document import Document, read_documents
+from minigpt.data.document import read_documents
 from minigpt.digest import digest, file_digest, remembered
 from minigpt.errors import RegistryError
 from minigpt.files import write_json
 from minigpt.registry.artifacts import STORED, VALIDATION
 from minigpt.registry.card import CardFacts, description, names_of, render, trained_on
 from minigpt.registry.checkout import CheckoutState, checkout_state, refuse_other_inputs
-from minigpt.registry.lineage.index import FACTS, write_index
 from minigpt.registry.lineage.record import ARCHIVES, RECORD, Record, make_record
 from minigpt.registry.logged_model import (
     KIND,
@@ -28,9 +27,6 @@ from minigpt.registry.logged_model import (
     log_model,
 )
 from minigpt.registry.mutex import only_changer
-from minigpt.registry.promotion.evaluation_set import (
-    write_evaluation_set as keep_evaluation,
-)
 from minigpt.registry.promotion.gate import main_figure
 from minigpt.registry.provenance.keys import signing_key
 from minigpt.registry.provenance.provenance import write_envelope
@@ -47,6 +43,7 @@ from minigpt.registry.versions import (
     Version,
     list_versions,
 )
+from minigpt.release.document_index import FACTS
 from minigpt.release.manifest import Manifest, load_files, load_manifest, manifest_digest
 from minigpt.roles import FINETUNE
 from minigpt.tracking import Status
@@ -131,7 +128,7 @@ def _register(registry: Registry, manifest: Manifest, identity: str, parent: str
             record = make_record(registry, identity, state, documents, parent)
             expected = str(max((int(v.version) for v in list_versions(registry)), default=0) + 1)
             card = _card(root, expected, record, params, results)
-            _keep_files(tracker, root, manifest, state, record, card, documents, key)
+            _keep_files(tracker, root, manifest, state, record, card, key)
             model_id = _log_models(registry, run_id, manifest, record, params, figures(metrics))
             _describe(registry, record)
             number = _create_version(registry, name, model_id, run_id, tags, card)
@@ -154,7 +151,6 @@ def _keep_files(
     state: CheckoutState,
     record: Record,
     card: str,
-    documents: list[Document],
     key: Ed25519PrivateKey | None,
 ) -> None:
     """Everything that a version is made of, but its model, under its path in the checkout."""
@@ -168,8 +164,6 @@ def _keep_files(
         (made / "README.md").write_text(card, encoding="utf-8")
         if state.patch:
             (made / "source.patch").write_bytes(state.patch)
-        write_index(made, documents)
-        keep_evaluation(root, made)
         write_json(made / RECORD, record.model_dump(mode="json"))
         write_envelope(made, record, manifest, root, key)  # last: it names what lies beside it
         tracker.artifact(made)

@@ -12,7 +12,10 @@ from minigpt.files import write_json
 from minigpt.run import Run
 
 MANIFEST = Path("release/manifest.json")
-MADE_OF = ("data/documents", "exports/", "metrics/", "models/", "plots/", "results/")
+MADE_OF = (
+    "data/documents", "data/evaluation", "exports/", "metrics/", "models/", "plots/", "release/",
+    "results/",
+)  # fmt: skip
 """What a version is made of; outputs on the way there are listed, but are no part of its name."""
 
 

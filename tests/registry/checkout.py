@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import yaml
 
-from minigpt.data.document import Document, write_documents
+from minigpt.data.document import DOCUMENTS, Document, read_documents, write_documents
 from minigpt.digest import text_digest
 from minigpt.evaluation.passages import write_passages
 from minigpt.files import write_json
@@ -15,6 +15,7 @@ from minigpt.model.build import build_model
 from minigpt.model.config import ModelConfig
 from minigpt.package import save_package
 from minigpt.registry.registry import Registry
+from minigpt.release.document_index import INDEX, RUNS, write_index
 from minigpt.release.manifest import manifest
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tokenizer.config import TokenizerConfig
@@ -112,9 +113,12 @@ class Checkout:
                 if model in evaluated
             ],
         )
+        write_json(judged / "settings.json", {"window": None, "stride": None, "batch": 4})
+        documents, release = self.root / "data" / "documents", self.root / "release"
+        write_documents(judged / DOCUMENTS, read_documents(documents, split="test"))
+        write_index(documents, self.root / INDEX, self.root / RUNS)
         run = SimpleNamespace(say=lambda _: None)
-        paths = [Path(output) for output in OUTPUTS]
-        release = self.root / "release"
+        paths = [Path(output) for output in (*OUTPUTS, INDEX, RUNS)]
         manifest(self.root, paths, release / "manifest.json", release / "files.json", run)
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from minigpt.digest import text_digest
 from minigpt.registry.provenance import keys
 from minigpt.registry.refs import find_version
 from minigpt.registry.register import register
@@ -61,6 +60,8 @@ def add_version(request):
     """A function that adds a version with version 1's files and this figure; sync takes longer."""
     from minigpt.registry.refs import find_version
     from minigpt.registry.versions import BITS, DIGEST, list_everything
+    from minigpt.release.manifest import MANIFEST, manifest_digest
+    from minigpt.tracking.store import local_path
 
     def add(bits: float, root: Path | None = None, name: str = NAME) -> str:
         root = root or request.getfixturevalue("changed").root
@@ -68,10 +69,15 @@ def add_version(request):
         client, first = registry.store.client, find_version(registry, "1")
         source = client.get_model_version_download_uri(NAME, "1")
         model = source.split("/")[-2]  # …/models/ID/artifacts
-        tags = {DIGEST: text_digest([str(bits)]), BITS: str(bits)}
+        run = client.create_run(registry.store.experiment_id).info.run_id
+        files = local_path(registry.artifacts_uri(run))
+        shutil.copytree(local_path(registry.artifacts_uri(first.run_id)), files, dirs_exist_ok=True)
+        manifest = files / MANIFEST  # another one that says the same
+        manifest.write_text(manifest.read_text() + " " * round(1000 * bits))
+        tags = {DIGEST: manifest_digest(manifest), BITS: str(bits)}
         if name not in list_everything(registry):
             client.create_registered_model(name)
-        made = client.create_model_version(name, source, first.run_id, tags=tags, model_id=model)
+        made = client.create_model_version(name, source, run, tags=tags, model_id=model)
         return str(made.version)
 
     return add

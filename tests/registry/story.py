@@ -18,6 +18,7 @@ from minigpt.files import write_json
 from minigpt.graph import read_graph
 from minigpt.registry.lineage.record import read_record
 from minigpt.registry.refs import find_version
+from minigpt.release.document_index import INDEX, RUNS, write_index
 from minigpt.release.manifest import manifest
 from minigpt.tracking.mlflow_tracker import OUTPUT_DIGEST, STAGE, create_run
 from minigpt.tracking.store import local_path, open_store
@@ -97,7 +98,9 @@ def tell(root: Path, leave_out: str | None = None) -> None:
         yaml.safe_dump({"stages": {"pretrain": pretrain, "download": download}})
     )
     release = root / "release"
-    paths = [Path(p) for p in (*OUTPUTS, "data/archives", "results/pretrain.json")]
+    write_index(root / "data" / "documents", root / INDEX, root / RUNS)
+    made = (*OUTPUTS, "data/archives", "results/pretrain.json", INDEX, RUNS)
+    paths = [Path(path) for path in made]
     manifest(
         root,
         paths,

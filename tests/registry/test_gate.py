@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from minigpt.data.word_runs import sketch
 from minigpt.params import Params
 from minigpt.params_errors import known_keys
 from minigpt.registry.config import GateConfig
@@ -220,8 +221,8 @@ def test_each_condition_that_fails_names_its_cause_and_what_to_change():
     ]
     few = against(over(1.7), over(1.78), ROLES, GateConfig())
     assert {c.remedy for c in few} == {remedies.FEW_PASSAGES}
-    document = SimpleNamespace(sha256="ab" * 32, doc_id="speeches/x", split="train")
-    assert leaked([document], [document]).remedy == remedies.LEARNED
+    document = SimpleNamespace(sha256="ab" * 32, doc_id="speeches/x", split="train", text="x")
+    assert leaked([document], [document], sketch([])).remedy == remedies.LEARNED
 
 
 def test_a_condition_that_holds_needs_no_remedy():

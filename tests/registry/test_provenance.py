@@ -69,7 +69,7 @@ def test_the_statement_names_products_materials_and_recipe(signed):
     assert "source.patch" in used
     assert build["externalParameters"]["params"] == {"seed": 0, "model": {"n_layer": 1}}
     beside = {entry["name"] for entry in said["predicate"]["runDetails"]["byproducts"]}
-    assert {"lineage.json", "data/documents.parquet"} <= beside
+    assert "lineage.json" in beside
     assert str(root) not in json.dumps(said)  # no path of this machine
 
 

@@ -16,7 +16,7 @@ from minigpt.registry.pruned import pruned_in
 from minigpt.registry.refs import find_version, resolve
 from minigpt.registry.register import register
 from minigpt.registry.registry import Registry
-from minigpt.registry.versions import list_versions
+from minigpt.registry.versions import DIGEST, list_versions
 from minigpt.tracking.entities import ViewType
 from minigpt.tracking.store import local_path
 from tests.registry.logs import whole_log
@@ -114,7 +114,11 @@ def test_champions_of_all_times_challenger_and_what_was_taken_down_stay(changed,
 def test_files_that_another_version_has_too_stay(changed, add_version, add):
     registry = changed.registry
     add(1.7)
-    add_version(1.65)  # it has run and model of version 1
+    client, first = registry.store.client, find_version(registry, "1")
+    source = client.get_model_version_download_uri(NAME, "1")
+    client.create_model_version(
+        NAME, source, first.run_id, tags={DIGEST: first.digest}, model_id=source.split("/")[-2]
+    )  # it has run and model of version 1
     registry.store.client.set_registered_model_alias(NAME, "challenger", "2")
     before = size_on_disk(changed.root)
     done = prune(registry, 1)

@@ -12,10 +12,10 @@ from minigpt.errors import RegistryError
 from minigpt.graph import read_graph
 from minigpt.registry.artifacts import FILES
 from minigpt.registry.checkout import checkout_state
-from minigpt.registry.lineage.index import FACTS
 from minigpt.registry.lineage.record import RECORD, make_record, read_record, read_sources
 from minigpt.registry.lineage.trace import query_for, trace
 from minigpt.registry.refs import find_version
+from minigpt.release.document_index import FACTS
 from tests.registry.checkout import NAME
 from tests.registry.story import MACHINE
 

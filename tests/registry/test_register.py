@@ -14,10 +14,10 @@ from minigpt import digest as digest_module
 from minigpt.data.document import in_order, read_documents, write_documents
 from minigpt.digest import MEMORY, file_digest, remembered, text_digest
 from minigpt.errors import RegistryError
-from minigpt.registry.lineage.index import INDEX
 from minigpt.registry.register import register
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import TAKEN_DOWN, list_versions
+from minigpt.release.document_index import INDEX
 from minigpt.tracking import open_journal
 from minigpt.tracking.journal import RUNS, journals
 from minigpt.tracking.store import local_path
@@ -114,7 +114,7 @@ def test_where_nobody_can_tell_whether_a_mark_is_inherited_that_is_an_error(chan
     assert register(changed.registry) == version  # nothing was taken down
     tag = {"documents": ["f" * 64], "reason": "asked", "at": "2026-01-02T03:04:05+00:00"}
     registry.store.client.set_model_version_tag(NAME, "1", TAKEN_DOWN, json.dumps(tag))
-    with pytest.raises(RegistryError, match=r"minigpt-test 2: its data/documents\.parquet is gone"):
+    with pytest.raises(RegistryError, match=r"test 2: its release/documents\.parquet is gone"):
         register(changed.registry)
 
 
@@ -131,12 +131,13 @@ def test_a_version_holds_what_it_is_made_of(registered, registry):
         "params.yaml",
         "dvc.yaml",
         "dvc.lock",
-        "data/documents.parquet",
+        "release/documents.parquet",
+        "data/evaluation/passages.parquet",
         "README.md",
     } <= paths
     assert "data/documents/documents.parquet" not in paths  # the texts stay where they are
     assert "source.patch" not in paths
-    index = pq.read_table(folder / "data" / "documents.parquet")
+    index = pq.read_table(folder / INDEX)
     assert index.num_rows == 6
     assert {"doc_id", "sha256", "source", "work", "split"} <= set(index.column_names)
 

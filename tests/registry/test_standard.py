@@ -101,6 +101,6 @@ def test_a_champion_whose_files_are_gone_is_named(changed, add):
 
 
 def test_settings_that_cannot_be_read_are_not_taken_for_the_defaults(monkeypatch):
-    monkeypatch.setattr(evaluation_set, "read_artifact", lambda *_: b"evaluate: [")
+    monkeypatch.setattr(evaluation_set, "read_artifact", lambda *_: b"quantize: [")
     with pytest.raises(RegistryError, match=r"m 1: its params\.yaml cannot be used"):
-        evaluation_set.evaluate_config(None, SimpleNamespace(name="m", version="1"))
+        evaluation_set.params_of(None, SimpleNamespace(name="m", version="1"))

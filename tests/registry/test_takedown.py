@@ -17,7 +17,7 @@ from minigpt.data.splits import cut_document
 from minigpt.digest import file_digest
 from minigpt.errors import DataError, GateRefusedError, ParamsError, RegistryError, StageError
 from minigpt.registry.artifacts import find_artifact, read_artifact
-from minigpt.registry.lineage.index import INDEX, index_of
+from minigpt.registry.lineage.index import index_of
 from minigpt.registry.promotion.promote import rollback
 from minigpt.registry.refs import find_version
 from minigpt.registry.register import register
@@ -29,6 +29,7 @@ from minigpt.registry.takedown.plan import plan
 from minigpt.registry.takedown.revoke import BEGIN
 from minigpt.registry.takedown.takedown import carry_out
 from minigpt.registry.versions import CHAMPION, list_versions
+from minigpt.release.document_index import INDEX
 from minigpt.tracking.relocate import relocate
 from tests.registry.letters import (
     BOUNDS,

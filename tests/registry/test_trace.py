@@ -5,17 +5,19 @@ import shutil
 
 import pytest
 
-from minigpt.data.document import Document
+from minigpt.data.document import Document, write_documents
 from minigpt.data.splits import cut_document
 from minigpt.digest import file_digest
 from minigpt.errors import DataError, ParamsError, RegistryError
 from minigpt.registry.lineage import trace as trace_module
-from minigpt.registry.lineage.index import write_index
 from minigpt.registry.lineage.trace import by_digest, query_for, trace, trace_everywhere
+from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import list_versions
+from minigpt.release.document_index import INDEX, RUNS, write_index
 from minigpt.tracking.relocate import relocate
 from tests.registry.checkout import NAME, Checkout
+from tests.registry.promotions import reseal
 from tests.registry.story import Story
 
 
@@ -67,7 +69,10 @@ def test_the_parts_of_a_text_that_was_cut_are_found(own_story):
     whole = Document(
         "letters/long.txt", f"{text}\n", **about, licence="", split="", sha256="-", origin="-"
     )
-    write_index(own_story.artifacts(3), cut_document(whole))
+    folder = own_story.artifacts(3)
+    write_documents(folder / "documents.parquet", cut_document(whole))
+    write_index(folder, folder / INDEX, folder / RUNS)
+    reseal(own_story.registry, find_version(own_story.registry, "3"), INDEX, RUNS)
     (own_story.root / "long.txt").write_text(text)
     assert seen(own_story, own_story.root / "long.txt") == ("3", "3", "12")
 

@@ -41,6 +41,10 @@ class Event:
     """What was asked of the version, and what was found."""
     previous: str
     """Digest of the event before; empty for the first."""
+    documents: tuple[str, ...] = ()
+    """Of a takedown: sha256 of each text that the version learned from, but those of `files`."""
+    files: tuple[str, ...] = ()
+    """Of a takedown: sha256 of each file or archive that was taken down as a whole."""
     digest: str = ""
     run_id: str = ""
     """The MLflow run that holds it."""
@@ -66,6 +70,8 @@ def fields_of(event: Event) -> dict[str, str]:
             ensure_ascii=False,
         ),
         "previous": event.previous,
+        "documents": " ".join(event.documents),
+        "files": " ".join(event.files),
     }
     return {key: text for key, text in values.items() if text}
 
@@ -92,6 +98,8 @@ def event_from(fields: Mapping[str, str], run_id: str) -> Event:
         reason=fields.get("reason"),
         conditions=tuple(Condition(*entry) for entry in json.loads(fields["conditions"])),
         previous=fields.get("previous", ""),
+        documents=tuple(fields.get("documents", "").split()),
+        files=tuple(fields.get("files", "").split()),
         digest=fields["digest"],
         run_id=run_id,
     )
@@ -141,6 +149,8 @@ def breaks(events: Sequence[Event], head: str | None) -> Iterator[str]:
             yield f"event {event.number} does not follow event {number} (run {event.run_id})"
         previous, number = event.digest, event.number
     # Where an append was cut off, the event is there and the head still names the one before.
+    if number > 1 and not head:
+        yield "the mark of the newest event is gone: nobody can tell whether that is here"
     ends = {digest for event in events[-1:] for digest in (event.digest, event.previous)}
     if head and head not in ends:
         yield (

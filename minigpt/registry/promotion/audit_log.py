@@ -5,6 +5,7 @@ of them, the digest of the event before included, and the registered model names
 event that was changed, deleted or is missing is found by reading.
 """
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -56,6 +57,8 @@ class AuditLog:
         forced: bool = False,
         reason: str | None = None,
         conditions: Sequence[Condition] = (),
+        documents: Sequence[str] = (),
+        files: Sequence[str] = (),
     ) -> Event:
         """Write an event behind the newest one.
 
@@ -76,6 +79,8 @@ class AuditLog:
             reason=reason or None,
             conditions=tuple(conditions),
             previous=newest.digest if newest else "",
+            documents=tuple(documents),
+            files=tuple(files),
         )
         fields = fields_of(event)
         digest = digest_of(fields)
@@ -112,7 +117,7 @@ def read_all(registry: Registry, name: str) -> tuple[list[Event], list[str]]:
         RegistryError: the store cannot be read.
     """
     events, problems = [], []
-    for run in _runs(registry, name):
+    for run in _runs(registry, f"params.name = '{name}'"):
         fields = joined(run.data.params)
         try:
             event = event_from(fields, run.info.run_id)
@@ -130,6 +135,17 @@ def read_all(registry: Registry, name: str) -> tuple[list[Event], list[str]]:
     return events, [*problems, *breaks(events, _head(registry, name))]
 
 
+def takedowns(registry: Registry) -> Iterator[Event]:
+    """Every takedown of the store, of whatever name, also of one that is gone.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    for run in _runs(registry, "params.kind = 'taken down'"):
+        with contextlib.suppress(KeyError, ValueError, TypeError):  # `read_all` says what is wrong
+            yield event_from(joined(run.data.params), run.info.run_id)
+
+
 def _head(registry: Registry, name: str) -> str | None:
     with clear_errors(registry.store.uri):
         try:
@@ -141,8 +157,8 @@ def _head(registry: Registry, name: str) -> str | None:
         return dict(tags).get(HEAD)
 
 
-def _runs(registry: Registry, name: str) -> Iterator[Any]:
-    """Every run that says it is an event of `name`; deleted ones too."""
+def _runs(registry: Registry, which: str) -> Iterator[Any]:
+    """Every run that says it is such an event; deleted ones too."""
     with clear_errors(registry.store.uri):
         experiment = registry.store.client.get_experiment_by_name(LOG)
         if experiment is None:
@@ -150,7 +166,7 @@ def _runs(registry: Registry, name: str) -> Iterator[Any]:
         yield from every_page(
             registry.store.client.search_runs,
             [experiment.experiment_id],
-            f"params.name = '{name}'",
+            which,
             run_view_type=ViewType.ALL,
             order_by=["attributes.start_time ASC"],  # an event that is added meanwhile moves none
         )

@@ -10,7 +10,7 @@ from minigpt.evaluation.bootstrap import Interval, difference
 from minigpt.evaluation.config import SamplesConfig
 from minigpt.quantization.config import QuantizeConfig
 from minigpt.registry.artifacts import package_of
-from minigpt.registry.lineage.index import index_of, learned
+from minigpt.registry.lineage.index import index_of
 from minigpt.registry.promotion.evaluation_set import (
     EvaluationSet,
     Passages,
@@ -20,6 +20,7 @@ from minigpt.registry.promotion.evaluation_set import (
 from minigpt.registry.promotion.scores import both_on, results_of, run_on
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
+from minigpt.release.document_index import learned
 from minigpt.roles import FINETUNE, main_first
 
 MEASURED = ("finetuned", "base", "int8", "int4")

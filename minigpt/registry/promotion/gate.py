@@ -1,23 +1,29 @@
 """What a version must reach before it may be champion, and how that is said."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from minigpt.data.near_duplicates import RUN
 from minigpt.evaluation.bootstrap import Interval, decimals_for, difference
 from minigpt.registry.config import GateConfig
 from minigpt.registry.promotion import remedies
 from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.registry import Registry
-from minigpt.roles import ROLES, final_model, main_first, main_role, of_role
+from minigpt.release.document_index import learned
+from minigpt.roles import FINETUNE, ROLES, final_model, main_first, main_role, of_role
 
 if TYPE_CHECKING:
     from minigpt.data.document import Document
-    from minigpt.registry.promotion.evaluation_set import Passages
+    from minigpt.data.word_runs import WordRuns
+    from minigpt.registry.promotion.evaluation_set import EvaluationSet, Passages
     from minigpt.registry.promotion.standard import Best
     from minigpt.registry.versions import Version
 
 SET = "evaluation set"
+HELD = 0.5
+"""A share of a text's runs from which on it counts as learned: pages of one author share few."""
 
 
 def decide(
@@ -117,18 +123,45 @@ def budgets(
     return conditions
 
 
-def leaked(frozen: Iterable["Document"], index: Iterable["Document"]) -> Condition:
-    """Whether a version was trained on a document that it is to be judged on, by its digest."""
-    from minigpt.registry.lineage.index import learned
+def leaked(
+    frozen: Iterable["Document"], index: Iterable["Document"], word_runs: "WordRuns"
+) -> Condition:
+    """Whether a version was trained on a text that it is to be judged on.
 
-    trained, documents = learned(index), list(frozen)
-    names = [f"{d.doc_id} ({d.sha256[:8]}…)" for d in documents if d.sha256 in trained]
-    if not names:
-        return Condition(SET, f"it was trained on none of the {len(documents)} documents", True)
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    text = f"it was trained on {len(names)} of the {len(documents)} documents"
-    text += f": {', '.join(names[:3])}{more}"
+    By the digest of each, and by how many of its runs of words the training text has anywhere: a
+    copy with a foreword, or in pieces, is found too.
+    """
+    trained, documents, found, most = learned(index), list(frozen), [], 0.0
+    for document in documents:
+        share = 1.0 if document.sha256 in trained else word_runs.share_of(document.text) or 0.0
+        most = max(most, share)
+        if share >= HELD:
+            found.append(f"{document.doc_id} ({document.sha256[:8]}…, {share:.0%} of it)")
+    if not found:
+        text = f"it was trained on none of the {len(documents)} documents, by digest, and by runs "
+        return Condition(SET, f"{text}of {RUN} words on {most:.0%} of one at most", True)
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    text = f"it was trained on {len(found)} of the {len(documents)} documents"
+    text += f": {', '.join(found[:3])}{more}"
     return Condition(SET, text, False, remedies.LEARNED)
+
+
+def enough(own: "EvaluationSet", gate: GateConfig) -> list[Condition]:
+    """Whether a version can be told from a later one on the set that it brings along.
+
+    Else it would be a champion that nothing can replace.
+    """
+    keys = Counter(source for source, _, _ in own.passages(FINETUNE.model))
+    return [
+        Condition(
+            source,
+            f"its own evaluation set has {keys[source]} passages; at least {gate.min_passages}",
+            False,
+            remedies.FEW_PASSAGES,
+        )
+        for source in main_first(own.roles)
+        if keys[source] < gate.min_passages
+    ]
 
 
 def against(
@@ -249,7 +282,7 @@ def _on_one_set(
     gate: GateConfig,
 ) -> list[Condition]:
     """The challenger and the champion on one evaluation set that the challenger did not learn."""
-    from minigpt.registry.lineage.index import index_of
+    from minigpt.registry.lineage.index import index_of, word_runs_of
     from minigpt.registry.promotion.evaluation_set import read_evaluation_set
     from minigpt.registry.promotion.scores import both_on
     from minigpt.registry.promotion.standard import standard
@@ -261,15 +294,16 @@ def _on_one_set(
         text = f"the document index of version {challenger.version} is gone: nobody can tell "
         text += "whether it was trained on these documents"
         return [Condition(SET, text, False, remedies.NO_INDEX)]
-    unlearned = leaked(reference.documents, index)
+    unlearned = leaked(reference.documents, index, word_runs_of(registry, challenger))
+    few = enough(own, gate)
     if champion is None or not unlearned.holds:
-        return [unlearned]
+        return [unlearned, *few]
     ours, theirs = both_on(registry, (own, reference), reference)
     earlier = standard(registry, champion, reference)
     lost = ", ".join(earlier.unknown)
     text = f"version {lost} was champion too; its figures are gone, so they set no bound"
     gone = [Condition(SET, text, True)] if lost else []
-    return [*against(ours, theirs, reference.roles, gate, earlier.best), unlearned, *gone]
+    return [*against(ours, theirs, reference.roles, gate, earlier.best), unlearned, *few, *gone]
 
 
 def _condition(about: str, found: str, holds: bool, remedy: str) -> Condition:

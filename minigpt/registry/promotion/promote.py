@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from minigpt.errors import GateRefusedError, ParamsError, RegistryError
-from minigpt.registry.artifacts import package_of
 from minigpt.registry.config import GateConfig
+from minigpt.registry.contents import contents_of
 from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion import audit_log as log
 from minigpt.registry.promotion.audit_log import Event, Kind
@@ -18,9 +18,9 @@ from minigpt.registry.promotion.history import (
     rolled_back,
     was_champion,
 )
+from minigpt.registry.promotion.taken_down import revocation_of
 from minigpt.registry.refs import find_version, shortest_ref
 from minigpt.registry.registry import Registry
-from minigpt.registry.revocation import read_revocation
 from minigpt.registry.versions import CHAMPION, Version, champion_of, version_of
 from minigpt.tracking.origin import user
 from minigpt.tracking.store import clear_errors
@@ -120,9 +120,9 @@ def rollback(
         version = _before(registry, champion, events, problems)
     if champion.version == version.version:
         return Promotion(version, champion.version, moved=False, forced=False, conditions=())
-    package_of(registry, version)
+    contents_of(registry, version).package()
     conditions = (
-        *_taken_down(version),
+        *_taken_down(registry, version),
         *(Condition("log", problem, False) for problem in problems),
         Condition(
             "earlier champion",
@@ -221,10 +221,12 @@ def _conditions(
     force: bool,
 ) -> tuple[Condition, ...]:
     """What is asked of a version that is to be champion."""
-    package_of(registry, version)
+    contents_of(registry, version).package()
+    events, problems = log.read_all(registry, version.name)
     return (
-        *_taken_down(version),
-        *_rolled_back(registry, version),
+        *_taken_down(registry, version),
+        *(Condition("log", problem, False) for problem in problems),
+        *_rolled_back(events, version),
         *_decided(registry, version, champion, gate, force),
     )
 
@@ -245,19 +247,21 @@ def _decided(
         return (Condition("gate", str(error), holds=False),)
 
 
-def _taken_down(version: Version) -> tuple[Condition, ...]:
-    if version.taken_down is None:
+def _taken_down(registry: Registry, version: Version) -> tuple[Condition, ...]:
+    """By the log too: the version's own tag can be deleted, and a number or a name given anew."""
+    note = revocation_of(registry, version)
+    if note is None:
         return ()
-    note, text = read_revocation(version.taken_down), "trained on documents that were taken down"
+    text = "trained on documents that were taken down"
     if count := len(note.documents):
         what = "a document" if count == 1 else f"{count} documents"
         text = f"trained on {what} taken down on {note.at[:10]}: {note.reason}"
     return (Condition("taken down", text, holds=False),)
 
 
-def _rolled_back(registry: Registry, version: Version) -> tuple[Condition, ...]:
+def _rolled_back(events: Sequence[Event], version: Version) -> tuple[Condition, ...]:
     """Else the next release would promote again what a person has just taken back."""
-    event = rolled_back(log.read_all(registry, version.name)[0], version)
+    event = rolled_back(events, version)
     if event is None:
         return ()
     why = f": {event.reason}" if event.reason else ""

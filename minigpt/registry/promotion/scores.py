@@ -9,10 +9,9 @@ from typing import Any
 
 from minigpt import log
 from minigpt.data.document import Document
-from minigpt.errors import RegistryError
 from minigpt.evaluation.config import EvaluateConfig
 from minigpt.machine import Machine
-from minigpt.registry.artifacts import find_artifact, package_of, read_results
+from minigpt.registry.contents import contents_of, damaged
 from minigpt.registry.promotion.evaluation_set import (
     EvaluationSet,
     Passages,
@@ -32,19 +31,13 @@ def results_of(registry: Registry, version: Version, stage: str) -> dict[str, An
     """What a stage measured of a version, by its results/STAGE.json.
 
     Raises:
-        RegistryError: it is gone, or no JSON.
+        RegistryError: it is gone, or is not what the version is made of.
     """
-    data = read_results(registry, version, stage)
+    path = f"results/{stage}.json"
     try:
-        if data is not None:
-            return dict(json.loads(data))
-    except ValueError:
-        pass
-    raise RegistryError(
-        f"{version.name} {version.version}: its results/{stage}.json "
-        f"{'is gone' if data is None else 'is no JSON'}, so nobody can tell what it reaches. "
-        "Put the store's files back from a copy"
-    )
+        return dict(json.loads(contents_of(registry, version).read(path)))
+    except (ValueError, TypeError) as error:
+        raise damaged(version, path, "it is no JSON") from error
 
 
 def passages_on(
@@ -127,17 +120,12 @@ def package_folder(registry: Registry, version: Version, package: str, folder: P
     """Where a package of `version` lies; a server's is fetched, all but `finetuned` into `folder`.
 
     Raises:
-        RegistryError: its files are gone.
+        RegistryError: its files are gone, or are not what the version is made of.
     """
+    contents = contents_of(registry, version)
     if package == "finetuned":
-        return package_of(registry, version)
-    path = PACKAGES[package]
-    files = [find_artifact(registry, version, f"{path}/{name}", folder) for name in PACKAGE_FILES]
-    if files[0] is None or not all(files):
-        raise RegistryError(
-            f"{version.name} {version.version}: its {path} is gone. "
-            "Put the store's files back from a copy"
-        )
+        return contents.package()
+    files = [contents.find(f"{PACKAGES[package]}/{name}", folder) for name in PACKAGE_FILES]
     return files[0].parent
 
 
@@ -152,7 +140,7 @@ def ms_per_token(registry: Registry, version: Version) -> float:
 
     machine = Machine.load()
     machine.prepare_torch()
-    loaded = load_package(package_of(registry, version), device=machine.torch_device)
+    loaded = load_package(contents_of(registry, version).package(), device=machine.torch_device)
     engine, token = TorchEngine(loaded.model), loaded.tokenizer.eot_id
     context = engine.context_length
     prompt = [token] * max(1, min(PROMPT_TOKENS, context // 2))

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from minigpt.errors import RegistryError
-from minigpt.registry.lineage.index import index_of, learned
+from minigpt.registry.lineage.index import index_of, word_runs_of
 from minigpt.registry.promotion.audit_event import Event
 from minigpt.registry.promotion.audit_log import read_all
 from minigpt.registry.promotion.evaluation_set import EvaluationSet, read_evaluation_set
+from minigpt.registry.promotion.gate import leaked
 from minigpt.registry.promotion.history import MOVES
 from minigpt.registry.promotion.scores import passages_on
 from minigpt.registry.registry import Registry
@@ -84,10 +85,10 @@ def _figures(registry: Registry, version: Version, reference: EvaluationSet) -> 
     own, index = read_evaluation_set(registry, version), index_of(registry, version)
     if index is None:
         raise RegistryError(f"{version.name} {version.version}: its document index is gone")
-    trained, figures = learned(index), {}
+    word_runs, figures = word_runs_of(registry, version), {}
     for source in reference.roles:
         text = reference.of(source)
-        if any(document.sha256 in trained for document in text.documents):
+        if not leaked(text.documents, index, word_runs).holds:
             continue
         passages = passages_on(registry, own.of(source), text)
         size = sum(size for size, _ in passages.values())

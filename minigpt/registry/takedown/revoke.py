@@ -3,23 +3,23 @@
 from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 
-from minigpt.data.document import Document
 from minigpt.errors import RegistryError
 from minigpt.registry.artifacts import read_artifact, write_artifact
 from minigpt.registry.card import DESCRIBED
-from minigpt.registry.lineage.index import INDEX, file_of, index_of
+from minigpt.registry.lineage.index import file_of, index_of
 from minigpt.registry.lineage.trace import HELD_OUT, Holding
 from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion import audit_log as log
 from minigpt.registry.promotion.condition import Condition
+from minigpt.registry.promotion.taken_down import revocations, what_of
 from minigpt.registry.registry import Registry
-from minigpt.registry.revocation import Revocation, read_revocation
-from minigpt.registry.versions import TAKEN_DOWN, Version, list_everything, list_versions
+from minigpt.registry.revocation import AND, INHERITED, Revocation, read_revocation
+from minigpt.registry.versions import TAKEN_DOWN, Version, list_versions, version_of
+from minigpt.release.document_index import INDEX
 from minigpt.tracking.store import clear_errors
 
 CARD = "README.md"
 BEGIN, END = "<!-- taken down -->", "<!-- /taken down -->"
-AND = "; "  # between two reasons
 NAMED = 20  # documents that the log and the card name one by one
 
 
@@ -59,7 +59,8 @@ def _revoke(
     before = read_revocation(version.taken_down)
     new = {h.sha256 for h in holdings} - set(before.documents)
     if new:
-        _log(audit, version, reason, [h for h in holdings if h.sha256 in new])
+        added = [(h.doc_id, h.sha256, h.file) for h in holdings if h.sha256 in new]
+        _log(audit, version, reason, added, files)
     reasons = [*before.reason.split(AND), *([reason] if new else [])]
     note = Revocation(
         documents=tuple(sorted({*before.documents, *new})),
@@ -79,12 +80,10 @@ def revoke_inherited(registry: Registry, number: str) -> None:
         RegistryError: its index is gone, so that nobody can tell, or the store cannot be written.
     """
     name = registry.name
-    versions = list_everything(registry)
-    version = next(v for v in versions[name] if v.version == number)
-    if version.taken_down is not None:
+    version = version_of(registry, name, number)
+    if version is None or version.taken_down is not None:
         return
-    marked = [v for named in versions.values() for v in named if v.taken_down]
-    if not marked:
+    if not (noted := list(revocations(registry))):
         return
     index = index_of(registry, version)
     if index is None:
@@ -93,24 +92,13 @@ def revoke_inherited(registry: Registry, number: str) -> None:
             "was taken down. Put the store's files back from a copy; or delete the version in "
             "MLflow, then: minigpt registry sync"
         )
-    trained = [document for document in index if document.split not in HELD_OUT]
-    notes = [
-        n for n in (read_revocation(v.taken_down) for v in marked) if any(map(n.names, trained))
-    ]
-    if notes:
-        documents = [d for d in trained if any(n.names(d) for n in notes)]
-        reason = AND.join(dict.fromkeys(r for n in notes for r in n.reason.split(AND)))
-        note = Revocation(
-            documents=tuple(sorted({d.sha256 for d in documents})),
-            files=tuple(
-                sorted({file_of(d) for d in documents} & {f for n in notes for f in n.files})
-            ),
-            reason=reason,
-            at=max(n.at for n in notes),
-        )
-        audit = log.AuditLog(registry, name)
-        _log(audit, version, f"inherited: {reason}", documents)
-        _set(registry, version, note)
+    note = what_of(version, noted, index)
+    if note is None:
+        return
+    trained = [d for d in index if d.split not in HELD_OUT]
+    named = [(d.doc_id, d.sha256, file_of(d)) for d in trained if note.names(d)]
+    _log(log.AuditLog(registry, name), version, f"{INHERITED}{note.reason}", named, note.files)
+    _set(registry, version, note)
 
 
 def notice(note: Revocation) -> str:
@@ -144,11 +132,20 @@ def _set(registry: Registry, version: Version, note: Revocation) -> None:
 
 
 def _log(
-    audit: log.AuditLog, version: Version, reason: str, documents: Iterable[Holding | Document]
+    audit: log.AuditLog,
+    version: Version,
+    reason: str,
+    documents: Sequence[tuple[str, str, str]],
+    files: Collection[str],
 ) -> None:
-    """Once: a mark that was cut off behind its line finds that line there."""
+    """Write down documents (id, sha256, sha256 of the file) and the files that went as a whole.
+
+    Once: a mark that was cut off behind its line finds that line there.
+    """
     said = (version.version, version.digest, reason)
-    conditions = tuple(Condition("trained on", what, False) for what in _named(documents))
+    named = [f"{doc_id} (sha256 {sha256})" for doc_id, sha256, _ in documents]
+    more = [f"and {len(named) - NAMED} more"] if len(named) > NAMED else []
+    conditions = tuple(Condition("trained on", what, False) for what in [*named[:NAMED], *more])
     if any(
         event.kind == "taken down"
         and (event.version, event.manifest, event.reason) == said
@@ -156,13 +153,14 @@ def _log(
         for event in audit.events
     ):
         return
-    audit.append("taken down", version=version, reason=reason, conditions=conditions)
-
-
-def _named(documents: Iterable[Holding | Document]) -> list[str]:
-    named = [f"{d.doc_id} (sha256 {d.sha256})" for d in documents]
-    more = [f"and {len(named) - NAMED} more"] if len(named) > NAMED else []
-    return [*named[:NAMED], *more]
+    audit.append(
+        "taken down",
+        version=version,
+        reason=reason,
+        conditions=conditions,
+        documents=[sha256 for _, sha256, file in documents if file not in files],
+        files=sorted({file for _, _, file in documents if file in files}),
+    )
 
 
 def _note_in_card(registry: Registry, version: Version, text: str) -> None:

@@ -21,10 +21,11 @@ from minigpt.errors import PackageError, RegistryError
 from minigpt.files import rounded, to_json
 from minigpt.machine import Machine
 from minigpt.registry.artifacts import package_of, read_artifact, write_artifact
-from minigpt.registry.lineage.index import INDEX, file_of, index_of, learned
+from minigpt.registry.lineage.index import file_of, index_of
 from minigpt.registry.registry import Registry
 from minigpt.registry.takedown.plan import Takedown
 from minigpt.registry.versions import Version, champion_of
+from minigpt.release.document_index import INDEX, learned
 from minigpt.release.text import shortened
 from minigpt.roles import ROLES
 from minigpt.tokenizer.bpe import Tokenizer

@@ -8,13 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from minigpt.digest import file_digest, text_digest
+from minigpt.digest import file_digest
 from minigpt.dvc_lock import outputs_of
-from minigpt.errors import RegistryError
 from minigpt.registry.artifacts import (
     FILES,
-    FROM_COPY,
-    MANIFEST,
     STORED,
     VALIDATION,
     VersionFiles,
@@ -26,7 +23,6 @@ from minigpt.registry.verification.reference_files import (
     object_path,
 )
 from minigpt.registry.verification.verdict import Outcome, Verdict
-from minigpt.release.manifest import load_manifest, manifest_digest
 
 COMMITTED = ("metrics/", "plots/", "results/")
 FOLDER = ".dir"  # how the md5 of a folder's list ends
@@ -70,35 +66,6 @@ def check_stored(files: VersionFiles, originals: ReferenceFiles) -> list[Verdict
             detail = describe(path, name, originals.find(name), tensor_digests(path.parent))
             verdicts.append(Verdict(name, out, Outcome.DIFFERENT, f"in the registry: {detail}"))
     return verdicts
-
-
-def refuse_other_list(files: VersionFiles) -> None:
-    """Refuse a list of files that does not give the digest which names the version.
-
-    The manifest names the version, and its digests of folders follow from the list of files: so no
-    line of it can be changed unnoticed, but for outputs that are no part of a version's name.
-    """
-    manifest = files.need(MANIFEST)
-    name = f"{files.version.name} {files.version.version}"
-    if files.version.digest != manifest_digest(manifest):
-        raise RegistryError(
-            f"{name}: the {MANIFEST} it holds is not the one it was registered with (sha256 "
-            f"{manifest_digest(manifest)[:12]}…, not {files.version.digest[:12]}…). Put the "
-            "store's files back from a copy, or register what is built here: minigpt registry sync"
-        )
-    for out, expected in load_manifest(manifest, FROM_COPY).digests.items():
-        inside = {
-            path.removeprefix(f"{out}/"): entry.sha256
-            for path, entry in files.listed.items()
-            if path.startswith(f"{out}/")
-        }
-        folder = text_digest(f"{sha256}  {path}" for path, sha256 in sorted(inside.items()))
-        digest = files.listed[out].sha256 if out in files.listed else folder
-        if digest != expected:
-            raise RegistryError(
-                f"{name}: the {FILES} it holds was changed: it does not give the digest of {out} "
-                "that names the version. Put the store's files back from a copy"
-            )
 
 
 def check_cache(files: VersionFiles, cache: Path, originals: ReferenceFiles) -> list[Verdict]:

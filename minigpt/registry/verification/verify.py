@@ -19,6 +19,7 @@ from minigpt.errors import RegistryError, UntrustedError
 from minigpt.graph import read_graph
 from minigpt.machine import Machine
 from minigpt.registry.artifacts import VersionFiles, version_files
+from minigpt.registry.contents import contents_of
 from minigpt.registry.dvc_settings import use_cache
 from minigpt.registry.lineage.record import read_record
 from minigpt.registry.refs import find_version, shortest_ref
@@ -28,7 +29,6 @@ from minigpt.registry.verification.integrity import (
     check_cache,
     check_stored,
     combine,
-    refuse_other_list,
 )
 from minigpt.registry.verification.materials import ARCHIVES, FETCHED, Places, bring, fetch_archives
 from minigpt.registry.verification.rebuild import (
@@ -65,7 +65,7 @@ def verify_from_cache(registry: Registry, ref: str, key: Path | None = None) -> 
     version.refuse_unnamed()
     with version_files(registry, version) as files:
         voucher = vouch_for_list(files, key)
-        refuse_other_list(files)
+        contents_of(registry, version).check_list()
         cache = cache_folder(root)
         originals = ReferenceFiles(files, root, cache)
         verdicts = combine(
@@ -128,7 +128,7 @@ def verify(
                 raise
             voucher = Voucher("you", f"{code.words}: you trust them, nothing else vouches")
         tell(f"vouched for: {voucher.words}")
-        refuse_other_list(files)
+        contents_of(registry, version).check_list()
         tree = check_out(root, code, folder)
         tell(
             f"checking out {version.commit[:7]}{' with its patch' if code.patch else ''} · "
