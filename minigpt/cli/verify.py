@@ -56,6 +56,7 @@ def verify(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, _: exit_with(128 + number))
     registry = registry_that_knows(reference)
+    from minigpt.registry.promotion.history import log_of
     from minigpt.registry.verification import verify as proof
 
     answer: dict[str, Any] = {}
@@ -74,6 +75,8 @@ def verify(
             answer |= facts(report)
             if not as_json:
                 show(report)
+        if stray := log_of(registry).stray:
+            talk(f"{stray}. See: minigpt registry log")
     except SystemExit as stop:
         if stop.code in STOPPED:
             talk(f"{STOPPED[stop.code]}: nothing was proven, and nothing is left behind")

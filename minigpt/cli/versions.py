@@ -38,6 +38,7 @@ def show(as_json: Json = False) -> None:
 
     Example: minigpt registry list
     """
+    from minigpt.registry.promotion.history import log_of
     from minigpt.registry.refs import lost, none_registered
     from minigpt.registry.versions import list_versions, lost_aliases
 
@@ -65,6 +66,8 @@ def show(as_json: Json = False) -> None:
             talk(f"registered by other means, with no digest: {', '.join(unnamed)}")
         for alias, number in lost_aliases(registry, registry.name, versions).items():
             talk(lost(registry.name, alias, number, versions[-1].version))
+        if stray := log_of(registry).stray:
+            talk(f"{stray}. See: minigpt registry log")
 
 
 @app.command()
@@ -199,10 +202,13 @@ def show_log(as_json: Json = False) -> None:
                 for event in history.events
             ),
         )
+    problems = [f"the log is not whole: {problem}" for problem in history.problems]
     if history.stray:
-        talk(f"{history.stray}. The next promotion notes it.")
-    if history.problems:
-        raise RegistryError("\n".join(f"the log is not whole: {p}" for p in history.problems))
+        problems.append(
+            f"{history.stray}. The next promotion notes it; to go back: minigpt registry promote N"
+        )
+    if problems:
+        raise RegistryError("\n".join(problems))
     if history.events:
         events = "1 event" if len(history.events) == 1 else f"{len(history.events)} events"
         talk(f"{events}, chained: none was changed or is missing. Next: minigpt registry list")

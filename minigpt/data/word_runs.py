@@ -39,13 +39,23 @@ class WordRuns:
 
 def sketch(texts: Iterable[str], most: int = MOST) -> WordRuns:
     """The runs of all texts together; the same whatever their order."""
-    runs, halvings = np.zeros(0, np.uint64), 0
+    parts, size, halvings = list[Runs](), 0, 0
     for text in texts:
-        runs = np.union1d(runs, sampled(runs_of(text), halvings))
-        while len(runs) > most:
-            halvings += 1
-            runs = runs[runs < _limit(halvings)]
-    return WordRuns(runs, halvings)
+        parts.append(sampled(runs_of(text), halvings))
+        size += len(parts[-1])
+        if size > 2 * most:
+            runs, halvings = _at_most(most, parts, halvings)
+            parts, size = [runs], len(runs)
+    return WordRuns(*_at_most(most, parts, halvings))
+
+
+def _at_most(most: int, parts: list[Runs], halvings: int) -> tuple[Runs, int]:
+    """The different runs of `parts`, halved until there are no more than `most`."""
+    runs = np.unique(np.concatenate([np.zeros(0, np.uint64), *parts]))
+    while len(runs) > most:
+        halvings += 1
+        runs = runs[runs < _limit(halvings)]
+    return runs, halvings
 
 
 def sampled(runs: Runs, halvings: int) -> Runs:

@@ -26,7 +26,7 @@ from minigpt.registry.registry import Registry
 from minigpt.tracking import store as stores
 from minigpt.tracking.relocate import relocate
 from minigpt.tracking.store import local_path
-from tests.registry.logs import whole_log
+from tests.registry.logs import forget, whole_log
 
 NAME = "minigpt-test"
 REFUSED = Condition("a", "2", False, "raise b.c")
@@ -52,16 +52,6 @@ def change(registry, statement, *values):
         connection,
     ):
         assert connection.execute(statement, values).rowcount == 1
-
-
-def forget(registry, event):
-    """As `mlflow gc` does."""
-    with (
-        contextlib.closing(sqlite3.connect(stores.database_of(registry.store.uri))) as connection,
-        connection,
-    ):
-        for table in ("params", "tags", "runs"):
-            connection.execute(f"delete from {table} where run_uuid = ?", [event.run_id])
 
 
 def problems(registry):

@@ -38,9 +38,7 @@ def log_of(registry: Registry) -> Log:
         return Log()
     name = registry.name
     events, problems = read_all(registry, name)
-    return Log(
-        events, problems, difference(champion_of(registry, name), events) if events else None
-    )
+    return Log(events, problems, difference(champion_of(registry, name), events))
 
 
 def champions(events: Iterable[Event]) -> list[tuple[str, str]]:

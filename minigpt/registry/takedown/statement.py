@@ -85,6 +85,10 @@ def state(
         "held_out": [_version(v, [h.sha256 for h in hs]) for v, hs in takedown.held_out],
         "unknown": [_version(v) for v in takedown.unknown],
         "now": _version(new),
+        "near": [
+            {"doc_id": n.document.doc_id, "sha256": n.document.sha256, "share": round(n.share, 3)}
+            for n in takedown.near
+        ],
         "index": _index_lacks(registry, new, takedown),
         "tokens": _tokens_lack(registry.root, takedown.documents),
         "loss": _losses(registry, new, before, takedown.documents),
@@ -114,6 +118,7 @@ def in_words(values: Mapping[str, Any]) -> str:
         ("trained on it", _listed(values["trained"], values["name"]) or "no version"),
         ("held it out", _listed(values["held_out"], values["name"]) or "no version"),
         ("cannot tell", _listed(values["unknown"], values["name"])),
+        *(("stays", _near_in_words(near)) for near in values["near"][:10]),
         ("without it", f"version {now['version']} · manifest {now['digest'][:12]}"),
         ("  index", f"{index['documents']:,} documents, none with this sha256 ({index['file']})"),
         ("  tokens", _tokens_in_words(tokens)),
@@ -226,6 +231,13 @@ def _listed(versions: Sequence[Mapping[str, Any]], name: str) -> str:
     parts = [f"version{'s' if len(own) > 1 else ''} {', '.join(own)}"] if own else []
     return ", ".join(
         [*parts, *(f"{v['name']} {v['version']}" for v in versions if v["name"] != name)]
+    )
+
+
+def _near_in_words(near: Mapping[str, Any]) -> str:
+    return (
+        f"{near['doc_id']} ({near['sha256'][:12]}…), which repeats {near['share']:.0%} of the "
+        "shorter one; --include-near takes it out too"
     )
 
 
