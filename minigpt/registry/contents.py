@@ -115,6 +115,17 @@ def contents_of(registry: Registry, version: Version) -> Contents:
         raise damaged(version, MANIFEST, "it is no manifest that this minigpt knows") from error
 
 
+def model_of(registry: Registry, version: Version) -> Path:
+    """The folder of a version's model; of one that was registered by other means, unchecked.
+
+    Raises:
+        RegistryError: it is gone, or is not what the version is made of.
+    """
+    if not version.digest:
+        return package_of(registry, version)
+    return contents_of(registry, version).package()
+
+
 def refuse_other_list(version: Version, manifest: Manifest, listed: Mapping[str, str]) -> None:
     """Refuse a list of files (path → sha256) that does not give the digests of the manifest.
 

@@ -1,13 +1,14 @@
 """What a person may call a version: `3`, `champion`, `models:/minigpt/3` or a package folder."""
 
+import contextlib
 import os
 import re
 from pathlib import Path
 
 from minigpt.digest import digest
-from minigpt.errors import PackageError, UnknownVersionError
+from minigpt.errors import PackageError, RegistryError, UnknownVersionError
 from minigpt.files import at_home
-from minigpt.registry.artifacts import json_object, package_of, read_artifact
+from minigpt.registry.contents import contents_of, model_of
 from minigpt.registry.pruned import pruned_in
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import (
@@ -106,9 +107,9 @@ def _holder_of(registry: Registry, folder: Path, ref: str) -> Version:
     """The newest version of the project's model that holds the package in `folder`."""
     package = digest(folder)
     for version in reversed(list_versions(registry)):
-        manifest = json_object(read_artifact(registry, version, "release/manifest.json"))
-        if package in manifest.get("digests", {}).values():
-            return version
+        with contextlib.suppress(RegistryError):  # damaged: it holds nothing for certain
+            if package in contents_of(registry, version).manifest.digests.values():
+                return version
     raise UnknownVersionError(
         f"{ref}: no version of {registry.name} holds this package (digest {package[:12]}). "
         "To register what was built here: minigpt registry sync"
@@ -128,4 +129,4 @@ def resolve(registry: Registry, ref: str) -> Path:
         return path
     if path.is_dir() or (not ref.startswith("models:/") and os.sep in ref):
         raise PackageError(f"{ref}: no package is there (model.json is missing)")
-    return package_of(registry, find_version(registry, ref))
+    return model_of(registry, find_version(registry, ref))

@@ -16,7 +16,7 @@ from minigpt.registry.lineage.trace import Holding
 from minigpt.registry.promotion.audit_log import HEAD
 from minigpt.registry.promotion.history import log_of
 from minigpt.registry.promotion.promote import promote, rollback
-from minigpt.registry.refs import find_version
+from minigpt.registry.refs import find_version, resolve
 from minigpt.registry.takedown.revoke import revoke
 from minigpt.registry.versions import DIGEST, TAKEN_DOWN, list_versions
 from minigpt.release.document_index import INDEX
@@ -157,6 +157,8 @@ def test_a_damaged_model_is_not_promoted_even_by_force(changed, add, damage):
     for force in (False, True):
         with pytest.raises(RegistryError, match="models/finetuned cannot be used: it is not what"):
             promote(changed.registry, version.version, GATE, force=force, reason="I want it")
+    with pytest.raises(RegistryError, match="models/finetuned cannot be used"):
+        resolve(changed.registry, version.version)  # as `generate` does
     weights.write_bytes(data)
     promote(changed.registry, version.version, GATE)
     weights.write_bytes(spoilt[damage])

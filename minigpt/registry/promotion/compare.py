@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from minigpt.evaluation.bootstrap import Interval, difference
 from minigpt.evaluation.config import SamplesConfig
 from minigpt.quantization.config import QuantizeConfig
-from minigpt.registry.artifacts import package_of
+from minigpt.registry.contents import model_of
 from minigpt.registry.lineage.index import index_of
 from minigpt.registry.promotion.evaluation_set import (
     EvaluationSet,
@@ -198,5 +198,5 @@ def _written(registry: Registry, version: Version, config: SamplesConfig, seed: 
 
     machine = Machine.load()
     machine.prepare_torch()
-    package = load_package(package_of(registry, version), device=machine.torch_device)
+    package = load_package(model_of(registry, version), device=machine.torch_device)
     return [str(sample["text"]) for sample in write_samples("finetuned", package, config, seed)]

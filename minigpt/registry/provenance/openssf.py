@@ -6,7 +6,8 @@ from pathlib import Path
 
 from minigpt.errors import RegistryError
 from minigpt.extras import require
-from minigpt.registry.artifacts import package_of, write_artifact
+from minigpt.registry.artifacts import write_artifact
+from minigpt.registry.contents import model_of
 from minigpt.registry.provenance.keys import PASSPHRASE, no_key, openssf_path
 from minigpt.registry.refs import find_version
 from minigpt.registry.registry import Registry
@@ -28,7 +29,7 @@ def sign_package(registry: Registry, ref: str) -> Path:
     """
     signing = require("model_signing.signing", extra="sign")
     version = find_version(registry, ref)
-    package = package_of(registry, version)
+    package = model_of(registry, version)
     key = openssf_path()
     if not key.is_file():
         raise no_key(key)

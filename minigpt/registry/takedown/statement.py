@@ -20,7 +20,8 @@ from minigpt.data.shards import open_tokens, read_manifest
 from minigpt.errors import PackageError, RegistryError
 from minigpt.files import rounded, to_json
 from minigpt.machine import Machine
-from minigpt.registry.artifacts import package_of, read_artifact, write_artifact
+from minigpt.registry.artifacts import read_artifact, write_artifact
+from minigpt.registry.contents import model_of
 from minigpt.registry.lineage.index import file_of, index_of
 from minigpt.registry.registry import Registry
 from minigpt.registry.takedown.plan import Takedown
@@ -190,7 +191,7 @@ def _losses(
         if version is None:
             continue
         try:
-            package = package_of(registry, version)
+            package = model_of(registry, version)
             on = {"text": _bits(package, read), "never_seen": _bits(package, beside)}
         except (RegistryError, PackageError):
             return None
