@@ -61,7 +61,7 @@ def said_of(own: "OwnText") -> Iterator[str]:
         f"{'yes' if own.passages >= wanted else 'NO'}, {own.passages:,} of {length:,} bytes"
     )
     if own.passages < wanted:
-        yield "a second version will be refused: add text, or lower gate.min_passages"
+        yield "no version of it will become champion: add text, or lower gate.min_passages"
 
 
 def done_with(own: "OwnText") -> str:
