@@ -27,7 +27,6 @@ from minigpt.model.config import ModelConfig
 from minigpt.model.count import parameters
 from minigpt.model.gpt import GPT, NormalizedEmbedding
 from minigpt.params_errors import explain
-from minigpt.quantization.config import Scheme
 from minigpt.tokenizer.bpe import Tokenizer
 
 FORMAT = 1
@@ -44,8 +43,8 @@ class Description(Config):
     format: Literal[1]
     model: ModelConfig
     vocab_size: Size
-    quantization: Scheme | None
-    """None: plain weights."""
+    quantization: dict[str, Any] | None
+    """A scheme, as `minigpt.quantization` reads it; None: plain weights."""
     tensors: dict[str, Sha256]
     meta: dict[str, Any]
 
@@ -150,7 +149,7 @@ def load_package(path: Path, device: str = "cpu", *, verify: bool = False) -> Pa
         Tokenizer.load(path),
         config,
         path,
-        None if scheme is None else scheme.model_dump(mode="json"),
+        scheme,
         description.meta,
     )
 

@@ -1,6 +1,7 @@
 """What pydantic found wrong with params.yaml, in lines for people: file, key, what was expected."""
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from types import UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -12,22 +13,24 @@ from minigpt.log import excerpt
 MOST_LINES = 10
 LONGEST = 400
 """Characters of a line; what stands in the file may be of any length."""
+PASSWORD = re.compile(r"(?<=://)[^\s/@]*@")
+"""What an address may have in front of its host."""
 SECTION_EXPECTED = ("model_type", "model_attributes_type", "dict_type")
 
 
 def explain(error: ValidationError, kind: type[BaseModel], file: str) -> list[str]:
     """One line a problem, ten at most: file, key, what is wrong, what was meant."""
     found = error.errors(include_url=False)
-    shown = found if len(found) <= MOST_LINES else found[: MOST_LINES - 1]
-    lines = [excerpt(f"{file}: {problem_line(kind, problem)}", LONGEST) for problem in shown]
-    rest = len(found) - len(shown)
+    told = found if len(found) <= MOST_LINES else found[: MOST_LINES - 1]
+    lines = [f"{file}: {PASSWORD.sub('…@', problem_line(kind, problem))}" for problem in told]
+    lines, rest = [excerpt(line, LONGEST) for line in lines], len(found) - len(told)
     return [*lines, f"{file}: and {rest:,} more problems"] if rest else lines
 
 
 def problem_line(kind: Any, problem: Any) -> str:
     """One problem: the key as the file has it, and what is wrong."""
     names, at = place(kind, problem["loc"])
-    key = ".".join(excerpt(name) for name in names)
+    key = ".".join(shown(name) for name in names)
     value, models = problem["input"], models_of(at)
     match problem["type"]:
         case "extra_forbidden":
@@ -37,19 +40,24 @@ def problem_line(kind: Any, problem: Any) -> str:
         case "union_tag_invalid":
             kinds = [kind_of(model) for model in models]
             tag = value.get("kind")
-            shown = excerpt(repr(tag)) if isinstance(tag, str | int | float) else "no word"
+            word = shown(repr(tag)) if isinstance(tag, str | int | float) else "no word"
             hint = near(tag, kinds) if isinstance(tag, str) else ""
-            return f"{key}.kind: there is no {shown}{hint}; there are: {', '.join(kinds)}"
+            return f"{key}.kind: there is no {word}{hint}; there are: {', '.join(kinds)}"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] in SECTION_EXPECTED:
         message = "expected a section, keys with values"
     plain = value is None or isinstance(value, str | int | float)
     if isinstance(value, str):
-        found = excerpt(repr(value[:100]))
+        found = shown(repr(value))
     else:
         found = "null" if value is None else excerpt(str(value).lower())
     # What several sections must agree on has no place of its own: its message names one.
     return ": ".join(filter(None, (key, f"{message} (found {found})" if plain else message)))
+
+
+def shown(text: str) -> str:
+    """The beginning of what stands in the file, without the passwords of addresses."""
+    return excerpt(PASSWORD.sub("…@", text))
 
 
 def meant(word: str, at: Any) -> str:

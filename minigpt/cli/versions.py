@@ -40,7 +40,7 @@ def show(as_json: Json = False) -> None:
     """
     from minigpt.registry.promotion.history import log_of
     from minigpt.registry.refs import lost, none_registered
-    from minigpt.registry.versions import list_versions, lost_aliases
+    from minigpt.registry.versions import CHAMPION, list_versions, lost_aliases
 
     registry = project_registry()
     versions = list_versions(registry)
@@ -64,9 +64,10 @@ def show(as_json: Json = False) -> None:
         )
         if unnamed := [v.version for v in versions if not v.digest]:
             talk(f"registered by other means, with no digest: {', '.join(unnamed)}")
-        for alias, number in lost_aliases(registry, registry.name, versions).items():
+        deleted = lost_aliases(registry, registry.name, versions)
+        for alias, number in deleted.items():
             talk(lost(registry.name, alias, number, versions[-1].version))
-        if stray := log_of(registry).stray:
+        if CHAMPION not in deleted and (stray := log_of(registry).stray):
             talk(f"{stray}. See: minigpt registry log")
 
 
@@ -216,7 +217,7 @@ def show_log(as_json: Json = False) -> None:
         from minigpt.tracking.store import described
 
         where = described(project_root())
-        talk(f"nothing was promoted or refused in {where} yet. Next: minigpt registry list")
+        talk(f"nothing was promoted or refused in {where} yet. Next: minigpt registry promote challenger")
 
 
 @app.command()
