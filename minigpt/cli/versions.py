@@ -217,7 +217,9 @@ def show_log(as_json: Json = False) -> None:
         from minigpt.tracking.store import described
 
         where = described(project_root())
-        talk(f"nothing was promoted or refused in {where} yet. Next: minigpt registry promote challenger")
+        talk(
+            f"nothing was promoted or refused in {where} yet. Next: minigpt registry promote challenger"
+        )
 
 
 @app.command()
