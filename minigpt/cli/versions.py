@@ -217,9 +217,8 @@ def show_log(as_json: Json = False) -> None:
         from minigpt.tracking.store import described
 
         where = described(project_root())
-        talk(
-            f"nothing was promoted or refused in {where} yet. Next: minigpt registry promote challenger"
-        )
+        next_ = "Next: minigpt registry promote challenger"
+        talk(f"nothing was promoted or refused in {where} yet. {next_}")
 
 
 @app.command()

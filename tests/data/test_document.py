@@ -83,13 +83,15 @@ def test_facts_are_the_json_in_meta():
 THREADS = """
 import os, sys
 from pathlib import Path
+from types import SimpleNamespace
 import pyarrow.parquet
 from minigpt.data.document import read_documents
 from minigpt.registry.lineage import index
 threads = lambda: len(os.listdir("/proc/self/task"))
 before, folder = threads(), Path(sys.argv[1])
 assert read_documents(folder)
-index.read_artifact = lambda *_: (folder / "documents.parquet").read_bytes()
+read = lambda *_: (folder / "documents.parquet").read_bytes()
+index.read_artifact, index.contents_of = read, lambda *_: SimpleNamespace(read=read)
 assert index.index_of(None, None)
 print(threads() - before)
 """

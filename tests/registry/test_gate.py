@@ -13,11 +13,11 @@ from minigpt.registry.promotion.gate import (
     against,
     budgets,
     judge,
-    leaked,
     main_figure,
     refusal,
     rounding,
 )
+from minigpt.registry.promotion.leakage import leaked
 
 EXPORTS = {
     "hf": {"greatest_logit_difference": 1e-6},

@@ -2,28 +2,21 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from minigpt.data.near_duplicates import RUN
 from minigpt.evaluation.bootstrap import Interval, decimals_for, difference
 from minigpt.registry.config import GateConfig
 from minigpt.registry.promotion import remedies
 from minigpt.registry.promotion.condition import Condition
+from minigpt.registry.promotion.leakage import SET, leaked
 from minigpt.registry.registry import Registry
-from minigpt.release.document_index import learned
 from minigpt.roles import FINETUNE, ROLES, final_model, main_first, main_role, of_role
 
 if TYPE_CHECKING:
-    from minigpt.data.document import Document
-    from minigpt.data.word_runs import WordRuns
     from minigpt.registry.promotion.evaluation_set import EvaluationSet, Passages
     from minigpt.registry.promotion.standard import Best
     from minigpt.registry.versions import Version
-
-SET = "evaluation set"
-HELD = 0.5
-"""A share of a text's runs from which on it counts as learned: pages of one author share few."""
 
 
 def decide(
@@ -121,29 +114,6 @@ def budgets(
         holds = ms_per_token <= gate.max_ms_per_token
         conditions.append(_condition("speed", text, holds, remedies.TOO_SLOW))
     return conditions
-
-
-def leaked(
-    frozen: Iterable["Document"], index: Iterable["Document"], word_runs: "WordRuns"
-) -> Condition:
-    """Whether a version was trained on a text that it is to be judged on.
-
-    By the digest of each, and by how many of its runs of words the training text has anywhere: a
-    copy with a foreword, or in pieces, is found too.
-    """
-    trained, documents, found, most = learned(index), list(frozen), [], 0.0
-    for document in documents:
-        share = 1.0 if document.sha256 in trained else word_runs.share_of(document.text) or 0.0
-        most = max(most, share)
-        if share >= HELD:
-            found.append(f"{document.doc_id} ({document.sha256[:8]}…, {share:.0%} of it)")
-    if not found:
-        text = f"it was trained on none of the {len(documents)} documents, by digest, and by runs "
-        return Condition(SET, f"{text}of {RUN} words on {most:.0%} of one at most", True)
-    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    text = f"it was trained on {len(found)} of the {len(documents)} documents"
-    text += f": {', '.join(found[:3])}{more}"
-    return Condition(SET, text, False, remedies.LEARNED)
 
 
 def enough(own: "EvaluationSet", gate: GateConfig) -> list[Condition]:

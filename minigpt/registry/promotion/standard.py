@@ -8,8 +8,8 @@ from minigpt.registry.lineage.index import index_of, word_runs_of
 from minigpt.registry.promotion.audit_event import Event
 from minigpt.registry.promotion.audit_log import read_all
 from minigpt.registry.promotion.evaluation_set import EvaluationSet, read_evaluation_set
-from minigpt.registry.promotion.gate import leaked
 from minigpt.registry.promotion.history import MOVES
+from minigpt.registry.promotion.leakage import leaked
 from minigpt.registry.promotion.scores import passages_on
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version, version_of
