@@ -43,12 +43,13 @@ def ended(arguments: list[str]) -> int:
             sys.stdout.flush()
         return code
     except BrokenPipeError:  # a reader that has left (`| head`) wants no word
-        pass
+        code = 128 + 13
     except OSError as error:
         what = error.filename or "standard output"
         fail(f"{what}: {error.strerror}. Mend that, then run the same command.")
+        code = 1
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
-    return 1
+    return code
 
 
 def main(arguments: list[str]) -> int:

@@ -44,7 +44,8 @@ def reader_may_leave() -> Iterator[None]:
     """A block whose output is piped into a program that may end first (`| head`): then so do we.
 
     Raises:
-        SystemExit: it has; 1, and not a word.
+        SystemExit: it has; 141, and not a word, as of every program that a pipe ends: nobody takes
+            for done what was cut off.
     """
     try:
         try:
@@ -53,7 +54,7 @@ def reader_may_leave() -> Iterator[None]:
             sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
-        raise SystemExit(1) from None
+        raise SystemExit(128 + 13) from None
 
 
 def _drop_output() -> None:

@@ -137,8 +137,8 @@ def load_package(path: Path, device: str = "cpu", *, verify: bool = False) -> Pa
         from minigpt.quantization.swap import quantize_structure
 
         model = quantize_structure(model, scheme)
-    if config.tied:
-        tensors["head.weight"] = tensors["embed.weight"]
+    if config.tied and (table := tensors.get("embed.weight")) is not None:
+        tensors["head.weight"] = table
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:

@@ -30,7 +30,7 @@ def explain(error: ValidationError, kind: type[BaseModel], file: str) -> list[st
 def problem_line(kind: Any, problem: Any) -> str:
     """One problem: the key as the file has it, and what is wrong."""
     names, at = place(kind, problem["loc"])
-    key = ".".join(shown(name) for name in names)
+    key = ".".join(shown(name) or '""' for name in names)
     value, models = problem["input"], models_of(at)
     match problem["type"]:
         case "extra_forbidden":

@@ -15,6 +15,8 @@ from minigpt.log import excerpt
 
 LARGEST = 10**6
 """Characters of a text: all that is written by hand, and 10,000 excluded documents."""
+LONGEST_NUMBER = 1024
+"""Bits of a whole number: more than any float holds, and little enough to be said in digits."""
 DEEPEST = 32
 """Levels of lists and sections; params.yaml has seven."""
 MOST = 100_000
@@ -206,6 +208,8 @@ def plain(word: str, line: int) -> Any:
         if INTEGER.fullmatch(word):
             digits = digits.lstrip("+-")
             value = int(digits, BASES.get(digits[:2], 10))
+            if value.bit_length() > LONGEST_NUMBER:
+                raise ValueError("no float holds it, and Python says it in no digits")
             return -value if word[0] == "-" else value
         if FLOAT.fullmatch(word):
             return float(re.sub(r"\.(?=[a-zA-Z])", "", digits, count=1))

@@ -13,6 +13,7 @@ import atexit
 import contextlib
 import logging
 import os
+import shutil
 import time
 import urllib.error
 import urllib.request
@@ -32,6 +33,7 @@ from prefect.settings import (
 )
 
 from minigpt.errors import MiniGPTError
+from minigpt.log import size_of
 from minigpt.process import WORK, tied
 from pipelines.api_url import published
 from pipelines.services import (
@@ -43,6 +45,8 @@ from pipelines.services import (
 )
 
 START_SECONDS, ANSWER_SECONDS = 180.0, 10.0
+LEAST_ROOM = 100_000_000
+"""Bytes free on the disk, below which nothing is begun."""
 EPHEMERAL = {
     "PREFECT_UI_ENABLED": "0",
     "PREFECT__SERVER_EPHEMERAL": "1",
@@ -74,6 +78,11 @@ def start_server(root: Path) -> Callable[[], None]:
         use({PREFECT_API_URL: ours})
         missing = f"what make up started does not answer at {ours}. Run: make down, then make up"
         return lambda: wait_for(ours, START_SECONDS, missing)
+    if (free := shutil.disk_usage(root).free) < LEAST_ROOM:
+        raise MiniGPTError(
+            f"{root.resolve()}: {size_of(free)} of its disk are free, and a build needs 2 GB "
+            "(see: minigpt doctor). Make room, then run the same command"
+        )
     port = a_port(0)
     home = Path(os.environ.get("PREFECT_HOME") or root.resolve() / ".prefect")
     try:

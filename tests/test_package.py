@@ -73,6 +73,20 @@ def test_a_package_holds_the_table_already_normalised(package):
     torch.testing.assert_close(table.square().mean(-1), torch.ones(len(table)), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("quantized", [False, True])
+def test_a_table_that_is_said_to_be_tied_and_is_not_there_ends_in_no_traceback(
+    model, tokenizer, tmp_path, quantized
+):
+    scheme = int8_scheme(model)
+    kind = scheme.model_dump(mode="json") if quantized else None
+    made = quantize(model, scheme) if quantized else model
+    save_package(tmp_path / "package", made, tokenizer, quantization=kind)
+    described = json.loads((tmp_path / "package/model.json").read_text())
+    config = described["model"] | {"tied": True, "embedding_norm": False}
+    edit(tmp_path / "package", model=config)
+    assert load_package(tmp_path / "package").config.tied
+
+
 def test_a_tied_table_is_stored_once_and_stays_tied(tokenizer, tmp_path):
     tied = CONFIG.replace(tied=True, embedding_norm=False)
     save_package(

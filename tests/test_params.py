@@ -151,6 +151,8 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path):
         ("gate: {max_worse: true}", "gate: max_worse: true is no number; quote a word"),
         (f"seed: {10**31}", "seed: Input should be less than 9223372036854775808"),
         (f"seed: {'9' * 5000}", "line 1: 9+… is no number"),
+        (f"seed: 0x{'f' * 5000}", "line 1: 0xf+… is no number"),
+        ("? ''\n: 1", '"": unknown key'),
         (f"seed: {'[' * 3000}", "line 1: not YAML: exceeded maximum nesting depth"),
         (f"seed: {'[' * 40}", "line 1: nested too deeply; 32 levels at most"),
         (f"seed: &a [{'1,' * 999}]\nmodel: [{'*a,' * 999}]", "line 2: more than 100,000 values"),

@@ -150,7 +150,11 @@ def plan(as_json: Json = False) -> None:
     for name, stage in facts["stages"].items():
         if stage["remark"]:
             talk(f"{name}.{stage['remark']}")
-    talk(f"training takes about {minutes(total)} on this machine; the other stages come on top")
+    known = [stage["seconds"] for stage in facts["stages"].values() if stage["steps"] is not None]
+    if None in known:
+        talk("one sequence of such a model takes this machine long, so nothing was timed")
+    else:
+        talk(f"training takes about {minutes(total)} on this machine; the other stages come on top")
 
 
 def planned(name: str, stage: dict[str, Any], text: "TextAmount | None") -> tuple[str, ...]:
@@ -164,7 +168,8 @@ def planned(name: str, stage: dict[str, Any], text: "TextAmount | None") -> tupl
     if stage["steps"] is None:
         return name, "as its text asks", "-", passes, "-"
     tokens = f"{stage['tokens'] / 1e6:.2g}M"
-    return name, f"{most}{stage['steps']:,}", most + tokens, passes, minutes(stage["seconds"])
+    time_here = "-" if stage["seconds"] is None else minutes(stage["seconds"])
+    return name, f"{most}{stage['steps']:,}", most + tokens, passes, time_here
 
 
 def report(

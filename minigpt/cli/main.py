@@ -69,6 +69,21 @@ def here() -> Iterator[None]:
     yield
 
 
+def run() -> None:
+    """The command, as it was typed.
+
+    Raises:
+        BrokenPipeError: whoever reads stdout has left; Typer would end as a failure does.
+    """
+    stdout = sys.stdout
+    try:
+        app()
+    except SystemExit:
+        if sys.stdout is not stdout:  # Typer silences it then, and only then
+            raise BrokenPipeError from None
+        raise
+
+
 def main() -> None:
     """The entry point: our errors become one line and an exit code."""
     log.prepare_streams()
@@ -76,7 +91,7 @@ def main() -> None:
     log.set_name("minigpt")
     try:
         with log.refusals_told(), here(), log.reader_may_leave():
-            app()
+            run()
     except MiniGPTError as error:
         if os.environ.get("MINIGPT_DEBUG"):
             raise

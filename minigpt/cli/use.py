@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MOST = 1_000_000
 """Tokens of one text: hours of work."""
+LONGEST_PROMPT = 10_000_000
+"""Bytes: /dev/zero has no end."""
 Reference = Annotated[
     str, typer.Option("--model", "-m", help="A package folder, champion, 3, minigpt@champion …")
 ]
@@ -89,9 +91,14 @@ def read_prompt() -> str:
     if sys.stdin.isatty():
         raise ParamsError('give a prompt, such as: minigpt generate "My fellow citizens"')
     try:
-        data = sys.stdin.buffer.read()
+        data = sys.stdin.buffer.read(LONGEST_PROMPT + 1)
     except OSError as error:  # opened for writing, a folder
         raise ParamsError(f"stdin cannot be read: {error.strerror or error}") from error
+    if len(data) > LONGEST_PROMPT:
+        raise ParamsError(
+            f"the prompt on stdin is longer than {LONGEST_PROMPT:,} bytes, and only the end of a "
+            "prompt is read. Give that: tail -c 10000"
+        )
     try:
         text = data.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:

@@ -57,8 +57,17 @@ class Web:
             self.session.mount(scheme, HTTPAdapter(max_retries=retry))
 
     def get(self, url: str, headers: dict[str, str], *, stream: bool = False) -> requests.Response:
-        """One GET; busy servers and cut connections are asked again."""
-        return self.session.get(url, headers=headers, stream=stream, **self.options)
+        """One GET; busy servers and cut connections are asked again.
+
+        Raises:
+            requests.RequestException: there is no answer.
+        """
+        try:
+            return self.session.get(url, headers=headers, stream=stream, **self.options)
+        except ValueError as error:  # of an address, of a redirect's too: requests lets some out
+            if isinstance(error, requests.RequestException):
+                raise
+            raise requests.exceptions.InvalidURL("it is no address") from error
 
 
 def fetch(what: str, url: str, target: Path, pin: Pin, web: Web, progress: Progress) -> None:

@@ -41,6 +41,8 @@ SETTINGS = {
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
     "MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER": "false",
 }
+NO_ROOM = ("database or disk is full", "disk I/O error", "No space left", "Disk quota exceeded")
+"""What sqlite, a server's database and the system say."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,11 @@ def clear_errors(uri: str) -> Iterator[None]:
             raise RegistryError(
                 f"{shown(uri)} cannot be reached. Start that server, or unset MLFLOW_TRACKING_URI."
             ) from error
+        if any(words in str(error) for words in NO_ROOM):
+            raise RegistryError(
+                f"{shown(uri)}: no room is left on its disk; nothing was lost. Make room, then run "
+                "the same command"
+            ) from error
         if "out-of-date database schema" in str(error):
             raise RegistryError(_other_tables(uri, str(error))) from error
         reason = (str(error).strip() or type(error).__name__).replace(uri.rstrip("/"), shown(uri))
@@ -135,7 +142,13 @@ def store_errors() -> tuple[type[Exception], ...]:
 
     A database's driver may not be there, its texts may be damaged.
     """
-    return OSError, ImportError, UnicodeDecodeError, sqlite3.Error, *mlflow_errors()
+    return OSError, ImportError, UnicodeDecodeError, sqlite3.Error, *mlflow_errors(), *not_mlflow()
+
+
+def not_mlflow() -> tuple[type[Exception], ...]:
+    """What is raised where JSON of another form than MLflow's is answered."""
+    module = sys.modules.get("google.protobuf.json_format")
+    return (module.ParseError,) if module else ()
 
 
 def mlflow_errors() -> "tuple[type[MlflowException], ...]":

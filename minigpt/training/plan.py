@@ -10,7 +10,7 @@ import torch
 from minigpt.machine import Machine
 from minigpt.model.build import build_model
 from minigpt.model.config import ModelConfig
-from minigpt.model.count import parameters
+from minigpt.model.count import flops_per_token, parameters
 from minigpt.training.config import TrainConfig
 from minigpt.training.lanes import Lanes, lane_count
 from minigpt.training.loop import gradients
@@ -19,6 +19,10 @@ from minigpt.training.optim import build_optimizer
 from minigpt.training.precision import make_precision
 
 MEASURE_SECONDS = 2.0
+LARGEST_STEP = {"cpu": 1e12, "cuda": 1e15, "mps": 1e13}
+"""Operations of the step that is timed: seconds at most. Of a larger one a part is timed."""
+A_BLOCK = 1e9
+"""Operations in whose time Python goes through a block, however small that is."""
 
 
 def plan_training(
@@ -33,7 +37,8 @@ def plan_training(
     `texts`: stage → tokens of its text. A stage whose text is not known, and whose duration follows
     from it, counts as long as it may get; where nothing bounds it, its figures are None.
 
-    Steps on random tokens are timed for about two seconds a stage, at each sequence length of it.
+    Steps on random tokens are timed for about two seconds a stage, at each sequence length of it;
+    where one sequence would take long, seconds are None.
 
     Raises:
         ParamsError: a stage needs more memory than the device has; nothing was built.
@@ -48,7 +53,8 @@ def plan_training(
         if steps is not None:
             lengths = config.steps_by_length(steps, model.context_length)
             measured = measure(model, vocab_size, config, sorted(lengths), machine)
-            seconds = round(sum(measured[length] * count for length, count in lengths.items()))
+            if measured is not None:
+                seconds = round(sum(measured[length] * count for length, count in lengths.items()))
         facts["stages"][name] = {
             "steps": steps,
             "remark": None if steps is None else config.warm_up_remark(steps),
@@ -72,10 +78,20 @@ def memory(device: str) -> int:
 
 def measure(
     model: ModelConfig, vocab_size: int, config: TrainConfig, lengths: list[int], machine: Machine
-) -> dict[int, float]:
-    """Seconds of one optimizer step at each sequence length; the fastest of those that fit."""
+) -> dict[int, float] | None:
+    """Seconds of one optimizer step at each sequence length; the fastest of those that fit.
+
+    Where a step is large, some of its sequences are timed; None where one alone is too large.
+    """
+    most = LARGEST_STEP[torch.device(machine.torch_device).type] - A_BLOCK * model.n_layer
+    fitting = {
+        length: int(most // (flops_per_token(model, vocab_size, length) * length))
+        for length in lengths
+    }
+    if min(fitting.values()) < 1:
+        return None
     net = build_model(model, vocab_size, seed=0).to(machine.torch_device)
-    rows = {length: config.tokens_per_step // length for length in lengths}
+    rows = {length: min(config.tokens_per_step // length, fitting[length]) for length in lengths}
     count = lane_count(machine, list(rows.values()))
     optimizer = build_optimizer(net, config.optimizer, chunks=count)
     precision = make_precision(config.dtype, net, compiled=machine.compile)
@@ -92,5 +108,6 @@ def measure(
                     lanes.run(optimizer.tasks(grads, config.lr, len(times)))
                 precision.refresh()
                 times.append(time.perf_counter() - start)
-            seconds[length] = min(times[1:])
+            part = rows[length] / (config.tokens_per_step // length)
+            seconds[length] = min(times[1:]) / part
     return seconds

@@ -87,6 +87,13 @@ def test_one_newline_at_the_end_of_stdin_is_no_part_of_the_prompt(package, stdin
     assert prompt_of(package, stdin=stdin) == prompt
 
 
+def test_a_prompt_without_end_is_not_waited_for(package, monkeypatch):
+    monkeypatch.setattr("minigpt.cli.use.LONGEST_PROMPT", 10)
+    assert prompt_of(package, stdin=b"0123456789") == "0123456789"
+    with pytest.raises(ParamsError, match="longer than 10 bytes, and only the end"):
+        prompt_of(package, stdin=b"0123456789A")
+
+
 def test_an_argument_is_taken_as_it_is(package):
     assert prompt_of(package, "ROMEO.\n") == "ROMEO.\n"
 

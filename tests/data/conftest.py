@@ -150,6 +150,8 @@ class Server:
     asked: list[tuple[str, str | None]] = field(default_factory=list)
     """(path, Range header) of each request."""
     ranges: bool = True
+    moved: dict[str, str] = field(default_factory=dict)
+    """Path → where it is said to lie now."""
     hold: dict[str, int] = field(default_factory=dict)
     go_on: threading.Event = field(default_factory=threading.Event)
 
@@ -164,6 +166,12 @@ def server() -> Iterator[Server]:
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             state.asked.append((self.path, asked))
+            if place := state.moved.get(self.path):
+                self.send_response(302)
+                self.send_header("Location", place)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
             body = state.files.get(self.path)
             if body is None:
                 self.send_error(404)

@@ -137,11 +137,18 @@ def test_a_closed_port_is_said_in_a_moment(get):
 
 
 @pytest.mark.parametrize(
-    "url", ["http://", "http://127.0.0.1:99999/a", "ftp://host/a", "http://[/a"]
+    "url",
+    ["http://", "http://127.0.0.1:99999/a", "ftp://host/a", "http://[/a", f"http://{'a' * 300}.x/"],
 )
 def test_what_is_no_address_is_said_at_once(get, url):
     with pytest.raises(DataError, match=r"cannot be fetched \(not an address\)"):
         get(url)
+
+
+def test_a_redirect_to_what_is_no_address_is_said_at_once(get, server):
+    server.moved["/moved.bin"] = "http://["
+    with pytest.raises(DataError, match=r"cannot be fetched \(not an address\)"):
+        get(f"{server.url}/moved.bin")
 
 
 def test_a_local_address_is_copied(get, tmp_path):

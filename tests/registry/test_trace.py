@@ -131,6 +131,14 @@ def test_nothing_is_not_the_current_folder(story, what):
         query_for(story.root, what, story.root)
 
 
+@pytest.mark.parametrize("up", [0, 1])
+def test_a_folder_that_holds_the_project_is_no_folder_of_texts(story, up):
+    """`lineage --data .`, which would read the environment, git's objects and the cache."""
+    here = [story.root, *story.root.parents][up]
+    with pytest.raises(ParamsError, match="holds the whole project; name a file"):
+        query_for(story.root, ".", here)
+
+
 def test_a_folder_that_cannot_be_gone_through_is_named(story, tmp_path, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
@@ -162,5 +170,5 @@ def test_a_file_of_a_folder_that_cannot_be_read_is_named_by_its_path(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "a.jsonl").write_text("{")
     with pytest.raises(DataError, match=r"deep/a\.jsonl: line 1, column 2 is not JSON") as refused:
-        query_for(tmp_path, str(tmp_path))
+        query_for(tmp_path, str(tmp_path / "deep"))
     assert str(refused.value).startswith(str(tmp_path))

@@ -154,6 +154,25 @@ def test_a_password_in_the_address_is_not_shown():
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize("said", stores.NO_ROOM)
+def test_a_full_disk_is_said_whoever_says_it(said):
+    with (
+        pytest.raises(RegistryError, match="no room is left on its disk; nothing was lost"),
+        stores.clear_errors("sqlite:////x/mlflow.db"),
+    ):
+        raise sqlite3.OperationalError(f"{said} [SQL: INSERT INTO tags]")
+
+
+def test_an_answer_that_is_json_of_another_form_is_one_line():
+    from google.protobuf.json_format import ParseError
+
+    with (
+        pytest.raises(RegistryError, match="http://host:5000: Failed to parse"),
+        stores.clear_errors("http://host:5000"),
+    ):
+        raise ParseError("Failed to parse experiment field")
+
+
 def test_a_server_that_fails_is_told_from_one_that_is_not_there():
     def said(text):
         with pytest.raises(RegistryError) as raised, stores.clear_errors("http://host:5000"):

@@ -41,3 +41,23 @@ def test_text_that_is_not_here_yet_leaves_the_steps_open(monkeypatch):
 def test_memory_is_that_of_the_gpu_which_computes(monkeypatch, device, module, question):
     monkeypatch.setattr(module, question, lambda: 123)
     assert plan.memory(device) == 123
+
+
+def test_of_a_large_step_a_part_is_timed_and_of_one_sequence_that_is_too_large_nothing(monkeypatch):
+    monkeypatch.setattr(plan, "MEASURE_SECONDS", 0.01)
+    timed = []
+    whole = plan.gradients
+
+    def noted(precision, ids, *others):
+        timed.append(ids.shape)
+        return whole(precision, ids, *others)
+
+    monkeypatch.setattr(plan, "gradients", noted)
+    monkeypatch.setitem(plan.LARGEST_STEP, "cpu", 1e10)
+    config = CONFIG.replace(tokens_per_step=MODEL.context_length * 2**14)
+    facts = plan.plan_training(MODEL, VOCAB_SIZE, {"pretrain": config}, {}, MACHINE)
+    assert max(rows for rows, _ in timed) < 2**14
+    assert facts["stages"]["pretrain"]["seconds"] > 0
+    deep = MODEL.replace(n_layer=1000)
+    facts = plan.plan_training(deep, VOCAB_SIZE, {"pretrain": CONFIG}, {"pretrain": 1536}, MACHINE)
+    assert facts["stages"]["pretrain"]["seconds"] is None

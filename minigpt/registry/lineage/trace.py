@@ -158,6 +158,11 @@ def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
     if path.is_file():
         return TextQuery(frozenset(_digests(path)), _from(root, path))
     if path.is_dir():
+        if root.absolute().is_relative_to(path):
+            raise ParamsError(
+                f"{what}: that folder holds the whole project; name a file, or the folder of the "
+                "texts, such as data/local/NAME"
+            )
         try:
             files = files_of(path)
         except OSError as error:
