@@ -45,9 +45,8 @@ def ended(arguments: list[str]) -> int:
     except BrokenPipeError:  # a reader that has left (`| head`) wants no word
         code = 128 + 13
     except OSError as error:
-        what = error.filename or "standard output"
-        fail(f"{what}: {error.strerror}. Mend that, then run the same command.")
-        code = 1
+        where, code = error.filename or "standard output", 1
+        fail(f"{where}: {error.strerror}. Mend that, then run the same command.")
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the last flush
     return code
 

@@ -34,7 +34,7 @@ COMPARED = 16
 BATCH = 1_000_000
 """Characters whose runs are made at once."""
 CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # written without spaces: a character is a word
-WORD = re.compile(f"[{CJK}]|[^\\W{CJK}]+")
+WORD = re.compile(f"[{CJK}]|[^\\W_{CJK}]+")
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits like random ones
 Runs = NDArray[np.uint64]
 
@@ -173,7 +173,14 @@ def runs_of(text: str) -> Runs:
 
 
 def _words(text: str) -> Runs:
-    return np.array([_number(word) for word in WORD.findall(text.casefold())], np.uint64)
+    return np.array([_number(word) for word in WORD.findall(_folded(text))], np.uint64)
+
+
+def _folded(text: str) -> str:
+    """A text as a reader sees it: letters of any width and case, without what has no width."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text).translate(_SEEN)
+    return text.casefold()
 
 
 def _hashes(words: Runs) -> Any:
@@ -204,4 +211,12 @@ class _Keep(dict[int, int | None]):
         return self[code]
 
 
-_KEEP = _Keep()
+class _Seen(dict[int, int | None]):
+    """For str.translate: None for soft hyphens, joiners and other characters of no width."""
+
+    def __missing__(self, code: int) -> int | None:
+        self[code] = None if unicodedata.category(chr(code)) == "Cf" else code
+        return self[code]
+
+
+_KEEP, _SEEN = _Keep(), _Seen()

@@ -16,7 +16,8 @@ from minigpt.log import say
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import MODEL, Version
 from minigpt.release.manifest import FileEntry, load_files, load_manifest
-from minigpt.tracking.store import clear_errors, local_path, mlflow_errors
+from minigpt.tracking.store import local_path
+from minigpt.tracking.store_errors import clear_errors, mlflow_errors
 
 STORED = ("data/evaluation", "models/", "exports/", "metrics/", "plots/", "release/", "results/")
 """How the outputs begin that a version holds."""

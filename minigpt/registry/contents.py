@@ -19,6 +19,7 @@ from minigpt.registry.artifacts import (
     FILES,
     FROM_COPY,
     MANIFEST,
+    STORED,
     find_artifact,
     package_of,
     read_artifact,
@@ -64,6 +65,18 @@ class Contents:
         if digest(package) != self.manifest.digests.get(MODEL):
             raise damaged(self.version, MODEL, f"it is not what its {MANIFEST} names")
         return package
+
+    def check_stored(self) -> None:
+        """Refuse a version of which a file that the store should hold is not what it was.
+
+        Raises:
+            RegistryError: names the file.
+        """
+        self.package()
+        with TemporaryDirectory() as folder:
+            for path in self.listed:
+                if path.startswith(STORED) and not path.startswith(f"{MODEL}/"):
+                    self.find(path, Path(folder))
 
     def check_list(self) -> None:
         """Refuse a version whose list of files is not the one of its manifest; raises as `read`."""

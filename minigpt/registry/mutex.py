@@ -22,7 +22,8 @@ from minigpt.registry.config import LEASES
 from minigpt.registry.registry import Registry
 from minigpt.tracking.owner import has_died, this_process
 from minigpt.tracking.paging import every_page
-from minigpt.tracking.store import clear_errors, mlflow_errors, refuse_unwritable, store_errors
+from minigpt.tracking.store import refuse_unwritable
+from minigpt.tracking.store_errors import clear_errors, mlflow_errors, store_errors
 
 PREFIX = LEASES  # of the registered models that are entries
 RENEWED = "renewed"  # tag: how often

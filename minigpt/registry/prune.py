@@ -21,13 +21,8 @@ from minigpt.registry.pruned import Pruned, note_pruned, pruned_in
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version, list_everything
 from minigpt.release.manifest import FileList
-from minigpt.tracking.store import (
-    artifacts_of,
-    clear_errors,
-    database_of,
-    mlflow_errors,
-    refuse_unwritable,
-)
+from minigpt.tracking.store import artifacts_of, database_of, refuse_unwritable
+from minigpt.tracking.store_errors import clear_errors, mlflow_errors
 
 KIND: Kind = "pruned"
 MODEL_ID = re.compile(r"/models/([^/]+)/artifacts/?$")  # where MLflow puts a logged model

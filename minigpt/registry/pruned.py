@@ -4,7 +4,7 @@ from pydantic import ValidationError
 
 from minigpt.config import Config
 from minigpt.registry.registry import Registry
-from minigpt.tracking.store import clear_errors, mlflow_errors
+from minigpt.tracking.store_errors import clear_errors, mlflow_errors
 
 PRUNED = "minigpt.pruned."  # tag of the registered model; the version's number follows
 

@@ -52,7 +52,7 @@ from minigpt.tracking.experiment import prepare
 from minigpt.tracking.figures import RESULTS, figures, read_figures
 from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run, name_version
 from minigpt.tracking.origin import origin, run_name
-from minigpt.tracking.store import clear_errors, mlflow_errors
+from minigpt.tracking.store_errors import clear_errors, mlflow_errors
 from minigpt.yaml12 import read_yaml
 
 MANIFEST, FILES = Path("release/manifest.json"), Path("release/files.json")

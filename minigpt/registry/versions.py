@@ -9,7 +9,7 @@ from minigpt.errors import RegistryError
 from minigpt.registry import mutex
 from minigpt.registry.registry import Registry
 from minigpt.tracking.paging import every_page
-from minigpt.tracking.store import clear_errors, mlflow_errors
+from minigpt.tracking.store_errors import clear_errors, mlflow_errors
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"

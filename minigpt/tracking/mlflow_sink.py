@@ -19,7 +19,8 @@ from minigpt.tracking.mlflow_tracker import (
     newest_run,
 )
 from minigpt.tracking.sink import GoneError, RefusedError
-from minigpt.tracking.store import Store, clear_errors, open_store
+from minigpt.tracking.store import Store, open_store
+from minigpt.tracking.store_errors import clear_errors
 from minigpt.tracking.tracker import Event
 
 

@@ -9,7 +9,8 @@ from minigpt.tracking.mlflow_events import write_events
 from minigpt.tracking.origin import BETWEEN
 from minigpt.tracking.owner import has_died, this_process
 from minigpt.tracking.paging import every_page
-from minigpt.tracking.store import Store, clear_errors
+from minigpt.tracking.store import Store
+from minigpt.tracking.store_errors import clear_errors
 from minigpt.tracking.tracker import Recorder, milliseconds
 
 if TYPE_CHECKING:

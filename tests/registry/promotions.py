@@ -68,7 +68,7 @@ def add_files(world, root, made, keeps=True):
     shutil.rmtree(made, ignore_errors=True)
     registry = world.registry
     kept = ("data/evaluation",) if keeps else ()
-    for name in ("metrics", "results", "release", "models", *kept):
+    for name in ("metrics", "results", "release", "models", "exports", *kept):
         shutil.copytree(root / name, made / name)
     run = registry.store.client.create_run(registry.store.experiment_id).info.run_id
     registry.store.client.log_artifacts(run, str(made))

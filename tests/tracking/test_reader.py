@@ -14,6 +14,7 @@ from minigpt.tracking import store as stores
 from minigpt.tracking.entities import Experiment, ModelVersion, RegisteredModel, Run, ViewType
 from minigpt.tracking.filters import UnansweredError
 from minigpt.tracking.reader import Reader
+from minigpt.tracking.store_errors import clear_errors
 
 MODELS = ("minigpt", "letters", "ünïcode-模型", "empty")
 MANY = 1203
@@ -305,7 +306,7 @@ def test_reading_leaves_a_write_protected_store_alone(store, tmp_path, monkeypat
 
 def test_a_torn_store_is_one_line_of_ours(store, monkeypatch):
     monkeypatch.setattr(Reader, "get_run", lambda *_: sqlite3.connect(":memory:").execute("torn"))
-    with pytest.raises(RegistryError, match="syntax error"), stores.clear_errors(store.uri):
+    with pytest.raises(RegistryError, match="syntax error"), clear_errors(store.uri):
         store.client.get_run("a run")
 
 

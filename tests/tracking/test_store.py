@@ -12,6 +12,7 @@ from minigpt.errors import RegistryError
 from minigpt.tracking import store as stores
 from minigpt.tracking.mlflow_tracker import MlflowTracker, create_run
 from minigpt.tracking.relocate import relocate
+from minigpt.tracking.store_errors import NO_ROOM, clear_errors
 
 
 def open_in_child(root, answers):
@@ -148,17 +149,17 @@ def test_a_password_in_the_address_is_not_shown():
     assert stores.shown("https://me:secret@host:5000/x") == "https://host:5000/x"
     with (
         pytest.raises(RegistryError) as raised,
-        stores.clear_errors("https://me:secret@host:5000/"),
+        clear_errors("https://me:secret@host:5000/"),
     ):
         raise OSError("API request to https://me:secret@host:5000/api failed")
     assert "secret" not in str(raised.value)
 
 
-@pytest.mark.parametrize("said", stores.NO_ROOM)
+@pytest.mark.parametrize("said", NO_ROOM)
 def test_a_full_disk_is_said_whoever_says_it(said):
     with (
         pytest.raises(RegistryError, match="no room is left on its disk; nothing was lost"),
-        stores.clear_errors("sqlite:////x/mlflow.db"),
+        clear_errors("sqlite:////x/mlflow.db"),
     ):
         raise sqlite3.OperationalError(f"{said} [SQL: INSERT INTO tags]")
 
@@ -168,14 +169,14 @@ def test_an_answer_that_is_json_of_another_form_is_one_line():
 
     with (
         pytest.raises(RegistryError, match="http://host:5000: Failed to parse"),
-        stores.clear_errors("http://host:5000"),
+        clear_errors("http://host:5000"),
     ):
         raise ParseError("Failed to parse experiment field")
 
 
 def test_a_server_that_fails_is_told_from_one_that_is_not_there():
     def said(text):
-        with pytest.raises(RegistryError) as raised, stores.clear_errors("http://host:5000"):
+        with pytest.raises(RegistryError) as raised, clear_errors("http://host:5000"):
             raise OSError(f"HTTPConnectionPool: Max retries exceeded (Caused by {text})")
         return str(raised.value)
 
@@ -246,7 +247,7 @@ def test_a_database_that_something_wrote_into_is_told_by_name(root, store, tmp_p
 
     def ask():
         opened = stores.open_store(tmp_path)
-        with stores.clear_errors(opened.uri):
+        with clear_errors(opened.uri):
             opened.client.search_registered_models()
             opened.client.search_runs([opened.experiment_id], "")
 

@@ -42,7 +42,7 @@ class Event:
     previous: str
     """Digest of the event before; empty for the first."""
     documents: tuple[str, ...] = ()
-    """Of a takedown: sha256 of each text that the version learned from, but those of `files`."""
+    """Of a takedown: sha256 of each text that the version learned from; of many in `files` not."""
     files: tuple[str, ...] = ()
     """Of a takedown: sha256 of each file or archive that was taken down as a whole."""
     digest: str = ""

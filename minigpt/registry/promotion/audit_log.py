@@ -30,14 +30,18 @@ from minigpt.tracking.experiment import prepare, tags
 from minigpt.tracking.mlflow_tracker import create_run, end_abandoned
 from minigpt.tracking.origin import origin, user
 from minigpt.tracking.paging import every_page
-from minigpt.tracking.store import Store, artifacts_of, clear_errors, database_of, mlflow_errors
+from minigpt.tracking.store import Store, artifacts_of, database_of
+from minigpt.tracking.store_errors import clear_errors, mlflow_errors
 
 LOG = "minigpt-log"  # the experiment
 HEAD = "minigpt.log_head"  # tag of the registered model: digest of its newest event
 
 ABOUT = "One run a promotion, refusal, rollback …; to read and check it: `minigpt registry log`."
 
-__all__ = ["AuditLog", "Event", "Kind", "read_all"]
+NO_EVENT = (KeyError, ValueError, TypeError)
+"""What a run raises that somebody else wrote, or wrote into."""
+
+__all__ = ["AuditLog", "Event", "Kind", "read_all", "spoilt_takedowns", "takedowns"]
 
 
 class AuditLog:
@@ -121,7 +125,7 @@ def read_all(registry: Registry, name: str) -> tuple[list[Event], list[str]]:
         fields = joined(run.data.params)
         try:
             event = event_from(fields, run.info.run_id)
-        except (KeyError, ValueError, TypeError) as error:
+        except NO_EVENT as error:
             problems.append(f"run {run.info.run_id} is no event that can be read ({error!r})")
             continue
         if digest_of(fields) != event.digest:
@@ -142,8 +146,25 @@ def takedowns(registry: Registry) -> Iterator[Event]:
         RegistryError: the store cannot be read.
     """
     for run in _runs(registry, "params.kind = 'taken down'"):
-        with contextlib.suppress(KeyError, ValueError, TypeError):  # `read_all` says what is wrong
+        with contextlib.suppress(*NO_EVENT):  # `spoilt_takedowns` says what is wrong
             yield event_from(joined(run.data.params), run.info.run_id)
+
+
+def spoilt_takedowns(registry: Registry) -> Iterator[str]:
+    """What is wrong with takedowns of the store, of whatever name: it may hide what they name.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    for run in _runs(registry, "params.kind = 'taken down'"):
+        fields, run_id = joined(run.data.params), run.info.run_id
+        try:
+            event = event_from(fields, run_id)
+        except NO_EVENT as error:
+            yield f"a takedown in run {run_id} cannot be read ({error!r})"
+            continue
+        if digest_of(fields) != event.digest:
+            yield f"a takedown of {event.name} was changed (run {run_id})"
 
 
 def _head(registry: Registry, name: str) -> str | None:

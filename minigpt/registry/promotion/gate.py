@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from minigpt.evaluation.bootstrap import Interval, decimals_for, difference
 from minigpt.registry.config import GateConfig
+from minigpt.registry.contents import damaged
 from minigpt.registry.promotion import remedies
 from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.promotion.leakage import SET, leaked
@@ -40,7 +41,7 @@ def decide(
     )
     speed = None if gate.max_ms_per_token is None else ms_per_token(registry, challenger)
     return (
-        *_on_one_set(registry, challenger, champion, gate),
+        *_on_one_set(registry, challenger, champion, gate, evaluation),
         *judge(evaluation, exports, gate),
         *rounding(quantization | exports, gate),
         *budgets(quantization, speed, gate),
@@ -174,6 +175,43 @@ def against(
     return conditions
 
 
+def clearly_worse(
+    ours: "Passages", theirs: "Passages", roles: Mapping[str, str], gate: GateConfig, number: str
+) -> list[Condition]:
+    """The sources on which chance cannot explain that the challenger is worse than is allowed.
+
+    On the evaluation set of the version `number`, the first champion of those that led to this one.
+    """
+    conditions = []
+    for source in main_first(roles):
+        keys = [key for key in theirs if key[0] == source]
+        sizes = [theirs[key][0] for key in keys]
+        mine, other = ([passages[key][1] for key in keys] for passages in (ours, theirs))
+        worse = difference(mine, other, sizes)
+        is_main = roles[source] == main_role(roles.values()).name
+        if worse.clear and worse.point > (gate.max_worse if is_main else gate.max_forgetting):
+            text = f"on the evaluation set of version {number}: "
+            text += compared(sum(other) / sum(sizes), worse)
+            conditions.append(Condition(source, text, False, remedies.WORSE))
+    return conditions
+
+
+def refuse_other_sums(own: "EvaluationSet", evaluation: Mapping[str, Any]) -> None:
+    """Refuse a version whose figures are not those of its passages.
+
+    Raises:
+        RegistryError: names the file.
+    """
+    passages = own.passages(FINETUNE.model)
+    for source in own.roles:
+        keys = [key for key in passages if key[0] == source]
+        size, bits = (sum(passages[key][i] for key in keys) for i in (0, 1))
+        stated = evaluation[own.model][source]["bits_per_byte"]
+        if not math.isclose(bits, stated * size, rel_tol=1e-6):
+            why = f"its figure of {source} is not that of the passages in data/evaluation"
+            raise damaged(own.version, "results/evaluate.json", why)
+
+
 def beside(best: "Best", gap: float) -> str:
     """The figure of the best champion before, and by how much that is missed."""
     decimals = decimals_for(gap, best.bits_per_byte)
@@ -250,21 +288,24 @@ def _on_one_set(
     challenger: "Version",
     champion: "Version | None",
     gate: GateConfig,
+    evaluation: Mapping[str, Any],
 ) -> list[Condition]:
     """The challenger and the champion on one evaluation set that the challenger did not learn."""
     from minigpt.registry.lineage.index import index_of, word_runs_of
     from minigpt.registry.promotion.evaluation_set import read_evaluation_set
     from minigpt.registry.promotion.scores import both_on
-    from minigpt.registry.promotion.standard import standard
+    from minigpt.registry.promotion.standard import first_set, standard
 
     own = read_evaluation_set(registry, challenger)
+    refuse_other_sums(own, evaluation)
     reference = read_evaluation_set(registry, champion) if champion else own
     index = index_of(registry, challenger)
     if index is None:
         text = f"the document index of version {challenger.version} is gone: nobody can tell "
         text += "whether it was trained on these documents"
         return [Condition(SET, text, False, remedies.NO_INDEX)]
-    unlearned = leaked(reference.documents, index, word_runs_of(registry, challenger))
+    word_runs = word_runs_of(registry, challenger)
+    unlearned = leaked(reference.documents, index, word_runs)
     few = enough(own, gate)
     if champion is None or not unlearned.holds:
         return [unlearned, *few]
@@ -273,7 +314,13 @@ def _on_one_set(
     lost = ", ".join(earlier.unknown)
     text = f"version {lost} was champion too; its figures are gone, so they set no bound"
     gone = [Condition(SET, text, True)] if lost else []
-    return [*against(ours, theirs, reference.roles, gate, earlier.best), unlearned, *few, *gone]
+    first, on_first = first_set(registry, champion), list[Condition]()
+    # The set may change with each champion, and be chosen so that a difference is not seen on it.
+    if first and not first.same_text(reference) and leaked(first.documents, index, word_runs).holds:
+        both = both_on(registry, (own, reference), first)
+        on_first = clearly_worse(*both, first.roles, gate, first.version.version)
+    judged = against(ours, theirs, reference.roles, gate, earlier.best)
+    return [*judged, *on_first, unlearned, *few, *gone]
 
 
 def _condition(about: str, found: str, holds: bool, remedy: str) -> Condition:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from minigpt.registry.promotion.audit_event import Event
 from minigpt.registry.promotion.audit_log import AuditLog, read_all
+from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.registry import Registry
-from minigpt.registry.versions import Version, champion_of
+from minigpt.registry.versions import Version, champion_of, version_of
 
 MOVES = ("promoted", "rolled back", "found")  # the kinds that say where champion is
 
@@ -69,11 +70,12 @@ def was_champion(events: Iterable[Event], version: Version) -> bool:
 
 def rolled_back(events: Sequence[Event], version: Version) -> Event | None:
     """The rollback that took champion from `version`, if it has not been champion since."""
-    entry = [(version.version, version.digest)]  # a number alone may have been given again
     for i, event in reversed(list(enumerate(events))):
-        if event.kind in MOVES and [(event.version, event.manifest)] == entry:
+        if event.kind in MOVES and event.manifest == version.digest:
             return None
-        if event.kind == "rolled back" and champions(events[:i])[-1:] == entry:
+        taken_from = champions(events[:i])[-1:]
+        # By what it is: the same may have been registered anew, under another number.
+        if event.kind == "rolled back" and [d for _, d in taken_from] == [version.digest]:
             return event
     return None
 
@@ -89,6 +91,21 @@ def reconcile(audit: AuditLog, champion: Version | None) -> None:
     audit.append("found", version=champion, before=before, reason=reason)
 
 
+def opponent(
+    registry: Registry, champion: Version | None, events: Sequence[Event]
+) -> tuple[Version | None, tuple[Condition, ...]]:
+    """The version to hold another against: who moves or deletes the alias does not choose it.
+
+    That is the champion that the log names, if it is still registered, else the present one.
+    """
+    for number, manifest in champions(events)[-1:]:
+        named = version_of(registry, events[-1].name, number)
+        if named and named.digest == manifest and (champion is None or named != champion):
+            text = f"held against version {number}, the champion that the log names"
+            return named, (Condition("champion", text, holds=True),)
+    return champion, ()
+
+
 def difference(champion: Version | None, events: Sequence[Event]) -> str | None:
     """What to say where champion is not the version that the log names; else None."""
     known = champions(events)[-1:]
@@ -96,6 +113,9 @@ def difference(champion: Version | None, events: Sequence[Event]) -> str | None:
         return None
     is_at = f"version {champion.version}" if champion else "no version"
     named = f"version {known[0][0]}" if known else "no version"
+    if champion and is_at == named:
+        is_at += f" (manifest {champion.digest[:12]}…)"
+        named += f" (manifest {known[0][1][:12]}…)"
     return (
         f"champion is {is_at}, not {named}: a promotion was cut off before it moved champion, "
         "or champion was moved by other means"

@@ -8,12 +8,13 @@ from minigpt.registry.config import GateConfig
 from minigpt.registry.contents import contents_of
 from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion import audit_log as log
-from minigpt.registry.promotion.audit_log import Event, Kind
+from minigpt.registry.promotion.audit_log import Event, Kind, spoilt_takedowns
 from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.promotion.gate import decide, refusal
 from minigpt.registry.promotion.history import (
     champions,
     difference,
+    opponent,
     reconcile,
     rolled_back,
     was_champion,
@@ -23,7 +24,7 @@ from minigpt.registry.refs import find_version, shortest_ref
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import CHAMPION, Version, champion_of, version_of
 from minigpt.tracking.origin import user
-from minigpt.tracking.store import clear_errors
+from minigpt.tracking.store_errors import clear_errors
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def rollback(
         version = _before(registry, champion, events, problems)
     if champion.version == version.version:
         return Promotion(version, champion.version, moved=False, forced=False, conditions=())
-    contents_of(registry, version).package()
+    contents_of(registry, version).check_stored()
     conditions = (
         *_taken_down(registry, version),
         *(Condition("log", problem, False) for problem in problems),
@@ -156,8 +157,11 @@ def _change(
     with only_changer(registry, version.name) as lease:
         _refuse_overtaken(registry, version, before)
         audit = log.AuditLog(registry, version.name)
-        reconcile(audit, champion)
         done: Kind = kind if refused is None or forced else "refused"
+        if done != "refused":
+            _refuse_gap(audit, forced)
+        if done != "refused" or not champions(audit.events):
+            reconcile(audit, champion)  # a refusal makes no champion of what somebody moved there
         if done != "refused" or not _said_already(audit.events, version, before, conditions):
             audit.append(
                 done,
@@ -182,6 +186,15 @@ def _refuse_empty(reason: str | None) -> None:
     """An unset shell variable is no reason."""
     if reason is not None and not reason.strip():
         raise ParamsError("--reason is empty; give it words, or leave it out")
+
+
+def _refuse_gap(audit: log.AuditLog, forced: bool) -> None:
+    """What was whole when it was decided may be so no more."""
+    if audit.problems and not forced:
+        raise RegistryError(
+            f"the log was changed meanwhile ({'; '.join(audit.problems)}). Nothing was changed. "
+            "See: minigpt registry log"
+        )
 
 
 def _refuse_overtaken(registry: Registry, version: Version, before: str | None) -> None:
@@ -221,13 +234,15 @@ def _conditions(
     force: bool,
 ) -> tuple[Condition, ...]:
     """What is asked of a version that is to be champion."""
-    contents_of(registry, version).package()
+    contents_of(registry, version).check_stored()
     events, problems = log.read_all(registry, version.name)
+    other, noted = opponent(registry, champion, events)
     return (
         *_taken_down(registry, version),
         *(Condition("log", problem, False) for problem in problems),
         *_rolled_back(events, version),
-        *_decided(registry, version, champion, gate, force),
+        *noted,
+        *_decided(registry, version, other, gate, force),
     )
 
 
@@ -249,14 +264,15 @@ def _decided(
 
 def _taken_down(registry: Registry, version: Version) -> tuple[Condition, ...]:
     """By the log too: the version's own tag can be deleted, and a number or a name given anew."""
+    spoilt = tuple(Condition("log", text, holds=False) for text in spoilt_takedowns(registry))
     note = revocation_of(registry, version)
     if note is None:
-        return ()
+        return spoilt
     text = "trained on documents that were taken down"
     if count := len(note.documents):
         what = "a document" if count == 1 else f"{count} documents"
         text = f"trained on {what} taken down on {note.at[:10]}: {note.reason}"
-    return (Condition("taken down", text, holds=False),)
+    return (*spoilt, Condition("taken down", text, holds=False))
 
 
 def _rolled_back(events: Sequence[Event], version: Version) -> tuple[Condition, ...]:

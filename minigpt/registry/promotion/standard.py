@@ -1,5 +1,6 @@
 """The best that champions of a name reached on a text, so that small losses do not add up."""
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -59,6 +60,25 @@ def standard(registry: Registry, champion: Version, reference: EvaluationSet) ->
             if source not in best or figure < best[source].bits_per_byte:
                 best[source] = Best(number, figure)
     return Standard(best, tuple(unknown))
+
+
+def first_set(registry: Registry, champion: Version) -> EvaluationSet | None:
+    """The evaluation set of the first champion of this line that is still here; not `champion`'s.
+
+    A line begins where a person last overruled the gate: what counted before was given up then.
+
+    Raises:
+        RegistryError: the store cannot be read.
+    """
+    events = read_all(registry, champion.name)[0]
+    begin = max((i for i, e in enumerate(events) if e.forced and e.kind in MOVES), default=0)
+    for number, manifest in standing(events[begin:]):
+        version = version_of(registry, champion.name, number)
+        if manifest == champion.digest or version is None or version.digest != manifest:
+            continue
+        with contextlib.suppress(RegistryError):  # damaged; `standard` tells which set no bound
+            return read_evaluation_set(registry, version)
+    return None
 
 
 def standing(events: Iterable[Event]) -> list[tuple[str, str]]:

@@ -16,10 +16,12 @@ from minigpt.registry.registry import Registry
 from minigpt.registry.revocation import AND, INHERITED, Revocation, read_revocation
 from minigpt.registry.versions import TAKEN_DOWN, Version, list_versions, version_of
 from minigpt.release.document_index import INDEX
-from minigpt.tracking.store import clear_errors
+from minigpt.tracking.store_errors import clear_errors
 
 CARD = "README.md"
 BEGIN, END = "<!-- taken down -->", "<!-- /taken down -->"
+EACH = 1000
+"""Texts of a file that the log names each: the same text may come in another file."""
 NAMED = 20  # documents that the log and the card name one by one
 
 
@@ -158,7 +160,9 @@ def _log(
         version=version,
         reason=reason,
         conditions=conditions,
-        documents=[sha256 for _, sha256, file in documents if file not in files],
+        documents=[
+            sha256 for _, sha256, file in documents if file not in files or len(documents) <= EACH
+        ],
         files=sorted({file for _, _, file in documents if file in files}),
     )
 

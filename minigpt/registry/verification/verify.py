@@ -43,7 +43,7 @@ from minigpt.registry.verification.reference_files import ReferenceFiles, cache_
 from minigpt.registry.verification.trust import Voucher, code_of, vouch, vouch_for_list
 from minigpt.registry.verification.verdict import Outcome, Report
 from minigpt.registry.versions import VERIFIED, Version
-from minigpt.tracking.store import clear_errors
+from minigpt.tracking.store_errors import clear_errors
 from minigpt.yaml12 import read_yaml
 
 LOCKS = ("requirements/base.txt", "requirements/torch-cpu.txt")
