@@ -33,6 +33,8 @@ DVC = {
 }
 PASSAGES = 25
 PASSAGE_BYTES = 400
+WINDOW = None
+"""Tokens that the models saw at once; None: all."""
 OUTPUTS = [
     "models/base",
     "models/finetuned",
@@ -113,7 +115,7 @@ class Checkout:
                 if model in evaluated
             ],
         )
-        write_json(judged / "settings.json", {"window": None, "stride": None, "batch": 4})
+        write_json(judged / "settings.json", {"window": WINDOW, "stride": None, "batch": 4})
         documents, release = self.root / "data" / "documents", self.root / "release"
         write_documents(judged / DOCUMENTS, read_documents(documents, split="test"))
         write_index(documents, self.root / INDEX, self.root / RUNS)

@@ -5,6 +5,7 @@ import random
 import shutil
 
 import pytest
+from mlflow.entities import Param
 
 from minigpt.data.document import Document, write_documents
 from minigpt.digest import file_digest, text_digest
@@ -14,6 +15,7 @@ from minigpt.registry.artifacts import package_of
 from minigpt.registry.config import GateConfig
 from minigpt.registry.lineage.trace import Holding
 from minigpt.registry.promotion.audit_log import HEAD
+from minigpt.registry.promotion.gate import decide
 from minigpt.registry.promotion.history import log_of
 from minigpt.registry.promotion.promote import promote, rollback
 from minigpt.registry.refs import find_version, resolve
@@ -22,7 +24,7 @@ from minigpt.registry.versions import DIGEST, TAKEN_DOWN, list_versions
 from minigpt.release.document_index import INDEX
 from minigpt.release.manifest import FileEntry, FileList, load_files
 from minigpt.tracking.store import local_path
-from tests.registry.checkout import passages
+from tests.registry.checkout import evaluation, passages
 from tests.registry.logs import forget, whole_log
 from tests.registry.promotions import NAME, add_files, champion, reseal
 
@@ -68,6 +70,19 @@ def refusal(checkout, version, **options):
     return str(refused.value)
 
 
+def register_again(checkout, version, name):
+    """The same version, deleted in MLflow and registered anew, with the model that it had."""
+    client = checkout.registry.store.client
+    source = client.get_model_version_download_uri(NAME, version.version)
+    client.delete_model_version(NAME, version.version)
+    if name != NAME:
+        client.create_registered_model(name)
+    return client.create_model_version(
+        name, source, version.run_id, tags={DIGEST: version.digest},
+        model_id=source.split("/")[-2],
+    )  # fmt: skip
+
+
 held_out = speech("held out")
 COPIES = {
     "behind a foreword": [f"{speech('foreword', 40)} {held_out} {speech('after', 400)}"],
@@ -75,6 +90,9 @@ COPIES = {
         f"{speech(i, 200)} {' '.join(held_out.split()[60 * i : 60 * i + 60])}" for i in range(5)
     ],
     "in capitals": [held_out.upper()],
+    "with soft hyphens": [held_out.replace("a", "a\u00ad")],
+    "in full width": ["".join(chr(ord(c) + 0xFEE0) if c.isalpha() else c for c in held_out)],
+    "with underscores": [held_out.replace(" ", "_")],
 }
 
 
@@ -120,15 +138,7 @@ def test_the_log_knows_what_was_taken_down_though_the_tag_is_gone(changed, taken
 
 @pytest.mark.parametrize("name", [NAME, "another-name"])
 def test_what_was_taken_down_stays_so_under_another_number_and_name(changed, taken_down, name):
-    client = changed.registry.store.client
-    source = client.get_model_version_download_uri(NAME, taken_down.version)
-    client.delete_model_version(NAME, taken_down.version)
-    if name != NAME:
-        client.create_registered_model(name)
-    made = client.create_model_version(
-        name, source, taken_down.run_id, tags={DIGEST: taken_down.digest},
-        model_id=source.split("/")[-2],
-    )  # fmt: skip
+    made = register_again(changed, taken_down, name)
     with pytest.raises(GateRefusedError, match="its author asked"):
         promote(changed.registry, f"{name}/{made.version}", GATE)
 
@@ -235,3 +245,84 @@ def test_a_champion_that_nobody_promoted_is_said_without_a_log_too(changed):
     changed.registry.store.client.set_registered_model_alias(NAME, "champion", "1")
     assert "champion is version 1, not no version" in log_of(changed.registry).stray
     assert [v.version for v in list_versions(changed.registry)] == ["1"]
+
+
+@pytest.mark.parametrize("how", ["deleted", "moved"])
+def test_whoever_moves_the_alias_does_not_choose_the_opponent(changed, add, how):
+    promote(changed.registry, "1", GATE)
+    worse, between = add(tuned=2.3), add(tuned=2.1)
+    client = changed.registry.store.client
+    if how == "deleted":
+        client.delete_registered_model_alias(NAME, "champion")
+    else:
+        client.set_registered_model_alias(NAME, "champion", worse.version)
+    before = log_of(changed.registry).stray
+    assert "speeches           2.10 against 1.80" in refusal(changed, between)
+    assert log_of(changed.registry).stray == before is not None  # a refusal hides nothing
+    done = promote(changed.registry, "1", GATE)
+    assert "champion that the log names" in str(done.conditions)
+    assert (champion(changed), log_of(changed.registry).stray) == ("1", None)
+
+
+def test_a_taken_down_text_is_known_in_another_file(changed, add):
+    promote(changed.registry, "1", GATE)
+    text = document("train", "a text of mine")
+    others = [document("test", "test of mine"), document("test", "test", "plays")]
+    version = add([text, *others], tuned=1.5)
+    holding = Holding(version, "train", text.doc_id, text.sha256, file="f" * 64)
+    revoke(changed.registry, [(version, [holding])], "its author asked", files={"f" * 64})
+    client = changed.registry.store.client
+    client.delete_model_version_tag(NAME, version.version, TAKEN_DOWN)
+    assert "taken down" in refusal(changed, add([text, *others], tuned=1.4))
+
+
+def test_a_takedown_that_was_spoilt_hides_nothing_under_another_name(changed, taken_down):
+    client = changed.registry.store.client
+    client.delete_model_version_tag(NAME, taken_down.version, TAKEN_DOWN)
+    [event] = [e for e in whole_log(changed.registry) if e.kind == "taken down"]
+    client.log_batch(event.run_id, params=[Param("format.2", "x")])
+    assert "a takedown in run" in refusal(changed, taken_down)
+
+
+def test_what_was_rolled_back_stays_so_under_another_number(changed, add):
+    promote(changed.registry, "1", GATE)
+    version = add(tuned=1.5)
+    promote(changed.registry, version.version, GATE)
+    rollback(changed.registry, reason="it was rude")
+    again = register_again(changed, version, NAME)
+    assert "it was rude" in refusal(changed, find_version(changed.registry, str(again.version)))
+
+
+def test_a_log_that_is_spoilt_during_a_promotion_refuses_it(changed, add, monkeypatch):
+    promote(changed.registry, "1", GATE)
+    version = add(tuned=1.5)
+    [event] = whole_log(changed.registry)
+
+    def decided(*arguments):
+        changed.registry.store.client.delete_run(event.run_id)
+        return decide(*arguments)
+
+    monkeypatch.setattr("minigpt.registry.promotion.promote.decide", decided)
+    with pytest.raises(RegistryError, match="the log was changed meanwhile"):
+        promote(changed.registry, version.version, GATE)
+    assert champion(changed) == "1"
+
+
+@pytest.mark.parametrize("name", ["exports/hf/config.json", "models/base/model.safetensors"])
+def test_whatever_of_a_version_is_damaged_it_is_not_promoted(changed, add, name):
+    promote(changed.registry, "1", GATE)
+    version = add(tuned=1.5)
+    file = files_of(changed, version) / name
+    file.write_bytes(bytes(len(file.read_bytes())))
+    with pytest.raises(RegistryError, match=f"{name} cannot be used: it is not what"):
+        promote(changed.registry, version.version, GATE)
+
+
+def test_figures_that_are_not_those_of_the_passages_are_refused(changed, add, monkeypatch):
+    """As after an edit of passages.parquet and `dvc commit`: the manifest itself covers them."""
+    promote(changed.registry, "1", GATE)
+    monkeypatch.setattr(
+        "tests.registry.checkout.passages", lambda _: passages(evaluation(tuned=1.2))
+    )
+    with pytest.raises(RegistryError, match="its figure of speeches is not that of the passages"):
+        promote(changed.registry, add(tuned=1.9).version, GATE)

@@ -9,9 +9,11 @@ from minigpt.errors import GateRefusedError, RegistryError
 from minigpt.registry.config import GateConfig
 from minigpt.registry.promotion import evaluation_set
 from minigpt.registry.promotion.audit_log import AuditLog
+from minigpt.registry.promotion.evaluation_set import passages_of
 from minigpt.registry.promotion.gate import decide
 from minigpt.registry.promotion.promote import promote, rollback
 from minigpt.registry.refs import find_version
+from tests.registry.checkout import evaluation, passages
 from tests.registry.promotions import NAME, add_files, champion
 
 GATE = GateConfig(min_passages=20, max_worse=0.05)
@@ -104,3 +106,32 @@ def test_settings_that_cannot_be_read_are_not_taken_for_the_defaults(monkeypatch
     monkeypatch.setattr(evaluation_set, "read_artifact", lambda *_: b"quantize: [")
     with pytest.raises(RegistryError, match=r"m 1: its params\.yaml cannot be used"):
         evaluation_set.params_of(None, SimpleNamespace(name="m", version="1"))
+
+
+def test_an_evaluation_set_that_hides_a_difference_does_not_open_the_way_for_worse(
+    changed, add, monkeypatch
+):
+    promote(changed.registry, "1", GATE)
+
+    def measured_by(window, **figures):
+        monkeypatch.setattr("tests.registry.checkout.WINDOW", window)
+        return add(**figures)
+
+    flattered = measured_by(2, tuned=1.8)
+    needed = {"1": 1.8, flattered.version: 1.8}
+    monkeypatch.setattr(
+        "minigpt.registry.promotion.scores.run_on",
+        lambda registry, version, package, documents, config: passages_of(
+            row
+            for row in passages(evaluation(tuned=needed[version.version]))
+            if row["measure"] == package
+        ),
+    )
+    promote(changed.registry, flattered.version, GATE)
+    worse = measured_by(2, tuned=1.7)
+    needed[worse.version] = 2.1
+    with pytest.raises(GateRefusedError, match=r"set of version 1: 2\.10 against 1\.80 bits"):
+        promote(changed.registry, worse.version, GATE)
+    better = measured_by(2, tuned=1.6)
+    needed[better.version] = 1.6
+    promote(changed.registry, better.version, GATE)

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from minigpt.registry.versions import Version
 
 
+ROUNDED = 1e-5
+"""What results/evaluate.json leaves out of a figure at most."""
+
+
 def decide(
     registry: Registry,
     challenger: "Version",
@@ -207,7 +211,7 @@ def refuse_other_sums(own: "EvaluationSet", evaluation: Mapping[str, Any]) -> No
         keys = [key for key in passages if key[0] == source]
         size, bits = (sum(passages[key][i] for key in keys) for i in (0, 1))
         stated = evaluation[own.model][source]["bits_per_byte"]
-        if not math.isclose(bits, stated * size, rel_tol=1e-6):
+        if not math.isclose(bits / size, stated, abs_tol=ROUNDED):
             why = f"its figure of {source} is not that of the passages in data/evaluation"
             raise damaged(own.version, "results/evaluate.json", why)
 
