@@ -111,12 +111,13 @@ def test_the_statement_is_kept_with_the_new_version_and_gives_the_loss_on_unseen
     registry, new = done.registry, find_version(done.registry, "3")
     statement = json.loads(read_artifact(registry, new, f"takedown/{LETTER_SHA[:12]}.json"))
     assert statement == done.stated.values
+    assert [near["doc_id"] for near in statement["near"]] == ["speeches/copy.txt"]  # it stays
     loss = statement["loss"]
     assert loss["compared"] == ["speeches/test.txt", "speeches/test2.txt"]
     assert (loss["before"]["version"], loss["after"]["version"]) == ("2", "3")
     assert 0 < loss["before"]["text"] < 10
     text = read_artifact(registry, new, f"takedown/{LETTER_SHA[:12]}.txt").decode()
-    for said in ("she asked", "version 2, another 1", "manifest", "none with this sha256"):
+    for said in ("she asked", "version 2, another 1", "copy.txt", "none with this sha256"):
         assert said in text
 
 
