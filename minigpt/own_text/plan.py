@@ -63,6 +63,8 @@ class OwnText:
     dropped: list[Dropped]
     passages: int
     """In the test text, at the length that `params` say."""
+    passages_wanted: int
+    """What a gate needs to tell versions apart; where there are fewer, `params` ask for these."""
     params: Params
     target: Path
     """Where a copy lies."""
@@ -167,9 +169,12 @@ def plan_own_text(
         passages = sum(len(cut(text, length)) - 1 for text in tests)
         if passages >= 2 * params.gate.min_passages:
             break
-    params = checked(merge(dumped(params), {"evaluate": {"passage_bytes": length}}), PRESET)
+    wanted, changes = params.gate.min_passages, {"evaluate": {"passage_bytes": length}}
+    if 0 < passages < wanted:
+        changes["gate"] = {"min_passages": passages}
+    params = checked(merge(dumped(params), changes), PRESET)
     return OwnText(
-        root, typed, name, folder, documents, dropped, passages, params, target, link, base
+        root, typed, name, folder, documents, dropped, passages, wanted, params, target, link, base
     )
 
 

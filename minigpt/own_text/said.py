@@ -55,13 +55,13 @@ def said_of(own: "OwnText") -> Iterator[str]:
     yield f"enough for {purpose} (at least {size_of(least)}): {verdict}"
     command = preset_command(own.folder.root, link=own.linked)
     yield from () if is_base else misfit(own.root, own.params, own.documents, command)
-    wanted, length = own.params.gate.min_passages, own.params.evaluate.passage_bytes
+    wanted, length = own.passages_wanted, own.params.evaluate.passage_bytes
     yield (
         f"enough for a gate that can tell versions apart ({wanted} passages): "
         f"{'yes' if own.passages >= wanted else 'NO'}, {own.passages:,} of {length:,} bytes"
     )
     if own.passages < wanted:
-        yield "no version of it will become champion: add text, or lower gate.min_passages"
+        yield "so a later version is held against the first on little: add text to trust the gate"
 
 
 def done_with(own: "OwnText") -> str:

@@ -194,6 +194,16 @@ def test_passages_become_shorter_where_there_is_little_text_to_judge_by(
     assert f"(20 passages): yes, {own.passages}" in list(own.said)[-1]
 
 
+def test_of_little_text_the_gate_asks_for_what_there_is_so_that_there_can_be_a_champion(
+    root, letters
+):
+    for number in range(3, 20):
+        (letters / f"{number:02}.txt").unlink(missing_ok=True)
+    own = plan_own_text(root, letters)
+    assert 0 < own.passages == own.params.gate.min_passages < own.passages_wanted == 20
+    assert f"(20 passages): NO, {own.passages} of" in list(own.said)[-2]
+
+
 def test_copies_among_the_letters_are_said(root, letters):
     (letters / "again.txt").write_text(letter(3).upper())
     own = plan_own_text(root, letters)
