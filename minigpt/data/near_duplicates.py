@@ -202,21 +202,19 @@ def plain(text: str) -> str:
     return folded.translate(_KEEP) or text.strip()
 
 
-class _Keep(dict[int, int | None]):
-    """For str.translate: None for blanks, marks and control characters."""
+class _Without(dict[int, int | None]):
+    """For str.translate: None for characters of some categories of Unicode, by their beginnings."""
+
+    def __init__(self, *categories: str) -> None:
+        super().__init__()
+        self._categories = categories
 
     def __missing__(self, code: int) -> int | None:
-        category = unicodedata.category(chr(code))
-        self[code] = None if category[0] in "PZC" else code
+        self[code] = None if unicodedata.category(chr(code)).startswith(self._categories) else code
         return self[code]
 
 
-class _Seen(dict[int, int | None]):
-    """For str.translate: None for soft hyphens, joiners and other characters of no width."""
-
-    def __missing__(self, code: int) -> int | None:
-        self[code] = None if unicodedata.category(chr(code)) == "Cf" else code
-        return self[code]
-
-
-_KEEP, _SEEN = _Keep(), _Seen()
+_KEEP = _Without("P", "Z", "C")
+"""Without blanks, marks and control characters."""
+_SEEN = _Without("Cf")
+"""Without soft hyphens, joiners and other characters of no width."""

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from pydantic import ValidationError
 
@@ -23,6 +22,7 @@ from minigpt.registry.artifacts import (
     find_artifact,
     package_of,
     read_artifact,
+    version_files,
 )
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import MODEL, Version
@@ -43,17 +43,19 @@ class Contents:
         Raises:
             RegistryError: it is gone, or is not what the version is made of.
         """
-        with TemporaryDirectory() as folder:
-            return self.find(path, Path(folder)).read_bytes()
+        data = read_artifact(self.registry, self.version, path)
+        if data is None:
+            raise damaged(self.version, path, "it is gone")
+        return self.checked(path, data)
+
+    def checked(self, path: str, data: bytes) -> bytes:
+        """What was read from a file, if that is what the version is made of; raises as `read`."""
+        self._refuse_other(path, sha256(data).hexdigest())
+        return data
 
     def find(self, path: str, folder: Path) -> Path:
         """Where a file lies; a server's is fetched into `folder`. Raises as `read`."""
-        found = find_artifact(self.registry, self.version, path, folder)
-        if found is None:
-            raise damaged(self.version, path, "it is gone")
-        if file_digest(found) != self._sha256(path):
-            raise damaged(self.version, path, f"it is not what its {MANIFEST} names")
-        return found
+        return self._whole(path, find_artifact(self.registry, self.version, path, folder))
 
     def package(self) -> Path:
         """The folder of the version's model, as `package_of`.
@@ -73,10 +75,10 @@ class Contents:
             RegistryError: names the file.
         """
         self.package()
-        with TemporaryDirectory() as folder:
+        with version_files(self.registry, self.version) as files:
             for path in self.listed:
                 if path.startswith(STORED) and not path.startswith(f"{MODEL}/"):
-                    self.find(path, Path(folder))
+                    self._whole(path, files.path(path))
 
     def check_list(self) -> None:
         """Refuse a version whose list of files is not the one of its manifest; raises as `read`."""
@@ -100,13 +102,20 @@ class Contents:
         refuse_other_list(self.version, self.manifest, listed)
         return listed
 
-    def _sha256(self, path: str) -> str:
-        """What a file's digest should be."""
-        sha256 = self.manifest.digests.get(path) or self.listed.get(path)
-        if sha256 is None:
+    def _whole(self, path: str, found: Path | None) -> Path:
+        if found is None:
+            raise damaged(self.version, path, "it is gone")
+        self._refuse_other(path, file_digest(found))
+        return found
+
+    def _refuse_other(self, path: str, found: str) -> None:
+        """Refuse a file with the digest `found` where the version is made of another."""
+        expected = self.manifest.digests.get(path) or self.listed.get(path)
+        if expected is None:
             why = "its manifest does not cover it (an older MiniGPT registered it: make run again)"
             raise damaged(self.version, path, why)
-        return sha256
+        if found != expected:
+            raise damaged(self.version, path, f"it is not what its {MANIFEST} names")
 
 
 def contents_of(registry: Registry, version: Version) -> Contents:

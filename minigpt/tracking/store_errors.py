@@ -52,13 +52,9 @@ def store_errors() -> tuple[type[Exception], ...]:
 
     A database's driver may not be there, its texts may be damaged.
     """
-    return OSError, ImportError, UnicodeDecodeError, sqlite3.Error, *mlflow_errors(), *not_mlflow()
-
-
-def not_mlflow() -> tuple[type[Exception], ...]:
-    """What is raised where JSON of another form than MLflow's is answered."""
-    module = sys.modules.get("google.protobuf.json_format")
-    return (module.ParseError,) if module else ()
+    other_json = sys.modules.get("google.protobuf.json_format")  # an answer that is not MLflow's
+    parsing = (other_json.ParseError,) if other_json else ()
+    return OSError, ImportError, UnicodeDecodeError, sqlite3.Error, *mlflow_errors(), *parsing
 
 
 def mlflow_errors() -> "tuple[type[MlflowException], ...]":

@@ -24,9 +24,10 @@ def index_of(registry: Registry, version: Version) -> list[Document] | None:
     Raises:
         RegistryError: the store cannot be reached, or the index is not what the version is made of.
     """
-    if read_artifact(registry, version, INDEX) is None:
+    data = read_artifact(registry, version, INDEX)
+    if data is None:
         return None
-    data = contents_of(registry, version).read(INDEX)
+    data = contents_of(registry, version).checked(INDEX, data)
     blank = dict.fromkeys(COLUMNS, "")
     try:
         file = pq.ParquetFile(pa.BufferReader(data))  # see open_parquet

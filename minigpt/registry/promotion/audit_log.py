@@ -5,7 +5,6 @@ of them, the digest of the event before included, and the registered model names
 event that was changed, deleted or is missing is found by reading.
 """
 
-import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -38,10 +37,7 @@ HEAD = "minigpt.log_head"  # tag of the registered model: digest of its newest e
 
 ABOUT = "One run a promotion, refusal, rollback …; to read and check it: `minigpt registry log`."
 
-NO_EVENT = (KeyError, ValueError, TypeError)
-"""What a run raises that somebody else wrote, or wrote into."""
-
-__all__ = ["AuditLog", "Event", "Kind", "read_all", "spoilt_takedowns", "takedowns"]
+__all__ = ["AuditLog", "Event", "Kind", "read_all", "takedowns"]
 
 
 class AuditLog:
@@ -122,14 +118,12 @@ def read_all(registry: Registry, name: str) -> tuple[list[Event], list[str]]:
     """
     events, problems = [], []
     for run in _runs(registry, f"params.name = '{name}'"):
-        fields = joined(run.data.params)
-        try:
-            event = event_from(fields, run.info.run_id)
-        except NO_EVENT as error:
-            problems.append(f"run {run.info.run_id} is no event that can be read ({error!r})")
+        event, wrong = _event(run)
+        if event is None:
+            problems.append(f"run {run.info.run_id} is no event that can be read ({wrong})")
             continue
-        if digest_of(fields) != event.digest:
-            problems.append(f"event {event.number} was changed (run {event.run_id})")
+        if wrong:
+            problems.append(f"event {event.number} {wrong} (run {event.run_id})")
         if run.info.lifecycle_stage != "active":
             problems.append(
                 f"event {event.number} was deleted (mlflow runs restore --run-id {event.run_id})"
@@ -139,32 +133,34 @@ def read_all(registry: Registry, name: str) -> tuple[list[Event], list[str]]:
     return events, [*problems, *breaks(events, _head(registry, name))]
 
 
-def takedowns(registry: Registry) -> Iterator[Event]:
-    """Every takedown of the store, of whatever name, also of one that is gone.
+def takedowns(registry: Registry) -> tuple[list[Event], list[str]]:
+    """Every takedown of the store, of whatever name, also of one that is gone; what is wrong there.
+
+    One that was written into may hide what it named.
 
     Raises:
         RegistryError: the store cannot be read.
     """
+    events, problems = [], []
     for run in _runs(registry, "params.kind = 'taken down'"):
-        with contextlib.suppress(*NO_EVENT):  # `spoilt_takedowns` says what is wrong
-            yield event_from(joined(run.data.params), run.info.run_id)
+        event, wrong = _event(run)
+        if event:
+            events.append(event)
+        if event and wrong:
+            problems.append(f"a takedown of {event.name} {wrong} (run {event.run_id})")
+        elif wrong:
+            problems.append(f"a takedown in run {run.info.run_id} cannot be read ({wrong})")
+    return events, problems
 
 
-def spoilt_takedowns(registry: Registry) -> Iterator[str]:
-    """What is wrong with takedowns of the store, of whatever name: it may hide what they name.
-
-    Raises:
-        RegistryError: the store cannot be read.
-    """
-    for run in _runs(registry, "params.kind = 'taken down'"):
-        fields, run_id = joined(run.data.params), run.info.run_id
-        try:
-            event = event_from(fields, run_id)
-        except NO_EVENT as error:
-            yield f"a takedown in run {run_id} cannot be read ({error!r})"
-            continue
-        if digest_of(fields) != event.digest:
-            yield f"a takedown of {event.name} was changed (run {run_id})"
+def _event(run: Any) -> tuple[Event | None, str]:
+    """The event that a run holds, if it can be read, and what is wrong with it."""
+    fields = joined(run.data.params)
+    try:
+        event = event_from(fields, run.info.run_id)
+    except (KeyError, ValueError, TypeError) as error:
+        return None, repr(error)
+    return event, "" if digest_of(fields) == event.digest else "was changed"
 
 
 def _head(registry: Registry, name: str) -> str | None:

@@ -5,6 +5,7 @@ A later version is held against it on this set, whatever became of the data.
 """
 
 import json
+import math
 import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -26,6 +27,8 @@ from minigpt.roles import FINETUNE, final_model
 from minigpt.yaml12 import read_yaml
 
 FOLDER = "data/evaluation"
+ROUNDED = 1e-5
+"""What results/evaluate.json leaves out of a figure at most."""
 
 Key = tuple[str, str, int]
 """Source, document, number of the passage in it."""
@@ -71,6 +74,19 @@ class EvaluationSet:
     def roles(self) -> dict[str, str]:
         """Source -> pretrain or finetune."""
         return {document.source: document.role for document in self.documents}
+
+    def refuse_other_figures(self, evaluation: Mapping[str, Any]) -> None:
+        """Refuse a version whose results/evaluate.json does not say what its passages come to.
+
+        Raises:
+            RegistryError: names the file.
+        """
+        passages = self.passages(self.model)
+        for source in self.roles:
+            stated = evaluation[self.model][source]["bits_per_byte"]
+            if not math.isclose(bits_per_byte(passages, source), stated, abs_tol=ROUNDED):
+                why = f"its figure of {source} is not that of the passages in {FOLDER}"
+                raise damaged(self.version, "results/evaluate.json", why)
 
     def same_text(self, other: "EvaluationSet") -> bool:
         """Whether the figures of both were measured on the same passages in the same way."""
@@ -127,6 +143,12 @@ def passages_of(rows: Iterable[Mapping[str, Any]]) -> Passages:
     return {
         (row["source"], row["doc_id"], row["passage"]): (row["bytes"], row["bits"]) for row in rows
     }
+
+
+def bits_per_byte(passages: Passages, source: str) -> float:
+    """The figure of a source, over all of its passages."""
+    sums = [value for key, value in passages.items() if key[0] == source]
+    return sum(bits for _, bits in sums) / sum(size for size, _ in sums)
 
 
 def cut_alike(passages: Passages, others: Passages) -> bool:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from minigpt.evaluation.bootstrap import Interval, decimals_for, difference
 from minigpt.registry.config import GateConfig
-from minigpt.registry.contents import damaged
 from minigpt.registry.promotion import remedies
 from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.promotion.leakage import SET, leaked
@@ -15,13 +14,9 @@ from minigpt.registry.registry import Registry
 from minigpt.roles import FINETUNE, ROLES, final_model, main_first, main_role, of_role
 
 if TYPE_CHECKING:
-    from minigpt.registry.promotion.evaluation_set import EvaluationSet, Passages
+    from minigpt.registry.promotion.evaluation_set import EvaluationSet, Key, Passages
     from minigpt.registry.promotion.standard import Best
     from minigpt.registry.versions import Version
-
-
-ROUNDED = 1e-5
-"""What results/evaluate.json leaves out of a figure at most."""
 
 
 def decide(
@@ -160,13 +155,9 @@ def against(
             text = f"{len(keys)} passages to compare on; at least {gate.min_passages}"
             conditions.append(Condition(source, text, False, remedies.FEW_PASSAGES))
             continue
-        sizes = [theirs[key][0] for key in keys]
-        mine, other = ([passages[key][1] for key in keys] for passages in (ours, theirs))
-        worse = difference(mine, other, sizes)
-        is_main = roles[source] == main.name
-        allowed = gate.max_worse if is_main else gate.max_forgetting
-        remedy = remedies.WORSE if is_main else remedies.FORGOTTEN
-        before = sum(other) / sum(sizes)
+        before, worse = _beside_each_other(ours, theirs, keys)
+        allowed = _allowed(source, roles, gate)
+        remedy = remedies.WORSE if roles[source] == main.name else remedies.FORGOTTEN
         text, gap = compared(before, worse), worse.point
         earlier = (best or {}).get(source)
         if earlier and earlier.bits_per_byte < before:
@@ -189,31 +180,26 @@ def clearly_worse(
     conditions = []
     for source in main_first(roles):
         keys = [key for key in theirs if key[0] == source]
-        sizes = [theirs[key][0] for key in keys]
-        mine, other = ([passages[key][1] for key in keys] for passages in (ours, theirs))
-        worse = difference(mine, other, sizes)
-        is_main = roles[source] == main_role(roles.values()).name
-        if worse.clear and worse.point > (gate.max_worse if is_main else gate.max_forgetting):
-            text = f"on the evaluation set of version {number}: "
-            text += compared(sum(other) / sum(sizes), worse)
+        before, worse = _beside_each_other(ours, theirs, keys)
+        if worse.clear and worse.point > _allowed(source, roles, gate):
+            text = f"on the evaluation set of version {number}: {compared(before, worse)}"
             conditions.append(Condition(source, text, False, remedies.WORSE))
     return conditions
 
 
-def refuse_other_sums(own: "EvaluationSet", evaluation: Mapping[str, Any]) -> None:
-    """Refuse a version whose figures are not those of its passages.
+def _beside_each_other(
+    ours: "Passages", theirs: "Passages", keys: "Sequence[Key]"
+) -> tuple[float, Interval]:
+    """The champion's bits per byte of some passages, and how much worse the challenger's are."""
+    sizes = [theirs[key][0] for key in keys]
+    mine, other = ([passages[key][1] for key in keys] for passages in (ours, theirs))
+    return sum(other) / sum(sizes), difference(mine, other, sizes)
 
-    Raises:
-        RegistryError: names the file.
-    """
-    passages = own.passages(FINETUNE.model)
-    for source in own.roles:
-        keys = [key for key in passages if key[0] == source]
-        size, bits = (sum(passages[key][i] for key in keys) for i in (0, 1))
-        stated = evaluation[own.model][source]["bits_per_byte"]
-        if not math.isclose(bits / size, stated, abs_tol=ROUNDED):
-            why = f"its figure of {source} is not that of the passages in data/evaluation"
-            raise damaged(own.version, "results/evaluate.json", why)
+
+def _allowed(source: str, roles: Mapping[str, str], gate: GateConfig) -> float:
+    """Bits per byte by which a version may be worse on a source."""
+    is_main = roles[source] == main_role(roles.values()).name
+    return gate.max_worse if is_main else gate.max_forgetting
 
 
 def beside(best: "Best", gap: float) -> str:
@@ -301,7 +287,7 @@ def _on_one_set(
     from minigpt.registry.promotion.standard import first_set, standard
 
     own = read_evaluation_set(registry, challenger)
-    refuse_other_sums(own, evaluation)
+    own.refuse_other_figures(evaluation)
     reference = read_evaluation_set(registry, champion) if champion else own
     index = index_of(registry, challenger)
     if index is None:

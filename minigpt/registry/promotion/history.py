@@ -100,7 +100,7 @@ def opponent(
     """
     for number, manifest in champions(events)[-1:]:
         named = version_of(registry, events[-1].name, number)
-        if named and named.digest == manifest and (champion is None or named != champion):
+        if named and named.digest == manifest and named != champion:
             text = f"held against version {number}, the champion that the log names"
             return named, (Condition("champion", text, holds=True),)
     return champion, ()

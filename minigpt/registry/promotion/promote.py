@@ -8,7 +8,7 @@ from minigpt.registry.config import GateConfig
 from minigpt.registry.contents import contents_of
 from minigpt.registry.mutex import only_changer
 from minigpt.registry.promotion import audit_log as log
-from minigpt.registry.promotion.audit_log import Event, Kind, spoilt_takedowns
+from minigpt.registry.promotion.audit_log import Event, Kind
 from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.promotion.gate import decide, refusal
 from minigpt.registry.promotion.history import (
@@ -264,8 +264,9 @@ def _decided(
 
 def _taken_down(registry: Registry, version: Version) -> tuple[Condition, ...]:
     """By the log too: the version's own tag can be deleted, and a number or a name given anew."""
-    spoilt = tuple(Condition("log", text, holds=False) for text in spoilt_takedowns(registry))
-    note = revocation_of(registry, version)
+    takedowns, problems = log.takedowns(registry)
+    spoilt = tuple(Condition("log", problem, holds=False) for problem in problems)
+    note = revocation_of(registry, version, takedowns)
     if note is None:
         return spoilt
     text = "trained on documents that were taken down"

@@ -8,7 +8,11 @@ from minigpt.errors import RegistryError
 from minigpt.registry.lineage.index import index_of, word_runs_of
 from minigpt.registry.promotion.audit_event import Event
 from minigpt.registry.promotion.audit_log import read_all
-from minigpt.registry.promotion.evaluation_set import EvaluationSet, read_evaluation_set
+from minigpt.registry.promotion.evaluation_set import (
+    EvaluationSet,
+    bits_per_byte,
+    read_evaluation_set,
+)
 from minigpt.registry.promotion.history import MOVES
 from minigpt.registry.promotion.leakage import leaked
 from minigpt.registry.promotion.scores import passages_on
@@ -110,7 +114,5 @@ def _figures(registry: Registry, version: Version, reference: EvaluationSet) -> 
         text = reference.of(source)
         if not leaked(text.documents, index, word_runs).holds:
             continue
-        passages = passages_on(registry, own.of(source), text)
-        size = sum(size for size, _ in passages.values())
-        figures[source] = sum(bits for _, bits in passages.values()) / size
+        figures[source] = bits_per_byte(passages_on(registry, own.of(source), text), source)
     return figures

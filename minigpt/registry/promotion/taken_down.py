@@ -9,19 +9,23 @@ from collections.abc import Iterable, Iterator
 from minigpt.data.document import Document
 from minigpt.registry.lineage.index import index_of
 from minigpt.registry.lineage.trace import HELD_OUT
-from minigpt.registry.promotion.audit_log import takedowns
+from minigpt.registry.promotion.audit_event import Event
 from minigpt.registry.registry import Registry
 from minigpt.registry.revocation import Revocation, merged, read_revocation
 from minigpt.registry.versions import Version, list_everything
 
 
-def revocation_of(registry: Registry, version: Version) -> Revocation | None:
+def revocation_of(
+    registry: Registry, version: Version, takedowns: Iterable[Event]
+) -> Revocation | None:
     """Why a version may not be champion; None where nothing that it learned from was taken down.
+
+    `takedowns` are those of the log.
 
     Raises:
         RegistryError: the store cannot be read, or its index is not what the version is made of.
     """
-    noted = list(revocations(registry))
+    noted = list(revocations(registry, takedowns))
     return what_of(version, noted, index_of(registry, version) if noted else None)
 
 
@@ -41,9 +45,9 @@ def what_of(
     return merged(notes) if notes else None
 
 
-def revocations(registry: Registry) -> Iterator[tuple[str, Revocation]]:
+def revocations(registry: Registry, takedowns: Iterable[Event]) -> Iterator[tuple[str, Revocation]]:
     """The manifest of each version that was marked, and what it was marked for."""
-    for event in takedowns(registry):
+    for event in takedowns:
         note = Revocation(
             documents=event.documents, files=event.files, reason=event.reason or "", at=event.at
         )

@@ -85,7 +85,7 @@ def revoke_inherited(registry: Registry, number: str) -> None:
     version = version_of(registry, name, number)
     if version is None or version.taken_down is not None:
         return
-    if not (noted := list(revocations(registry))):
+    if not (noted := list(revocations(registry, log.takedowns(registry)[0]))):
         return
     index = index_of(registry, version)
     if index is None:
