@@ -34,6 +34,13 @@ COMPARED = 16
 BATCH = 1_000_000
 """Characters whose runs are made at once."""
 CJK = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"  # written without spaces: a character is a word
+UNSEEN = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2"
+    "\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff"
+    "\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+"""Characters without a width of their own, and control characters that are no blanks."""
 WORD = re.compile(f"[{CJK}]|[^\\W_{CJK}]+")
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # odd, its bits like random ones
 Runs = NDArray[np.uint64]
@@ -179,8 +186,8 @@ def _words(text: str) -> Runs:
 def _folded(text: str) -> str:
     """A text as a reader sees it: letters of any width and case, without what has no width."""
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text).translate(_SEEN)
-    return text.casefold()
+        text = unicodedata.normalize("NFKC", text)
+    return UNSEEN.sub("", text).casefold()
 
 
 def _hashes(words: Runs) -> Any:
@@ -202,19 +209,13 @@ def plain(text: str) -> str:
     return folded.translate(_KEEP) or text.strip()
 
 
-class _Without(dict[int, int | None]):
-    """For str.translate: None for characters of some categories of Unicode, by their beginnings."""
-
-    def __init__(self, *categories: str) -> None:
-        super().__init__()
-        self._categories = categories
+class _Keep(dict[int, int | None]):
+    """For str.translate: None for blanks, marks and control characters."""
 
     def __missing__(self, code: int) -> int | None:
-        self[code] = None if unicodedata.category(chr(code)).startswith(self._categories) else code
+        category = unicodedata.category(chr(code))
+        self[code] = None if category[0] in "PZC" else code
         return self[code]
 
 
-_KEEP = _Without("P", "Z", "C")
-"""Without blanks, marks and control characters."""
-_SEEN = _Without("Cf")
-"""Without soft hyphens, joiners and other characters of no width."""
+_KEEP = _Keep()

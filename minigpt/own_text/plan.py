@@ -25,11 +25,12 @@ from minigpt.data.text import ICONV, SURROGATE
 from minigpt.errors import DataError, ParamsError
 from minigpt.evaluation.passages import cut
 from minigpt.files import at_home
+from minigpt.graph import UNREADABLE
 from minigpt.own_text.copy import copy_folder, drop_copy, refuse_around, refuse_own_files
 from minigpt.own_text.own_base import changes_for
 from minigpt.own_text.said import counted, said_of
 from minigpt.own_text.steps import tokens_per_step
-from minigpt.params import Params
+from minigpt.params import PARAMS, Params
 from minigpt.presets import (
     checked,
     dumped,
@@ -39,6 +40,7 @@ from minigpt.presets import (
     with_exclusions,
 )
 from minigpt.roles import FINETUNE, PRETRAIN, ROLES, Role
+from minigpt.yaml12 import read_yaml
 
 PRESET = "presets/local.yaml"
 OWN = "own"
@@ -170,12 +172,24 @@ def plan_own_text(
         if passages >= 2 * params.gate.min_passages:
             break
     wanted, changes = params.gate.min_passages, {"evaluate": {"passage_bytes": length}}
-    if 0 < passages < wanted:
-        changes["gate"] = {"min_passages": passages}
+    if 0 < (enough := min(passages, wanted, passages_before(root, name) or wanted)) < wanted:
+        changes["gate"] = {"min_passages": enough}
     params = checked(merge(dumped(params), changes), PRESET)
     return OwnText(
         root, typed, name, folder, documents, dropped, passages, wanted, params, target, link, base
     )
+
+
+def passages_before(root: Path, name: str) -> int | None:
+    """What params.yaml asks the gate for, where it names the source `name` already.
+
+    Its champion may have no more: then no text that is added could replace it.
+    """
+    try:
+        values = read_yaml((root / PARAMS).read_text(encoding="utf-8"))
+        return int(values["gate"]["min_passages"]) if name in values["sources"] else None
+    except (OSError, *UNREADABLE):
+        return None
 
 
 def params_for(root: Path, name: str, place: str, base: str | None, path: Path) -> Params:

@@ -60,8 +60,12 @@ def said_of(own: "OwnText") -> Iterator[str]:
         f"enough for a gate that can tell versions apart ({wanted} passages): "
         f"{'yes' if own.passages >= wanted else 'NO'}, {own.passages:,} of {length:,} bytes"
     )
-    if own.passages < wanted:
+    if not own.passages:
+        yield "so no version of it becomes champion: add text"
+    elif own.passages < wanted:
         yield "so a later version is held against the first on little: add text to trust the gate"
+    elif (asked := own.params.gate.min_passages) < wanted:
+        yield f"gate.min_passages stays {asked}: a champion of when there was less may have no more"
 
 
 def done_with(own: "OwnText") -> str:

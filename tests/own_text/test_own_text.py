@@ -202,6 +202,13 @@ def test_of_little_text_the_gate_asks_for_what_there_is_so_that_there_can_be_a_c
     own = plan_own_text(root, letters)
     assert 0 < own.passages == own.params.gate.min_passages < own.passages_wanted == 20
     assert f"(20 passages): NO, {own.passages} of" in list(own.said)[-2]
+    write_params(root, own.params, "local")
+    for number in range(20):
+        (letters / f"{number:02}.txt").write_text(letter(number))
+    more = plan_own_text(root, letters)
+    assert more.passages > 20
+    assert more.params.gate.min_passages == own.passages  # else that champion stays for ever
+    assert f"gate.min_passages stays {own.passages}" in list(more.said)[-1]
 
 
 def test_copies_among_the_letters_are_said(root, letters):

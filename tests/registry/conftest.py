@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from minigpt.data.document import write_documents
 from minigpt.registry.provenance import keys
 from minigpt.registry.refs import find_version
 from minigpt.registry.register import register
@@ -13,6 +14,7 @@ from minigpt.registry.registry import Registry
 from minigpt.registry.verification import verify as proof
 from minigpt.tracking.relocate import relocate
 from tests.registry.checkout import NAME, Checkout, make
+from tests.registry.promotions import add_files
 from tests.registry.story import Story, ran, tell
 from tests.registry.toy import make_toy
 
@@ -175,3 +177,18 @@ def own(signed, tmp_path):
     relocate(root)
     registry = Registry(root, NAME)
     return root, registry, find_version(registry, "1"), public
+
+
+@pytest.fixture
+def add(changed, tmp_path):
+    """A function: register a version with these documents and figures, and version 1's model."""
+
+    def add(documents=None, **figures):
+        root = tmp_path / "built"
+        shutil.copytree(changed.root, root, dirs_exist_ok=True)
+        if documents:
+            write_documents(root / "data/documents/documents.parquet", documents)
+        type(changed)(root).build(**figures)
+        return add_files(changed, root, tmp_path / "kept")
+
+    return add

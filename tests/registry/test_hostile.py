@@ -7,7 +7,7 @@ import shutil
 import pytest
 from mlflow.entities import Param
 
-from minigpt.data.document import Document, write_documents
+from minigpt.data.document import Document
 from minigpt.digest import file_digest, text_digest
 from minigpt.errors import GateRefusedError, RegistryError
 from minigpt.evaluation.passages import FILE, write_passages
@@ -26,25 +26,10 @@ from minigpt.release.manifest import FileEntry, FileList, load_files
 from minigpt.tracking.store import local_path
 from tests.registry.checkout import evaluation, passages
 from tests.registry.logs import forget, whole_log
-from tests.registry.promotions import NAME, add_files, champion, reseal
+from tests.registry.promotions import NAME, champion, reseal
 
 GATE = GateConfig(min_passages=20)
 WORDS = [f"{a}{b}" for a in "bcdfglmnprst" for b in ("ara", "eto", "ilu", "ond", "usk", "yme")]
-
-
-@pytest.fixture
-def add(changed, tmp_path):
-    """A function: register a version with these documents and figures, and version 1's model."""
-
-    def add(documents=None, **figures):
-        root = tmp_path / "built"
-        shutil.copytree(changed.root, root, dirs_exist_ok=True)
-        if documents:
-            write_documents(root / "data/documents/documents.parquet", documents)
-        type(changed)(root).build(**figures)
-        return add_files(changed, root, tmp_path / "kept")
-
-    return add
 
 
 def speech(seed, words=300):

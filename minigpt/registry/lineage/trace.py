@@ -158,7 +158,7 @@ def query_for(root: Path, what: str, here: Path | None = None) -> TextQuery:
     if path.is_file():
         return TextQuery(frozenset(_digests(path)), _from(root, path))
     if path.is_dir():
-        if root.absolute().is_relative_to(path):
+        if root.resolve().is_relative_to(path.resolve()):
             raise ParamsError(
                 f"{what}: that folder holds the whole project; name a file, or the folder of the "
                 "texts, such as data/local/NAME"

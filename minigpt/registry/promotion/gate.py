@@ -306,9 +306,15 @@ def _on_one_set(
     gone = [Condition(SET, text, True)] if lost else []
     first, on_first = first_set(registry, champion), list[Condition]()
     # The set may change with each champion, and be chosen so that a difference is not seen on it.
-    if first and not first.same_text(reference) and leaked(first.documents, index, word_runs).holds:
-        both = both_on(registry, (own, reference), first)
-        on_first = clearly_worse(*both, first.roles, gate, first.version.version)
+    if first and not first.same_text(reference):
+        number, count = first.version.version, len(first.documents)
+        first = first.only(d for d in first.documents if leaked([d], index, word_runs).holds)
+        if first.documents:
+            both = both_on(registry, (own, reference), first)
+            on_first = clearly_worse(*both, first.roles, gate, number)
+        if missed := count - len(first.documents):
+            text = f"it was trained on {missed} of the {count} documents of version {number}'s set"
+            on_first.append(Condition(SET, f"{text}, which are left out", True))
     judged = against(ours, theirs, reference.roles, gate, earlier.best)
     return [*judged, *on_first, unlearned, *few, *gone]
 

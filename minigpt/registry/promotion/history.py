@@ -5,7 +5,7 @@ the log and did not happen, which the next change notes; the other order could l
 nobody had promoted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from minigpt.registry.promotion.audit_event import Event
@@ -14,7 +14,8 @@ from minigpt.registry.promotion.condition import Condition
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version, champion_of, version_of
 
-MOVES = ("promoted", "rolled back", "found")  # the kinds that say where champion is
+DECIDED = ("promoted", "rolled back")
+MOVES = (*DECIDED, "found")  # the kinds that say where champion is
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,7 @@ def champions(events: Iterable[Event]) -> list[tuple[str, str]]:
     A rollback takes those after the restored one away, so a second goes one further back.
     """
     stack: list[tuple[str, str]] = []
-    for event in events:
-        if event.kind not in MOVES:
-            continue
-        entry = (event.version or "", event.manifest)
+    for event, entry in moves(events):
         if event.version is None:
             stack = []
         elif event.kind != "promoted" and entry in stack:
@@ -64,14 +62,31 @@ def champions(events: Iterable[Event]) -> list[tuple[str, str]]:
 
 def was_champion(events: Iterable[Event], version: Version) -> bool:
     """Whether the log knows `version` as champion, ever."""
-    entry = (version.version, version.digest)
-    return any(e.kind in MOVES and (e.version, e.manifest) == entry for e in events)
+    return any(entry == (version.version, version.digest) for _, entry in moves(events))
+
+
+def moves(events: Iterable[Event]) -> Iterator[tuple[Event, tuple[str, str]]]:
+    """The events that say where champion is, each with its (number, manifest).
+
+    Left out is a version that was found there in place of the one that the log named, and that
+    nobody ever promoted: who moves an alias by hand makes no champion of what lies below it.
+    """
+    decided = set()
+    for event in events:
+        entry = (event.version or "", event.manifest)
+        if event.kind in DECIDED:
+            decided.add(entry)
+        elif event.kind not in MOVES or (
+            event.version and event.before is not None and entry not in decided
+        ):
+            continue
+        yield event, entry
 
 
 def rolled_back(events: Sequence[Event], version: Version) -> Event | None:
     """The rollback that took champion from `version`, if it has not been champion since."""
     for i, event in reversed(list(enumerate(events))):
-        if event.kind in MOVES and event.manifest == version.digest:
+        if event.kind in DECIDED and event.manifest == version.digest:
             return None
         taken_from = champions(events[:i])[-1:]
         # By what it is: the same may have been registered anew, under another number.
@@ -96,13 +111,21 @@ def opponent(
 ) -> tuple[Version | None, tuple[Condition, ...]]:
     """The version to hold another against: who moves or deletes the alias does not choose it.
 
-    That is the champion that the log names, if it is still registered, else the present one.
+    That is the last champion by the log that is still registered, else the present one. One that is
+    registered as something else lets nothing pass.
     """
-    for number, manifest in champions(events)[-1:]:
+    for number, manifest in reversed(champions(events)):
         named = version_of(registry, events[-1].name, number)
-        if named and named.digest == manifest and named != champion:
-            text = f"held against version {number}, the champion that the log names"
-            return named, (Condition("champion", text, holds=True),)
+        if named is None:
+            continue
+        if named.digest != manifest:
+            text = f"by the log, champion is version {number} with manifest {manifest[:12]}…; "
+            text += f"version {number} is registered as {named.digest[:12] or 'nothing'}…"
+            return champion, (Condition("champion", text, holds=False),)
+        if champion and named.version == champion.version:
+            break
+        text = f"held against version {number}, the champion that the log names"
+        return named, (Condition("champion", text, holds=True),)
     return champion, ()
 
 

@@ -64,9 +64,9 @@ def promote(
     champion = champion_of(registry, version.name)
     if champion and champion.version == version.version:
         return Promotion(version, champion.version, moved=False, forced=False, conditions=())
-    conditions = _conditions(registry, version, champion, gate, force)
+    other, conditions = _conditions(registry, version, champion, gate, force)
     refused = not all(condition.holds for condition in conditions)
-    text = refusal(version, champion, conditions, registry.name) if refused else None
+    text = refusal(version, other, conditions, registry.name) if refused else None
     return _change(registry, "promoted", version, champion, conditions, text, force, reason)
 
 
@@ -84,10 +84,10 @@ def refused_again(registry: Registry, version: Version, gate: GateConfig) -> str
     before = champion.version if champion else None
     if not events or events[-1].kind != "refused" or difference(champion, events) is not None:
         return None
-    conditions = _conditions(registry, version, champion, gate, force=False)
+    other, conditions = _conditions(registry, version, champion, gate, force=False)
     if not _said_already(events, version, before, conditions):
         return None
-    return refusal(version, champion, conditions, registry.name)
+    return refusal(version, other, conditions, registry.name)
 
 
 def rollback(
@@ -232,12 +232,12 @@ def _conditions(
     champion: Version | None,
     gate: GateConfig,
     force: bool,
-) -> tuple[Condition, ...]:
-    """What is asked of a version that is to be champion."""
+) -> tuple[Version | None, tuple[Condition, ...]]:
+    """The version that one which is to be champion is held against, and what is asked of it."""
     contents_of(registry, version).check_stored()
     events, problems = log.read_all(registry, version.name)
     other, noted = opponent(registry, champion, events)
-    return (
+    return other, (
         *_taken_down(registry, version),
         *(Condition("log", problem, False) for problem in problems),
         *_rolled_back(events, version),

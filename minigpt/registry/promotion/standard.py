@@ -75,7 +75,15 @@ def first_set(registry: Registry, champion: Version) -> EvaluationSet | None:
         RegistryError: the store cannot be read.
     """
     events = read_all(registry, champion.name)[0]
-    begin = max((i for i, e in enumerate(events) if e.forced and e.kind in MOVES), default=0)
+    lasting = standing(events)  # what was forced and taken back begins no line
+    begin = max(
+        (
+            i
+            for i, e in enumerate(events)
+            if e.forced and e.kind in MOVES and (e.version or "", e.manifest) in lasting
+        ),
+        default=0,
+    )
     for number, manifest in standing(events[begin:]):
         version = version_of(registry, champion.name, number)
         if manifest == champion.digest or version is None or version.digest != manifest:
