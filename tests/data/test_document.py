@@ -90,8 +90,8 @@ from minigpt.registry.lineage import index
 threads = lambda: len(os.listdir("/proc/self/task"))
 before, folder = threads(), Path(sys.argv[1])
 assert read_documents(folder)
-read = lambda *_: (folder / "documents.parquet").read_bytes()
-index.read_artifact, index.contents_of = read, lambda *_: SimpleNamespace(read=read)
+index.read_artifact = lambda *_: (folder / "documents.parquet").read_bytes()
+index.contents_of = lambda *_: SimpleNamespace(checked=lambda path, data: data)
 assert index.index_of(None, None)
 print(threads() - before)
 """
