@@ -42,8 +42,8 @@ class Attention(nn.Module):
     ) -> Tensor:
         """(B, T, C) -> (B, T, C). With a cache, x holds only the new positions.
 
-        `tables` are those of the T positions. `mask` is (T, S), true where a position may look, or
-        (H, T, S), added to the scores; None: causal with S = T, or T is 1.
+        `tables` are those of the T positions. `mask` is (T, S) or (B, 1, T, S), true where a
+        position may look, or (…, H, T, S), added to the scores; None: causal with S = T, or T is 1.
         """
         B, T, _ = x.shape
         q = self.q_norm(self.q(x).view(B, T, self.n_head, self.head_width)).transpose(1, 2)

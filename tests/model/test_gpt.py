@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from minigpt.export.formats.hf import QWEN3
 from minigpt.export.names import translate
+from minigpt.export.verify import torch_decoder
 from minigpt.model.build import build_model
 from minigpt.model.cache import GrowingCache
 from minigpt.model.config import POSITIONS, GeluMlp, LayerNorm, ModelConfig
@@ -167,6 +168,28 @@ def test_a_row_of_a_batch_is_as_if_it_were_alone(kind):
         alone = torch.cat([model(ids[i : i + 1]) for i in range(3)])
         # The same fp32 sums in another order.
         torch.testing.assert_close(model(ids), alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_padded_row_is_as_if_it_were_alone(kind, side):
+    model, lengths = trained(KINDS[kind]), (3, 7, 5)
+    rows, steps = [some_ids(1, n, seed=n) for n in lengths], some_ids(3, 4, seed=1)
+    pad = {"left": lambda n: (7 - n, 0), "right": lambda n: (0, 7 - n)}[side]
+    ids = torch.cat([F.pad(row, pad(row.size(1)), value=9) for row in rows])
+    mask = torch.cat([F.pad(torch.ones_like(row), pad(row.size(1))) for row in rows])
+    decode = torch_decoder(model)
+    with torch.inference_mode():
+        logits, past = decode(ids, mask=mask)
+        written = [logits[i][mask[i].bool()] for i in range(3)]
+        for part in steps.split([1, 2, 1], dim=1):
+            mask = torch.cat((mask, torch.ones_like(part)), 1)
+            logits, past = decode(part, past, mask)
+            written = [torch.cat((before, new)) for before, new in zip(written, logits)]
+        for row, step, ours in zip(rows, steps, written):
+            alone = model(torch.cat((row, step[None]), 1))[0]
+            # The same fp32 sums in another order.
+            torch.testing.assert_close(ours, alone, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", POSITIONS)
