@@ -1,7 +1,7 @@
 """From plain modules to the steps of `ops`, where these apply.
 
 Adapters and quantization swap Linear modules for others; such a model takes the plain path by
-itself, because only exact types fit.
+itself, because only exact types fit. So does one with biases, or without norms a head.
 """
 
 import torch
@@ -16,12 +16,17 @@ PLAIN = (nn.Linear, nn.RMSNorm)
 
 
 def fits(x: Tensor, *modules: nn.Module) -> bool:
-    """Whether `ops` can stand for these Linear and RMSNorm modules on x: bf16 on a CPU."""
+    """Whether `ops` can stand for these modules on x: Linear and RMSNorm in bf16 on a CPU."""
     return (
         x.dtype == torch.bfloat16
         and x.device.type == "cpu"
         and not torch.compiler.is_compiling()
-        and all(type(m) in PLAIN and m.weight.dtype == torch.bfloat16 for m in modules)
+        and all(
+            type(m) in PLAIN
+            and m.weight.dtype == torch.bfloat16
+            and getattr(m, "bias", None) is None
+            for m in modules
+        )
     )
 
 

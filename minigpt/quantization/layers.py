@@ -45,11 +45,17 @@ class QuantizedWeight(nn.Module):
 
 
 class QuantizedLinear(QuantizedWeight):
-    """As nn.Linear(columns, rows, bias=False)."""
+    """As nn.Linear(columns, rows, bias=False), or with the bias of the layer it stands for."""
+
+    bias: nn.Parameter | None
+
+    def __init__(self, rows: int, columns: int, group_size: int | None, device: torch.device):
+        super().__init__(rows, columns, group_size, device)
+        self.register_parameter("bias", None)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, columns) -> (…, rows)."""
-        return F.linear(x, self.weight.to(x.dtype))
+        return F.linear(x, self.weight.to(x.dtype), self.bias)
 
 
 class QuantizedEmbedding(QuantizedWeight):

@@ -77,13 +77,16 @@ def _swappable(model: nn.Module) -> dict[str, nn.Linear | nn.Embedding]:
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear | nn.Embedding) and getattr(module, "bias", None) is None
+        if isinstance(module, nn.Linear | nn.Embedding)
     }
 
 
 def _empty(layer: nn.Module, scheme: LayerScheme) -> QuantizedWeight:
-    if not isinstance(layer, nn.Linear | nn.Embedding) or getattr(layer, "bias", None) is not None:
+    if not isinstance(layer, nn.Linear | nn.Embedding):
         raise TypeError(f"{type(layer).__name__} cannot be quantized")
     rows, columns = layer.weight.shape
-    kind = QuantizedLinear if isinstance(layer, nn.Linear) else QuantizedEmbedding
-    return kind(rows, columns, scheme.group_size, layer.weight.device)
+    if isinstance(layer, nn.Embedding):
+        return QuantizedEmbedding(rows, columns, scheme.group_size, layer.weight.device)
+    linear = QuantizedLinear(rows, columns, scheme.group_size, layer.weight.device)
+    linear.bias = layer.bias
+    return linear

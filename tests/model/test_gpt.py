@@ -25,6 +25,16 @@ KINDS = {
     "gpt2": TINY.replace(
         norm=LayerNorm(), position=POSITIONS["learned"](), mlp=GeluMlp(), n_kv_head=4
     ),
+    "llama": TINY.replace(qk_norm=False),
+    "biases": TINY.replace(bias=True),
+    "gpt2, all of it": TINY.replace(
+        norm=LayerNorm(),
+        position=POSITIONS["learned"](),
+        mlp=GeluMlp(),
+        n_kv_head=4,
+        qk_norm=False,
+        bias=True,
+    ),
     **{f"position {kind}": TINY.replace(position=entry()) for kind, entry in POSITIONS.items()},
 }
 
@@ -157,8 +167,24 @@ def test_the_seed_decides_the_first_weights_and_nothing_else_changes():
     assert not torch.equal(one.embed.weight, other.embed.weight)
 
 
-def test_a_new_model_guesses_uniformly():
-    assert not build_model(TINY, VOCAB, seed=0)(some_ids(1, 5)).any()
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_model_guesses_uniformly(kind):
+    logits = build_model(KINDS[kind], VOCAB, seed=0)(some_ids(1, 5))
+    assert logits.any() == KINDS[kind].tied  # a table that is both cannot start at zero
+
+
+def test_biases_start_at_zero_and_the_head_has_none():
+    state = build_model(KINDS["gpt2, all of it"], VOCAB, seed=0).state_dict()
+    biases = [name for name in state if name.endswith("bias")]
+    # Attention has 4, an MLP 2, and each of 2 blocks 2 norms; one norm is the last.
+    assert len(biases) == 2 * (4 + 2 + 2) + 1
+    assert not any(state[name].any() for name in biases)
+    assert "head.bias" not in state
+
+
+def test_without_head_norms_a_model_has_no_weights_for_them():
+    names = build_model(KINDS["llama"], VOCAB, seed=0).state_dict().keys()
+    assert not any("q_norm" in name or "k_norm" in name for name in names)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -185,8 +211,10 @@ def test_a_padded_row_is_as_if_it_were_alone(kind, side):
         for part in steps.split([1, 2, 1], dim=1):
             mask = torch.cat((mask, torch.ones_like(part)), 1)
             logits, past = decode(part, past, mask)
-            written = [torch.cat((before, new)) for before, new in zip(written, logits)]
-        for row, step, ours in zip(rows, steps, written):
+            written = [
+                torch.cat((before, new)) for before, new in zip(written, logits, strict=True)
+            ]
+        for row, step, ours in zip(rows, steps, written, strict=True):
             alone = model(torch.cat((row, step[None]), 1))[0]
             # The same fp32 sums in another order.
             torch.testing.assert_close(ours, alone, atol=1e-5, rtol=1e-5)

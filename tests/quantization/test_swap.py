@@ -27,12 +27,18 @@ IDS = torch.arange(20).view(2, 10)
 SCHEMES = {"int8": int8_scheme, "int4": lambda model: int4_scheme(model, 32, ["embed", "head"])}
 
 
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("kind", SCHEMES)
-def test_a_loaded_structure_gives_the_logits_of_the_quantized_model(kind):
-    model = tiny()
+def test_a_loaded_structure_gives_the_logits_of_the_quantized_model(kind, bias):
+    config = SIZES.replace(bias=bias)
+    model = tiny(config)
     scheme = SCHEMES[kind](model)
     quantized = quantize(model, scheme)
-    loaded = quantize_structure(tiny(), scheme.model_dump(mode="json"))
+    empty = tiny(config).requires_grad_(False)
+    for name, weight in empty.named_parameters():
+        if name.endswith(".bias"):
+            weight.zero_()
+    loaded = quantize_structure(empty, scheme.model_dump(mode="json"))
     loaded.load_state_dict(quantized.state_dict())
     assert torch.equal(loaded(IDS), quantized(IDS))
 
@@ -53,16 +59,24 @@ def test_quantizing_leaves_the_original_alone():
     assert torch.equal(model(IDS), before)
 
 
-def test_every_matrix_is_quantized_and_nothing_else():
-    model = tiny()
+@pytest.mark.parametrize("bias", [False, True])
+def test_every_matrix_is_quantized_and_nothing_else(bias):
+    model = tiny(SIZES.replace(bias=bias))
     state = quantize(model, int8_scheme(model)).state_dict()
     floats = [name for name, tensor in state.items() if tensor.dtype == torch.float32]
     assert floats
-    assert all("norm" in name for name in floats)
+    assert all("norm" in name or name.endswith(".bias") for name in floats)
+    assert any(name.endswith(".bias") for name in floats) == bias
 
 
 @pytest.mark.parametrize(
-    "changes", [{"head_dim": 48}, {"mlp": GeluMlp()}, {"tied": True, "embedding_norm": False}]
+    "changes",
+    [
+        {"head_dim": 48},
+        {"mlp": GeluMlp()},
+        {"tied": True, "embedding_norm": False},
+        {"bias": True},
+    ],
 )
 def test_the_columns_known_without_a_model_are_those_of_its_layers(changes):
     config = SIZES.replace(**changes)
