@@ -19,7 +19,7 @@ else:
 class ExportConfig(Config):
     """Formats, and how near to our own logits they must come."""
 
-    formats: tuple[Format, ...] = ("hf", "onnx")
+    formats: tuple[Format, ...] = ("hf", "onnx", "gguf")
     """What to write; a format that has no words for the model is refused, so leave it out here."""
     opset: Annotated[int, Field(ge=23, le=LAST_OPSET)] = 23
     """ONNX operator set; 23 is the first with Attention and RMSNormalization."""
