@@ -38,6 +38,8 @@ def add_attention(
         return None
     q, k, v = attention.q, attention.k, attention.v
     q_norm, k_norm = attention.q_norm, attention.k_norm
+    if not (isinstance(q_norm, nn.RMSNorm) and isinstance(k_norm, nn.RMSNorm)):
+        return None
     if not fits(x, norm, q, k, v, attention.out, q_norm, k_norm):
         return None
     if not norm.eps == q_norm.eps == k_norm.eps:
