@@ -1,6 +1,8 @@
 """Hugging Face folders: nothing is set by hand where `transformers` loads them."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -93,6 +95,24 @@ def test_a_pipeline_writes_our_greedy_text(folder, package, together):
     assert [answer[0]["generated_text"] for answer in answers] == [
         greedy(package, prompt) for prompt in PROMPTS
     ]
+
+
+ALONE = """
+import json, sys
+sys.modules["minigpt"] = None
+from transformers import AutoModelForCausalLM, AutoTokenizer
+folder, new, *prompts = sys.argv[1:]
+tokenizer, model = (kind.from_pretrained(folder) for kind in (AutoTokenizer, AutoModelForCausalLM))
+inputs = tokenizer(prompts, return_tensors="pt", padding=True)
+written = model.generate(**inputs, max_new_tokens=int(new))[:, inputs["input_ids"].size(1) :]
+print(json.dumps(tokenizer.batch_decode(written, skip_special_tokens=True)))
+"""
+
+
+def test_a_fresh_process_without_minigpt_writes_our_greedy_text(folder, package, tmp_path):
+    command = [sys.executable, "-c", ALONE, str(folder), str(NEW), *PROMPTS]
+    done = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True)
+    assert json.loads(done.stdout) == [greedy(package, prompt) for prompt in PROMPTS]
 
 
 def test_a_padded_batch_has_the_logits_of_its_rows(make_folder):
