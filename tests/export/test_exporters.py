@@ -41,7 +41,8 @@ def test_an_exported_model_is_ours_in_its_own_program(written, package, ids, nam
         # The same fp32 sums in another order; logits are near 1.
         assert max(distance.prompt, distance.cached) < 1e-5
     else:
-        assert 0 < distance.relative < 0.1  # activations of a random model have a wide range
+        # Weights of a random model have no structure, and 4 bits are few; test_onnx.py is stricter.
+        assert 0 < distance.relative < 0.3
 
 
 @pytest.mark.parametrize("kind", POSITIONS)

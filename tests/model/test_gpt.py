@@ -185,8 +185,10 @@ def test_a_padded_row_is_as_if_it_were_alone(kind, side):
         for part in steps.split([1, 2, 1], dim=1):
             mask = torch.cat((mask, torch.ones_like(part)), 1)
             logits, past = decode(part, past, mask)
-            written = [torch.cat((before, new)) for before, new in zip(written, logits)]
-        for row, step, ours in zip(rows, steps, written):
+            written = [
+                torch.cat((before, new)) for before, new in zip(written, logits, strict=True)
+            ]
+        for row, step, ours in zip(rows, steps, written, strict=True):
             alone = model(torch.cat((row, step[None]), 1))[0]
             # The same fp32 sums in another order.
             torch.testing.assert_close(ours, alone, atol=1e-5, rtol=1e-5)

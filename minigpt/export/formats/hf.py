@@ -97,6 +97,17 @@ def decode(weights: Path, threads: int) -> Decoder:
     return step
 
 
+def special_ids(package: Package) -> dict[str, int]:
+    """Ids of the tokens that begin, end and fill a text; ours stands before each document."""
+    tokenizer = package.tokenizer
+    eot = tokenizer.eot_id
+    return {
+        "bos_token_id": eot,
+        "eos_token_id": eot,
+        "pad_token_id": tokenizer.specials[PAD],
+    }
+
+
 def qwen3_config(package: Package) -> dict[str, Any]:
     """config.json; rope_theta twice, for transformers 4 and 5."""
     config, tokenizer = package.config, package.tokenizer
