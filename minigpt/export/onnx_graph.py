@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from minigpt.extras import require
 from minigpt.files import write_bytes
 
+CONTRIB = "com.microsoft"
+"""The domain of onnxruntime's own operators."""
 LARGEST = 2**31 - 2**20
 """Bytes of weights that fit in one file: protobuf ends at 2 GiB, and the graph needs some of it."""
 BLOCK = 32
@@ -76,10 +78,6 @@ def rounded(model: Any, bits: int) -> Any:
     return model
 
 
-CONTRIB = "com.microsoft"
-"""The domain of onnxruntime's own operators."""
-
-
 class Rounding:
     """MatMul → MatMulNBits, Gather of the embedding → GatherBlockQuantized, in one graph."""
 
@@ -88,7 +86,7 @@ class Rounding:
         self.bits = bits
         self.onnx = require("onnx")
         self.weights = {tensor.name: tensor for tensor in graph.initializer}
-        self.transposed = {
+        self.transposed: dict[str, str] = {
             node.output[0]: node.input[0]
             for node in graph.node
             if node.op_type == "Transpose" and node.input[0] in self.weights

@@ -42,21 +42,32 @@ KINDS = {
 GENAI = """
 import json, sys
 import onnxruntime_genai as og
-folder, file, prompts = sys.argv[1], sys.argv[2], json.loads(sys.argv[3])
-config = og.Config(folder)
-config.overlay(json.dumps({"model": {"decoder": {"filename": file}}}))
-model = og.Model(config)
-params = og.GeneratorParams(model)
-width = max(map(len, prompts))
-params.set_search_options(batch_size=len(prompts), max_length=width + 20)
+
+folder, *values = sys.argv[1:]
+files, prompts = map(json.loads, values)
 pad = json.load(open(folder + "/genai_config.json"))["model"]["pad_token_id"]
-generator = og.Generator(model, params)
-generator.append_tokens([ids + [pad] * (width - len(ids)) for ids in prompts])
-while not generator.is_done():
-    generator.generate_next_token()
-rows = [generator.get_sequence(i).tolist()[width:] for i in range(len(prompts))]
+
+def written(model, prompts):
+    width = max(map(len, prompts))
+    params = og.GeneratorParams(model)
+    params.set_search_options(batch_size=len(prompts), max_length=width + 20)
+    generator = og.Generator(model, params)
+    generator.append_tokens([ids + [pad] * (width - len(ids)) for ids in prompts])
+    while not generator.is_done():
+        generator.generate_next_token()
+    return [generator.get_sequence(row).tolist()[width:] for row in range(len(prompts))]
+
+rows = {}
+for file in files:
+    config = og.Config(folder)
+    config.overlay(json.dumps({"model": {"decoder": {"filename": file}}}))
+    model = og.Model(config)
+    rows[file] = [written(model, prompts[:1]), written(model, prompts)]
+tokenizer = og.Tokenizer(og.Model(folder))
+tokenizer.update_options(add_special_tokens="true")
+text = tokenizer.decode(prompts[0])
 assert not {"minigpt", "torch"} & sys.modules.keys()
-print(json.dumps([rows, og.Tokenizer(model).decode(prompts[0])]))
+print(json.dumps([rows, text, tokenizer.encode(text).tolist()]))
 """
 
 
@@ -201,6 +212,9 @@ def test_another_process_folder_zone_and_order_of_sets_give_the_same_bytes(expor
 def test_onnxruntime_genai_writes_our_greedy_text_alone_and_in_a_batch(export, ids, kind):
     package, out = export(kind)
     prompts = [ids[0, :5].tolist(), ids[1, :12].tolist()]
+    command = [sys.executable, "-c", GENAI, out, json.dumps(FILES), json.dumps(prompts)]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    rows, text, encoded = json.loads(done.stdout)
     engines = {FP32: TorchEngine(package.model)}
     engines |= {file: OnnxEngine(out, file) for file in ROUNDED.values()}
     for file, engine in engines.items():
@@ -208,12 +222,9 @@ def test_onnxruntime_genai_writes_our_greedy_text_alone_and_in_a_batch(export, i
             list(engine.generate(prompt, SamplingConfig(temperature=0), 20, seed=0))
             for prompt in prompts
         ]
-        for batch, expected in ((prompts[:1], ours[:1]), (prompts, ours)):
-            command = [sys.executable, "-c", GENAI, out, file, json.dumps(batch)]
-            done = subprocess.run(command, capture_output=True, check=True, text=True)
-            rows, text = json.loads(done.stdout)
-            assert rows == expected, file
-            assert text == package.tokenizer.decode(batch[0])
+        assert rows[file] == [ours[:1], ours], file
+    assert text == package.tokenizer.decode(prompts[0])
+    assert encoded == [package.tokenizer.eot_id, *package.tokenizer.encode(text)]
 
 
 @pytest.mark.parametrize("kind", ["built", "alibi"])

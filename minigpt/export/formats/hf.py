@@ -90,8 +90,16 @@ def decode(weights: Path, threads: int) -> Decoder:
     model = transformers.AutoModelForCausalLM.from_pretrained(weights.parent, local_files_only=True)
     model.eval()
 
-    def step(ids: Tensor, past: Any = None) -> tuple[Tensor, Any]:
-        out = model(input_ids=ids, cache=past, use_cache=True)
+    def step(ids: Tensor, past: Any = None, mask: Tensor | None = None) -> tuple[Tensor, Any]:
+        # As `generate` does: positions count tokens, not padding.
+        positions = None if mask is None else (mask.cumsum(1) - 1).clamp_min(0)[:, -ids.size(1) :]
+        out = model(
+            input_ids=ids,
+            attention_mask=mask,
+            position_ids=positions,
+            cache=past,
+            use_cache=True,
+        )
         return out.logits, out.cache
 
     return step

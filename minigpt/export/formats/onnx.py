@@ -44,6 +44,9 @@ BUILT = {"Qwen3ForCausalLM": "qwen3", "LlamaForCausalLM": "llama"}
 TRACED = "llama"
 """onnxruntime-genai runs a type of its list only; to it, each of these is a decoder with a cache.
 """
+GENAI_TOKENIZER = {"add_bos_token": True, "add_eos_token": False, "padding_side": "right"}
+"""For onnxruntime-genai, once told `update_options(add_special_tokens="true")`; by itself its
+tokenizer puts nothing in front of a text."""
 
 
 class CachedDecoder(nn.Module):
@@ -78,7 +81,7 @@ def write(package: Package, out: Path, config: ExportConfig) -> None:
     except ValueError as error:
         raise ExportError(f"onnx: {error}. Leave onnx out of export.formats.") from error
     write_json(out / GENAI_CONFIG, genai_config(package, kind))
-    write_json(out / "tokenizer_config.json", hf.tokenizer_config(package))
+    write_json(out / "tokenizer_config.json", hf.tokenizer_config(package) | GENAI_TOKENIZER)
 
 
 def built(package: Package, config: ExportConfig) -> tuple[str, Any] | None:
