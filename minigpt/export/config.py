@@ -30,7 +30,7 @@ class ExportConfig(Config):
     cached_steps: Size = 32
     """The last of them that are fed one by one, from the cache."""
     window: Annotated[int, Field(ge=2, le=2**20)] | None = None
-    """Tokens that onnxruntime's int8 sees at once while it is measured; null: context_length."""
+    """Tokens that a model that rounds sees at once while it is measured; null: context_length."""
     max_bytes: Count = 30_000
     """Test text it is measured on in each source, at most: as much of each document as fits."""
 

@@ -32,7 +32,7 @@ class ModelCache(Protocol):
         """What the T new places and all S stand for: (T) and (S), or by row (B, T) and (B, S)."""
 
     def mask(self, T: int) -> Tensor | None:
-        """(T, S) or (B, 1, T, S), true where a place may look; None: causal from 0, or T is 1."""
+        """(T, S) or (B, 1, T, S), true where a new place may look; None: causal from 0, or T 1."""
 
     def advance(self, T: int) -> None:
         """Count T new positions, after all layers have seen them."""

@@ -55,7 +55,7 @@ class PositionConfig(Config):
         return x
 
     def tables(self, rows: "Tensor", tensors: Tensors) -> "tuple[Tensor, Tensor] | None":
-        """Cosines and sines, (…, T, D) each, that turn queries and keys; None: they stay."""
+        """Cosines and sines, (…, T, D) each, that turn queries and keys; None: nothing does."""
         del rows, tensors
         return None
 

@@ -23,8 +23,10 @@ class QuantizationLossConfig(Config):
     """The package in 8 bits."""
     int4: Share = 0.02
     """The package in 4 bits."""
-    onnx_int8: Share = 0.02
+    onnx_int8: Share = 0.005
     """The ONNX export in 8 bits."""
+    onnx_int4: Share = 0.02
+    """The ONNX export in 4 bits."""
 
 
 class GateConfig(Config):

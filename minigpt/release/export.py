@@ -112,7 +112,7 @@ class Bench:
 
     @cached_property
     def ours(self) -> dict[str, float]:
-        """Bits per byte of our fp32, by source."""
+        """Bits per byte of the package itself, by source."""
         windows = window_over(self.package.config, self.config.window)
         return {
             source: measure_package(self.package, group, windows).bits_per_byte
@@ -125,7 +125,11 @@ class Bench:
         ids: Tensor = first_ids(self.package.tokenizer, self.texts, wanted)
         distance = parity(torch_decoder(self.package.model), decoder, ids, self.config.cached_steps)
         return {
-            "bytes": sum(part.stat().st_size for part in files_of(file)),
+            "bytes": sum(
+                part.stat().st_size
+                for path in file.parent.glob(f"{file.name}*")  # with weights in FILE.data
+                for part in files_of(path)
+            ),
             "greatest_logit_difference": max(distance.prompt, distance.cached),
             "relative_logit_difference": distance.relative,
         }

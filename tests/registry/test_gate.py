@@ -21,7 +21,8 @@ from minigpt.registry.promotion.leakage import leaked
 
 EXPORTS = {
     "hf": {"greatest_logit_difference": 1e-6},
-    "onnx_int8": {"greatest_logit_difference": 0.4, "relative_difference": {"plays": 0.01}},
+    "onnx_int8": {"greatest_logit_difference": 0.4, "relative_difference": {"plays": 0.004}},
+    "onnx_int4": {"greatest_logit_difference": 2.0, "relative_difference": {"plays": 0.01}},
 }
 
 
@@ -198,7 +199,7 @@ def every_condition(gate, **worse):
     )
 
 
-NOTHING = {"int8": 0, "int4": 0, "onnx_int8": 0}
+NOTHING = {"int8": 0, "int4": 0, "onnx_int8": 0, "onnx_int4": 0}
 
 
 def test_each_condition_that_fails_names_its_cause_and_what_to_change():
@@ -214,6 +215,7 @@ def test_each_condition_that_fails_names_its_cause_and_what_to_change():
         ("int8 loss", remedies.ROUNDED["int8"]),
         ("int4 loss", remedies.ROUNDED["int4"]),
         ("onnx_int8 loss", remedies.ROUNDED_EXPORT),
+        ("onnx_int4 loss", remedies.ROUNDED_EXPORT),
         ("size", remedies.TOO_LARGE),
         ("speed", remedies.TOO_SLOW),
         ("speeches", remedies.WORSE),
