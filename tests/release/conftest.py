@@ -12,7 +12,7 @@ from minigpt.machine import Machine
 from minigpt.model.build import build_model
 from minigpt.model.config import ModelConfig
 from minigpt.package import save_package
-from minigpt.quantization.config import QuantizeConfig, QuantizeParams
+from minigpt.release.config import QuantizeConfig, QuantizeParams
 from minigpt.release.export import export
 from minigpt.release.quantize import quantize
 from minigpt.tokenizer.bpe import Tokenizer

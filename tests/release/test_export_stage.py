@@ -24,7 +24,7 @@ from types import SimpleNamespace
 from minigpt.export.config import ExportConfig, ExportParams
 from minigpt.files import rounded, write_json
 from minigpt.machine import Machine
-from minigpt.quantization.config import QuantizeConfig, QuantizeParams
+from minigpt.release.config import QuantizeConfig, QuantizeParams
 from minigpt.release.export import export
 from minigpt.release.quantize import quantize
 
