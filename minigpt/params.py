@@ -95,7 +95,11 @@ class Params(
         return self
 
     def _refuse_what_cannot_be_quantized(self) -> None:
-        size, in_8_bits = self.quantize.int4_group_size, self.quantize.int8_in_int4 or ()
+        size, in_8_bits = self.quantize.int4_group_size, self.quantize.int8_in_int4
+        if (
+            in_8_bits is None
+        ):  # where a table turns out to be in 4 bits, its rows are as wide as q's
+            in_8_bits = ("embed", "head")
         layers = columns(self.model)
         if unknown := sorted(set(in_8_bits) - layers.keys()):
             raise ValueError(f"quantize.int8_in_int4: no layer {unknown[0]}; {', '.join(layers)}")

@@ -42,6 +42,10 @@ class _RoundedLinear(_Rounded):
 
 
 class _RoundedEmbedding(_Rounded):
+    @property
+    def num_embeddings(self) -> int:
+        return len(self.weight)
+
     def forward(self, ids: Tensor) -> Tensor:
         return F.embedding(ids, self.rounded())
 

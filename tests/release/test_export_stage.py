@@ -32,7 +32,8 @@ root, out = map(Path, sys.argv[1:])
 quiet = lambda text: None
 run = SimpleNamespace(machine=Machine(threads=1), say=quiet, progress=quiet)
 inputs = root / "models/finetuned", root / "data/documents"
-first = QuantizeParams(quantize=QuantizeConfig(max_bytes=400, logit_tokens=40))
+config = QuantizeConfig(max_bytes=400, logit_tokens=40, calibration_tokens=480)
+first = QuantizeParams(quantize=config)
 second = ExportParams(export=ExportConfig(max_bytes=400, cached_steps=8))
 metrics = [
     quantize(*inputs, out / "int8", out / "int4", first, run),
