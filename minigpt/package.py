@@ -137,8 +137,9 @@ def load_package(path: Path, device: str = "cpu", *, verify: bool = False) -> Pa
         from minigpt.quantization.swap import quantize_structure
 
         model = quantize_structure(model, scheme)
-    if config.tied and (table := tensors.get("embed.weight")) is not None:
-        tensors["head.weight"] = table
+    if config.tied:
+        tables = [name for name in tensors if name.startswith("embed.")]
+        tensors |= {f"head.{name.removeprefix('embed.')}": tensors[name] for name in tables}
     try:
         model.load_state_dict(tensors)
     except RuntimeError as error:
@@ -230,7 +231,7 @@ def packaged_tensors(model: GPT) -> dict[str, Tensor]:
     """The state of `model` as a package holds it: contiguous, on the CPU, a tied table once."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     if model.config.tied:
-        del tensors["head.weight"]
+        tensors = {name: tensor for name, tensor in tensors.items() if name[:5] != "head."}
     if isinstance(model.embed, NormalizedEmbedding):
         tensors["embed.weight"] = model.embed.table().cpu().contiguous()
     return tensors

@@ -21,8 +21,8 @@ from minigpt.evaluation.config import EvaluateParams
 from minigpt.export.config import ExportParams
 from minigpt.model.count import columns
 from minigpt.params_errors import explain
-from minigpt.quantization.config import QuantizeParams
 from minigpt.registry.config import RegistryParams
+from minigpt.release.config import QuantizeParams
 from minigpt.roles import ROLES, of_role
 from minigpt.tokenizer.config import TokenizeParams, TrainTokenizerParams
 from minigpt.training.config import FinetuneParams, PretrainParams, TrainConfig
@@ -79,6 +79,11 @@ class Params(
                 raise ValueError(
                     f"finetune.freeze_blocks: {frozen}, but the model has {blocks} blocks"
                 )
+        if self.quantize.finetune is not None:
+            try:
+                self.quantize.finetune.refuse_context(context)
+            except ValueError as error:
+                raise ValueError(f"quantize.finetune.{error}") from error
         for name in ("evaluate", "quantize", "export"):
             window = getattr(self, name).window
             if window is not None and window > context:
@@ -91,6 +96,10 @@ class Params(
 
     def _refuse_what_cannot_be_quantized(self) -> None:
         size, in_8_bits = self.quantize.int4_group_size, self.quantize.int8_in_int4
+        if (
+            in_8_bits is None
+        ):  # where a table turns out to be in 4 bits, its rows are as wide as q's
+            in_8_bits = ("embed", "head")
         layers = columns(self.model)
         if unknown := sorted(set(in_8_bits) - layers.keys()):
             raise ValueError(f"quantize.int8_in_int4: no layer {unknown[0]}; {', '.join(layers)}")

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from minigpt.params import load_params
-from minigpt.quantization.config import QuantizeParams
+from minigpt.release.config import QuantizeParams
 from minigpt.release.quantize import HEADLINES, quantize
 from minigpt.run import open_run, stage_main
 

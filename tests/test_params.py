@@ -43,6 +43,12 @@ def written(tmp_path):
             "quantize.int4_group_size: 128 does not divide the 192 columns of blocks.0.attention.q",
         ),
         ("quantize", "window", 513, "quantize.window: 513 is more than context_length, 512"),
+        (
+            "quantize",
+            "finetune",
+            "{tokens_per_step: 100}",
+            "quantize.finetune.tokens_per_step: 100 is no multiple of",
+        ),
         ("pretrain", "lr", ".inf", "pretrain.lr: Input should be a finite number"),
         ("gate", "max_megabytes", ".inf", "gate.max_megabytes: Input should be a finite number"),
         ("pretrain", "lr", "null", r"pretrain.lr: Input .* number \(found null\)"),

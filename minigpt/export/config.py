@@ -19,7 +19,7 @@ else:
 class ExportConfig(Config):
     """Formats, and how near to our own logits they must come."""
 
-    formats: tuple[Format, ...] = ("hf", "onnx")
+    formats: tuple[Format, ...] = ("hf", "onnx", "gguf")
     """What to write; a format that has no words for the model is refused, so leave it out here."""
     opset: Annotated[int, Field(ge=23, le=LAST_OPSET)] = 23
     """ONNX operator set; 23 is the first with Attention and RMSNormalization."""
@@ -30,7 +30,7 @@ class ExportConfig(Config):
     cached_steps: Size = 32
     """The last of them that are fed one by one, from the cache."""
     window: Annotated[int, Field(ge=2, le=2**20)] | None = None
-    """Tokens that onnxruntime's int8 sees at once while it is measured; null: context_length."""
+    """Tokens that a model that rounds sees at once while it is measured; null: context_length."""
     max_bytes: Count = 30_000
     """Test text it is measured on in each source, at most: as much of each document as fits."""
 

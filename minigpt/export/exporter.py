@@ -1,16 +1,20 @@
 """What an exporter states of its format, and what is common to all of them."""
 
 import copy
-import shutil
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minigpt.errors import ExportError
 from minigpt.export.config import ExportConfig
 from minigpt.export.verify import Decoder
+from minigpt.files import write_json
 from minigpt.model.gpt import GPT
 from minigpt.package import Package
+from minigpt.tokenizer.bpe import Tokenizer
+from minigpt.tokenizer.patterns import END_OF_TEXT
 
 TOKENIZER = "tokenizer.json"
 
@@ -55,14 +59,35 @@ class Exporter:
             )
 
     def export(self, package: Package, out: Path, config: ExportConfig) -> None:
-        """Fill the new, empty folder `out` with the model and our tokenizer.json.
+        """Fill the new, empty folder `out` with the model and tokenizer.json.
 
         Raises:
             ExportError: the format has no words for the model.
         """
         self.check(package)
         self.write(package, out, config)
-        shutil.copyfile(package.path / TOKENIZER, out / TOKENIZER)
+        write_json(out / TOKENIZER, opening(package.tokenizer))
+
+
+def opening(tokenizer: Tokenizer) -> dict[str, Any]:
+    """Our tokenizer.json, with <|endoftext|> in front of each text: as the model has learned them.
+
+    It is left out by `encode(text, add_special_tokens=False)`.
+    """
+    value: dict[str, Any] = json.loads(tokenizer.files[TOKENIZER])
+
+    def opened(text: str, type_id: int) -> list[dict[str, Any]]:
+        start = {"SpecialToken": {"id": END_OF_TEXT, "type_id": type_id}}
+        return [start, {"Sequence": {"id": text, "type_id": type_id}}]
+
+    start = {"id": END_OF_TEXT, "ids": [tokenizer.eot_id], "tokens": [END_OF_TEXT]}
+    value["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": opened("A", 0),
+        "pair": opened("A", 0) + opened("B", 1),
+        "special_tokens": {END_OF_TEXT: start},
+    }
+    return value
 
 
 def plain_model(package: Package) -> GPT:

@@ -1,23 +1,25 @@
-"""Our parameter names in other people's words; each format holds the table of its own."""
+"""Our parameter names in other people's words; each format holds the tables of its own."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from minigpt.errors import ExportError
 
 
-def translate(names: Iterable[str], table: dict[str, str], format: str) -> dict[str, str]:
-    """Our names -> theirs, by `table`; a * in it stands for the layer's number.
+def translate(names: Iterable[str], table: Mapping[str, str], format: str) -> dict[str, str]:
+    """Our names -> theirs, by a `table` of modules; a * in it stands for the layer's number.
 
     Raises:
         ExportError: the format has no word for some of them.
     """
     translated, unknown = {}, []
     for name in names:
-        number = re.search(r"\.(\d+)\.", name)
-        pattern = name if number is None else name.replace(number[0], ".*.", 1)
+        module, _, kind = name.rpartition(".")  # kind: weight or bias
+        number = re.search(r"\.(\d+)\.", module)
+        pattern = module if number is None else module.replace(number[0], ".*.", 1)
         if pattern in table:
-            translated[name] = table[pattern].replace("*", number[1] if number else "")
+            theirs = table[pattern].replace("*", number[1] if number else "")
+            translated[name] = f"{theirs}.{kind}"
         else:
             unknown.append(name)
     if unknown:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from minigpt.extras import require
+from minigpt.model.cache import GrowingCache, ModelCache
 from minigpt.model.gpt import GPT
 from minigpt.tokenizer.bpe import Tokenizer
 
@@ -19,8 +20,14 @@ from minigpt.tokenizer.bpe import Tokenizer
 class Decoder(Protocol):
     """A model with a cache, whoever runs it."""
 
-    def __call__(self, ids: Tensor, past: Any = None) -> tuple[Tensor, Any]:
-        """(B, T) ids and what the call before gave back -> (B, T, V) logits, past for the next."""
+    def __call__(
+        self, ids: Tensor, past: Any = None, mask: Tensor | None = None
+    ) -> tuple[Tensor, Any]:
+        """(B, T) ids and what the call before gave back -> (B, T, V) logits, past for the next.
+
+        `mask`: (B, S) int64, S = past + T, 1 where a token is and 0 where padding is, left or right
+        of a prompt; None: no padding. A text's calls all have one, or none.
+        """
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,13 @@ def parity(reference: Decoder, candidate: Decoder, ids: Tensor, cached_steps: in
 def torch_decoder(model: GPT) -> Decoder:
     """Our own model."""
 
-    def decode(ids: Tensor, past: Any = None) -> tuple[Tensor, Any]:
-        cache = model.new_cache(ids.size(0)) if past is None else past
+    def decode(ids: Tensor, past: Any = None, mask: Tensor | None = None) -> tuple[Tensor, Any]:
+        cache: ModelCache
+        if mask is None:
+            cache = model.new_cache(ids.size(0)) if past is None else past
+        else:
+            layers = model.new_cache(ids.size(0), capacity=0) if past is None else past
+            cache = GrowingCache([(layer.k, layer.v) for layer in layers.layers], mask)
         return model(ids, cache), cache
 
     return decode

@@ -1,4 +1,4 @@
-"""Grouped-query attention with normalised queries and keys (Qwen3, arXiv:2505.09388).
+"""Grouped-query attention; its queries and keys may be normalised (Qwen3, arXiv:2505.09388).
 
 Shapes: B batch, T new positions, S cached + new, C width, H heads, K kv heads, D head width.
 """
@@ -19,17 +19,18 @@ class Attention(nn.Module):
         n_head: int,
         n_kv_head: int,
         head_width: int,
-        q_norm: nn.RMSNorm,
-        k_norm: nn.RMSNorm,
+        q_norm: nn.Module,
+        k_norm: nn.Module,
+        bias: bool,
     ) -> None:
         super().__init__()
         self.n_head = n_head
         self.n_kv_head = n_kv_head
         self.head_width = head_width
-        self.q = nn.Linear(n_embd, n_head * head_width, bias=False)
-        self.k = nn.Linear(n_embd, n_kv_head * head_width, bias=False)
-        self.v = nn.Linear(n_embd, n_kv_head * head_width, bias=False)
-        self.out = nn.Linear(n_head * head_width, n_embd, bias=False)
+        self.q = nn.Linear(n_embd, n_head * head_width, bias)
+        self.k = nn.Linear(n_embd, n_kv_head * head_width, bias)
+        self.v = nn.Linear(n_embd, n_kv_head * head_width, bias)
+        self.out = nn.Linear(n_head * head_width, n_embd, bias)
         self.q_norm = q_norm
         self.k_norm = k_norm
 
@@ -42,8 +43,8 @@ class Attention(nn.Module):
     ) -> Tensor:
         """(B, T, C) -> (B, T, C). With a cache, x holds only the new positions.
 
-        `tables` are those of the T positions. `mask` is (T, S), true where a position may look, or
-        (H, T, S), added to the scores; None: causal with S = T, or T is 1.
+        `tables` are those of the T positions. `mask` is (T, S) or (B, 1, T, S), true where a
+        position may look, or (…, H, T, S), added to the scores; None: causal with S = T, or T is 1.
         """
         B, T, _ = x.shape
         q = self.q_norm(self.q(x).view(B, T, self.n_head, self.head_width)).transpose(1, 2)

@@ -11,6 +11,9 @@ from minigpt.model.init import init_weights
 from minigpt.model.mlp import Gelu, Swiglu
 from minigpt.model.position import Position
 
+QK_NORM_EPS = 1e-6
+"""Qwen3 has one number for all of its norms; this is what it is there."""
+
 
 def build_model(config: ModelConfig, vocab_size: int, seed: int) -> GPT:
     """A new model in fp32 on the CPU: the same seed gives the same weights.
@@ -43,10 +46,16 @@ def build_block(config: ModelConfig) -> Block:
         config.n_head,
         config.n_kv_head,
         config.head_width,
-        q_norm=nn.RMSNorm(config.head_width, eps=1e-6),
-        k_norm=nn.RMSNorm(config.head_width, eps=1e-6),
+        q_norm=build_head_norm(config),
+        k_norm=build_head_norm(config),
+        bias=config.bias,
     )
     return Block(build_norm(config), attention, build_norm(config), build_mlp(config))
+
+
+def build_head_norm(config: ModelConfig) -> nn.Module:
+    """Normalisation of the queries or keys of a head, if there is one."""
+    return nn.RMSNorm(config.head_width, eps=QK_NORM_EPS) if config.qk_norm else nn.Identity()
 
 
 def build_norm(config: ModelConfig) -> nn.Module:
@@ -55,13 +64,13 @@ def build_norm(config: ModelConfig) -> nn.Module:
         case RmsNorm(eps=eps):
             return nn.RMSNorm(config.n_embd, eps=eps)
         case LayerNorm(eps=eps):
-            return nn.LayerNorm(config.n_embd, eps=eps, bias=False)
+            return nn.LayerNorm(config.n_embd, eps=eps, bias=config.bias)
 
 
 def build_mlp(config: ModelConfig) -> nn.Module:
     """The MLP of one block."""
     match config.mlp:
         case SwigluMlp():
-            return Swiglu(config.n_embd, config.mlp_dim)
+            return Swiglu(config.n_embd, config.mlp_dim, config.bias)
         case GeluMlp():
-            return Gelu(config.n_embd, config.mlp_dim)
+            return Gelu(config.n_embd, config.mlp_dim, config.bias)

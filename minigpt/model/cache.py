@@ -22,14 +22,17 @@ class ModelCache(Protocol):
 
     @property
     def length(self) -> int:
-        """Positions already in it."""
+        """Places already in it: each holds the keys and values of a token, or padding."""
 
     @property
     def layers(self) -> Sequence[LayerCache]:
         """One cache a block."""
 
+    def positions(self, T: int) -> tuple[Tensor, Tensor]:
+        """What the T new places and all S stand for: (T) and (S), or by row (B, T) and (B, S)."""
+
     def mask(self, T: int) -> Tensor | None:
-        """(T, S), true where a new position may look; None: causal from 0, or T is 1."""
+        """(T, S) or (B, 1, T, S), true where a new place may look; None: causal from 0, or T 1."""
 
     def advance(self, T: int) -> None:
         """Count T new positions, after all layers have seen them."""
@@ -64,6 +67,11 @@ class Cache:
         shape = (batch, n_kv_head, capacity, head_width)
         self.layers = [FixedLayerCache(self, shape, like) for _ in range(n_layer)]
 
+    def positions(self, T: int) -> tuple[Tensor, Tensor]:
+        """(T) and (S): places are positions."""
+        places = torch.arange(self.length + T, device=self.layers[0].k.device)
+        return places[self.length :], places
+
     def mask(self, T: int) -> Tensor | None:
         """Needed only where several new positions follow old ones."""
         if T == 1 or self.length == 0:
@@ -92,17 +100,39 @@ class GrowingLayerCache:
 class GrowingCache:
     """A cache without side effects on its inputs, the form that graph exporters can trace.
 
-    Its mask is always explicit, so that no branch depends on a length.
+    Its rows may have different lengths. Its mask is always explicit, so that no branch depends on a
+    length.
     """
 
-    def __init__(self, past: Sequence[tuple[Tensor, Tensor]]) -> None:
-        """`past`: keys and values of each layer, (B, K, past, D)."""
+    def __init__(self, past: Sequence[tuple[Tensor, Tensor]], tokens: Tensor | None = None) -> None:
+        """Start from `past` for one forward pass.
+
+        Args:
+            past: keys and values of each layer, (B, K, past, D).
+            tokens: (B, S) with the new places, 1 where a token is and 0 where padding is, wherever
+                that stands; None: no padding.
+        """
         self.length = past[0][0].size(2)
         self.layers = [GrowingLayerCache(k, v) for k, v in past]
+        self.tokens = tokens
+
+    def positions(self, T: int) -> tuple[Tensor, Tensor]:
+        """Tokens are counted from 0 in each row; padding counts for nothing."""
+        if self.tokens is None:
+            places = torch.arange(self.length + T, device=self.layers[0].k.device)
+        else:
+            places = (self.tokens.cumsum(1) - 1).clamp(min=0)
+        return places[..., self.length :], places
 
     def mask(self, T: int) -> Tensor:
-        """(T, S)."""
-        return causal_mask(T, self.length + T, self.layers[0].k.device)
+        """(T, S), or (B, 1, T, S) where there may be padding."""
+        places = torch.arange(self.length + T, device=self.layers[0].k.device)
+        new = places[self.length :, None]
+        causal = new >= places
+        if self.tokens is None:
+            return causal
+        # Padding sees itself, so that its softmax has something to divide by.
+        return causal & self.tokens.bool()[:, None, None] | (new == places)
 
     def advance(self, T: int) -> None:
         """Count T new positions."""

@@ -31,7 +31,7 @@ class RmsNorm(Config):
 
 
 class LayerNorm(Config):
-    """Layer normalisation with a weight and no bias (arXiv:1607.06450)."""
+    """Layer normalisation with a weight, and `ModelConfig.bias` (arXiv:1607.06450)."""
 
     kind: Literal["layernorm"] = "layernorm"
     eps: Small = 1e-5
@@ -72,8 +72,13 @@ class ModelConfig(Config):
     embedding_norm: bool = True
     """Divide the rows of the embedding table by their root mean square: steadier at high rates.
     A package holds the table divided already, so other programs need no such step."""
+    qk_norm: bool = True
+    """Normalise queries and keys a head, with RMS norms (Qwen3); Llama and GPT-2 do not."""
+    bias: bool = False
+    """Add biases in attention, MLP and layer norms, as GPT-2 does; the head never has one. They are
+    trained as norms are: with Muon not at all unless optimizer.norm_lr_ratio is above 0."""
     norm: Annotated[RmsNorm | LayerNorm, Field(discriminator="kind")] = RmsNorm()
-    """Normalisation of the residual stream; queries and keys always have RMS norms a head."""
+    """Normalisation of the residual stream."""
     position: AnyPosition = RopePosition()
     """How the model knows order."""
     mlp: Annotated[SwigluMlp | GeluMlp, Field(discriminator="kind")] = SwigluMlp()

@@ -2,15 +2,19 @@
 
 import math
 
-from minigpt.model.config import ModelConfig, SwigluMlp
+from minigpt.model.config import LayerNorm, ModelConfig, SwigluMlp
 
 
 def parameters(config: ModelConfig, vocab_size: int) -> int:
     """Trainable numbers, each counted once (a tied table too)."""
-    norms = (2 * config.n_layer + 1) * config.n_embd + 2 * config.n_layer * config.head_width
+    norms = (2 * config.n_layer + 1) * config.n_embd
+    vectors = norms + 2 * config.n_layer * config.head_width * config.qk_norm
+    if config.bias:
+        vectors += config.n_layer * block_rows(config)
+        vectors += norms if isinstance(config.norm, LayerNorm) else 0
     positions = sum(math.prod(shape) for shape in config.position.weights(config.sizes).values())
     tables = (1 if config.tied else 2) * vocab_size * config.n_embd
-    return config.n_layer * block_matrices(config) + norms + positions + tables
+    return config.n_layer * block_matrices(config) + vectors + positions + tables
 
 
 def columns(config: ModelConfig) -> dict[str, int]:
@@ -32,6 +36,13 @@ def flops_per_token(config: ModelConfig, vocab_size: int, length: int) -> int:
     weights = config.n_layer * block_matrices(config) + vocab_size * config.n_embd
     attention = 12 * config.n_layer * config.n_head * config.head_width * length
     return 6 * weights + attention
+
+
+def block_rows(config: ModelConfig) -> int:
+    """Rows of one block's matrices: a bias has a number for each."""
+    heads = (config.n_head + 2 * config.n_kv_head) * config.head_width
+    inner = 2 if isinstance(config.mlp, SwigluMlp) else 1
+    return heads + inner * config.mlp_dim + 2 * config.n_embd
 
 
 def block_matrices(config: ModelConfig) -> int:

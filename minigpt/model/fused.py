@@ -1,7 +1,7 @@
 """From plain modules to the steps of `ops`, where these apply.
 
 Adapters and quantization swap Linear modules for others; such a model takes the plain path by
-itself, because only exact types fit.
+itself, because only exact types fit. So does one with biases, or without norms a head.
 """
 
 import torch
@@ -16,12 +16,17 @@ PLAIN = (nn.Linear, nn.RMSNorm)
 
 
 def fits(x: Tensor, *modules: nn.Module) -> bool:
-    """Whether `ops` can stand for these Linear and RMSNorm modules on x: bf16 on a CPU."""
+    """Whether `ops` can stand for these modules on x: Linear and RMSNorm in bf16 on a CPU."""
     return (
         x.dtype == torch.bfloat16
         and x.device.type == "cpu"
         and not torch.compiler.is_compiling()
-        and all(type(m) in PLAIN and m.weight.dtype == torch.bfloat16 for m in modules)
+        and all(
+            type(m) in PLAIN
+            and m.weight.dtype == torch.bfloat16
+            and getattr(m, "bias", None) is None
+            for m in modules
+        )
     )
 
 
@@ -33,6 +38,8 @@ def add_attention(
         return None
     q, k, v = attention.q, attention.k, attention.v
     q_norm, k_norm = attention.q_norm, attention.k_norm
+    if not (isinstance(q_norm, nn.RMSNorm) and isinstance(k_norm, nn.RMSNorm)):
+        return None
     if not fits(x, norm, q, k, v, attention.out, q_norm, k_norm):
         return None
     if not norm.eps == q_norm.eps == k_norm.eps:

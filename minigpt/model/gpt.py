@@ -74,12 +74,15 @@ class GPT(nn.Module):
                 f"{start + T} positions, but context_length is {self.config.context_length}"
             )
         x: Tensor = self.embed(ids)
-        rows = torch.arange(start, start + T, device=x.device)
+        if cache is None:
+            rows = columns = torch.arange(T, device=x.device)
+            mask = None
+        else:
+            rows, columns = cache.positions(T)
+            mask = cache.mask(T)
         x = self.position.embed(x, rows)  # (B, T, C)
         tables = self.position.tables(rows)
-        mask = self.position.bias(rows, start + T, x.dtype)
-        if mask is None and cache is not None:
-            mask = cache.mask(T)
+        mask = self.position.mask(rows, columns, mask, x.dtype)
         layers = [None] * len(self.blocks) if cache is None else cache.layers
         for block, layer in zip(self.blocks, layers, strict=True):
             x = block(x, tables, layer, mask)
@@ -117,7 +120,7 @@ class GPT(nn.Module):
             self.config.n_layer,
             batch,
             self.config.n_kv_head,
-            capacity or self.config.context_length,
+            self.config.context_length if capacity is None else capacity,
             self.config.head_width,
             like=next(self.parameters()),
         )

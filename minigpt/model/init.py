@@ -25,6 +25,8 @@ def init_weights(model: GPT) -> None:
                 module.weight.uniform_(-bound, bound)
         elif isinstance(module, nn.RMSNorm | nn.LayerNorm):
             module.weight.fill_(Q_NORM if name.endswith("q_norm") else 1)
+        if isinstance(module, nn.Linear | nn.LayerNorm) and module.bias is not None:
+            module.bias.zero_()
     model.embed.weight.normal_()
     if model.config.tied:  # one table is both, and a guess of width n_embd should start small
         model.embed.weight.mul_(model.config.n_embd**-0.5)

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 class Swiglu(nn.Module):
     """down(silu(gate(x)) * up(x)) (arXiv:2002.05202)."""
 
-    def __init__(self, n_embd: int, mlp_dim: int) -> None:
+    def __init__(self, n_embd: int, mlp_dim: int, bias: bool) -> None:
         super().__init__()
-        self.gate = nn.Linear(n_embd, mlp_dim, bias=False)
-        self.up = nn.Linear(n_embd, mlp_dim, bias=False)
-        self.down = nn.Linear(mlp_dim, n_embd, bias=False)
+        self.gate = nn.Linear(n_embd, mlp_dim, bias)
+        self.up = nn.Linear(n_embd, mlp_dim, bias)
+        self.down = nn.Linear(mlp_dim, n_embd, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""
@@ -25,10 +25,10 @@ class Swiglu(nn.Module):
 class Gelu(nn.Module):
     """down(gelu(up(x))) with GPT-2's tanh form."""
 
-    def __init__(self, n_embd: int, mlp_dim: int) -> None:
+    def __init__(self, n_embd: int, mlp_dim: int, bias: bool) -> None:
         super().__init__()
-        self.up = nn.Linear(n_embd, mlp_dim, bias=False)
-        self.down = nn.Linear(mlp_dim, n_embd, bias=False)
+        self.up = nn.Linear(n_embd, mlp_dim, bias)
+        self.down = nn.Linear(mlp_dim, n_embd, bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from minigpt.model.position_config import PositionConfig, Sizes, Tensors
 
 Tables = tuple[Tensor, Tensor]
-"""Cosines and sines, each (T, D), in fp32."""
+"""Cosines and sines, each (T, D) or (B, 1, T, D), in fp32."""
 
 
 class Position(nn.Module):
@@ -41,20 +41,30 @@ class Position(nn.Module):
         return dict(self.named_parameters()) | dict(self.named_buffers())
 
     def embed(self, x: Tensor, rows: Tensor) -> Tensor:
-        """(B, T, C) embedded tokens at the positions `rows` (T) -> (B, T, C)."""
+        """(B, T, C) embedded tokens at the positions `rows`, (T) or (B, T) -> (B, T, C)."""
         return self.kind.embed(x, rows, self.tensors)
 
     def tables(self, rows: Tensor) -> Tables | None:
         """What `turn` takes for `rows`; None: heads are not turned."""
-        return self.kind.tables(rows, self.tensors)
+        tables = self.kind.tables(rows, self.tensors)
+        if tables is None or rows.dim() == 1:
+            return tables
+        cos, sin = tables
+        return cos[:, None], sin[:, None]  # the same for all heads
 
-    def bias(self, rows: Tensor, S: int, dtype: torch.dtype) -> Tensor | None:
-        """What is added to the scores of `rows` over S positions: (H, T, S), causal; or None."""
-        bias = self.kind.bias(rows, S, self.tensors)
+    def mask(
+        self, rows: Tensor, columns: Tensor, mask: Tensor | None, dtype: torch.dtype
+    ) -> Tensor | None:
+        """`ModelCache.mask`, or where the kind has a bias that with the mask in it: (…, H, T, S).
+
+        `rows` and `columns` are `ModelCache.positions`.
+        """
+        bias = self.kind.bias(rows, columns, self.tensors)
         if bias is None:
-            return None
-        ahead = torch.arange(S, device=rows.device) > rows[:, None]  # (T, S)
-        return bias.masked_fill(ahead, float("-inf")).to(dtype)
+            return mask
+        if mask is None:
+            mask = columns <= rows[:, None]  # (T, S)
+        return bias.masked_fill(~mask, float("-inf")).to(dtype)
 
 
 def turn(x: Tensor, tables: Tables) -> Tensor:

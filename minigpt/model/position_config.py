@@ -29,7 +29,8 @@ class Sizes:
 class PositionConfig(Config):
     """No positions, and the base of every kind: each overrides what it needs.
 
-    Shapes: B batch, T new positions, S cached + new, C width, H heads, D head width.
+    Shapes: B batch, T new positions, S cached + new, C width, H heads, D head width. Positions are
+    (T) and (S), or (B, T) and (B, S) where rows of a batch have different lengths.
     """
 
     kind: str
@@ -49,19 +50,19 @@ class PositionConfig(Config):
         return {}
 
     def embed(self, x: "Tensor", rows: "Tensor", tensors: Tensors) -> "Tensor":
-        """(B, T, C) embedded tokens at the positions `rows` (T) -> (B, T, C)."""
+        """(B, T, C) embedded tokens at the positions `rows` -> (B, T, C)."""
         del rows, tensors
         return x
 
     def tables(self, rows: "Tensor", tensors: Tensors) -> "tuple[Tensor, Tensor] | None":
-        """Cosines and sines, (T, D) each, that turn queries and keys; None: they are not turned."""
+        """Cosines and sines, (…, T, D) each, that turn queries and keys; None: nothing does."""
         del rows, tensors
         return None
 
-    def bias(self, rows: "Tensor", S: int, tensors: Tensors) -> "Tensor | None":
-        """(H, T, S), added to the scores of `rows` over all positions; None: nothing is.
+    def bias(self, rows: "Tensor", columns: "Tensor", tensors: Tensors) -> "Tensor | None":
+        """(…, H, T, S), added to the scores of `rows` over all positions; None: nothing is.
 
         What lies ahead is masked elsewhere.
         """
-        del rows, S, tensors
+        del rows, columns, tensors
         return None

@@ -1,25 +1,10 @@
-"""What the quantize stage may be told. No torch here."""
+"""How a quantized model is held. No torch here."""
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from minigpt.config import Config, Count, Size
-
-
-class QuantizeConfig(Config):
-    """The two packages that the quantize stage writes, and the text it measures them on."""
-
-    int4_group_size: Literal[16, 32, 64, 128] = 32
-    """Neighbouring weights of a row that share one scale; must divide every 4-bit row."""
-    int8_in_int4: tuple[str, ...] = ("embed", "head")
-    """Layers that the 4-bit package keeps in 8 bits: where an error reaches every token."""
-    window: Annotated[int, Field(ge=2, le=2**20)] | None = None
-    """Tokens the model sees at once while it is measured; null: its context_length."""
-    max_bytes: Count = 60_000
-    """Test text measured in each source, at most: as much of each document as fits."""
-    logit_tokens: Size = 256
-    """Tokens of test text on which logits are compared with the fp32 package's."""
+from minigpt.config import Config, Size
 
 
 class LayerScheme(Config):
@@ -36,6 +21,11 @@ class LayerScheme(Config):
             raise ValueError("group_size is for 4 bits, and 4 bits need it")
         return self
 
+    def bytes(self, rows: int, columns: int) -> int:
+        """What codes and scales of a matrix take."""
+        scales = rows * (columns // self.group_size if self.group_size else 1)
+        return rows * columns * self.bits // 8 + 2 * scales
+
 
 class Scheme(Config):
     """What model.json records of a quantized package: enough to rebuild its layers."""
@@ -44,9 +34,3 @@ class Scheme(Config):
     """A word for people: int8, int4."""
     layers: dict[str, LayerScheme]
     """By the layer's name in the model; a layer that is not named keeps its floats."""
-
-
-class QuantizeParams(Config):
-    """The sections that the quantize stage reads."""
-
-    quantize: QuantizeConfig = QuantizeConfig()

@@ -6,16 +6,15 @@ A byte holds columns 2i (low half) and 2i + 1 (high half); 8 stands for zero.
 import torch
 from torch import Tensor
 
-from minigpt.quantization.scale import best_scale, encode
+from minigpt.quantization.nearest import Rounding, nearest
 
 LOW, HIGH = -8, 7
 
 
-def to_int4(weight: Tensor, group_size: int) -> tuple[Tensor, Tensor]:
+def to_int4(weight: Tensor, group_size: int, rounding: Rounding = nearest) -> tuple[Tensor, Tensor]:
     """(rows, columns) floats -> (rows, columns / 2) uint8, (rows, columns / group_size) fp16."""
-    groups = weight.detach().float().view(len(weight), -1, group_size)  # (rows, groups, G)
-    scale = best_scale(groups, LOW, HIGH)  # (rows, groups, 1)
-    return pack(encode(groups, scale, LOW, HIGH).flatten(-2)), scale.squeeze(-1)
+    codes, scale = rounding(weight.detach().float(), group_size, LOW, HIGH)
+    return pack(codes), scale
 
 
 def from_int4(codes: Tensor, scale: Tensor) -> Tensor:

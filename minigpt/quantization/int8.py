@@ -3,16 +3,15 @@
 import torch
 from torch import Tensor
 
-from minigpt.quantization.scale import best_scale, encode
+from minigpt.quantization.nearest import Rounding, nearest
 
 LOW, HIGH = -127, 127
 
 
-def to_int8(weight: Tensor) -> tuple[Tensor, Tensor]:
+def to_int8(weight: Tensor, rounding: Rounding = nearest) -> tuple[Tensor, Tensor]:
     """(rows, columns) floats -> (rows, columns) int8 codes, (rows, 1) fp16 scales."""
-    weight = weight.detach().float()
-    scale = best_scale(weight, LOW, HIGH)
-    return encode(weight, scale, LOW, HIGH).to(torch.int8), scale
+    codes, scale = rounding(weight.detach().float(), weight.size(1), LOW, HIGH)
+    return codes.to(torch.int8), scale
 
 
 def from_int8(codes: Tensor, scale: Tensor) -> Tensor:

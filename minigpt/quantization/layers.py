@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from minigpt.quantization.int4 import from_int4, to_int4
-from minigpt.quantization.int8 import from_int8, to_int8
+from minigpt.quantization import int4, int8
+from minigpt.quantization.nearest import Rounding, nearest
 
 
 class QuantizedWeight(nn.Module):
@@ -26,10 +26,19 @@ class QuantizedWeight(nn.Module):
         self.register_buffer("codes", codes)
         self.register_buffer("scale", scale)
 
-    def fill(self, weight: Tensor) -> None:
-        """Take the codes and scales that come nearest to `weight` (rows, columns)."""
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        """Neighbours of a row that share a scale, lowest and highest code."""
+        if self.group_size is None:
+            return self.columns, int8.LOW, int8.HIGH
+        return self.group_size, int4.LOW, int4.HIGH
+
+    def fill(self, weight: Tensor, rounding: Rounding = nearest) -> None:
+        """Take the codes and scales that `rounding` finds for `weight` (rows, columns)."""
         codes, scale = (
-            to_int8(weight) if self.group_size is None else to_int4(weight, self.group_size)
+            int8.to_int8(weight, rounding)
+            if self.group_size is None
+            else int4.to_int4(weight, self.group_size, rounding)
         )
         self.codes.copy_(codes)
         self.scale.copy_(scale)
@@ -41,15 +50,21 @@ class QuantizedWeight(nn.Module):
 
     def dequantize(self, codes: Tensor, scale: Tensor) -> Tensor:
         """Rows of codes and their scales -> rows of fp32 weights."""
-        return from_int8(codes, scale) if self.group_size is None else from_int4(codes, scale)
+        return (int8.from_int8 if self.group_size is None else int4.from_int4)(codes, scale)
 
 
 class QuantizedLinear(QuantizedWeight):
-    """As nn.Linear(columns, rows, bias=False)."""
+    """As nn.Linear(columns, rows, bias=False), or with the bias of the layer it stands for."""
+
+    bias: nn.Parameter | None
+
+    def __init__(self, rows: int, columns: int, group_size: int | None, device: torch.device):
+        super().__init__(rows, columns, group_size, device)
+        self.register_parameter("bias", None)
 
     def forward(self, x: Tensor) -> Tensor:
         """(…, columns) -> (…, rows)."""
-        return F.linear(x, self.weight.to(x.dtype))
+        return F.linear(x, self.weight.to(x.dtype), self.bias)
 
 
 class QuantizedEmbedding(QuantizedWeight):

@@ -152,15 +152,19 @@ def _figures(facts: CardFacts) -> str:
 def _sizes(facts: CardFacts) -> str:
     rows = []
     for name, figures in facts.quantization.items():
-        change = figures.get("relative_difference")
-        rows.append(
-            (
-                name,
-                f"{figures['bytes'] / 1e6:.1f} MB",
-                f"{max(change.values()):+z.1%}" if change else "",
-            )
-        )
+        rows.append((name, f"{figures['bytes'] / 1e6:.1f} MB", _loss(figures)))
     return _table(("weights", "size", "bits per byte"), rows)
+
+
+def _loss(figures: Mapping[str, Any]) -> str:
+    """What rounding costs on the source where it costs most; empty of what is not rounded."""
+    if not (change := figures.get("relative_difference")):
+        return ""
+    worst = max(change, key=lambda source: change[source])
+    text = f"{change[worst]:+z.2%}"
+    if interval := figures.get("relative_interval", {}).get(worst):  # older versions have none
+        text += f" (95 %: {interval['low']:+z.2%} to {interval['high']:+z.2%})"
+    return text
 
 
 def _chosen(params: Mapping[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """The stage export: the fine-tuned package in other programs' formats, each proven to be it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -100,14 +101,22 @@ class Bench:
         def score(ids: Tensor, first: int) -> Tensor:
             return decoder(ids)[0][:, first:]
 
-        theirs, ours = {}, {}
-        for source, group in self.texts.items():
-            ours[source] = measure_package(self.package, group, windows).bits_per_byte
-            scored = measure(score, self.package.tokenizer, group, windows)
-            theirs[source] = scored.bits_per_byte
+        theirs = {
+            source: measure(score, self.package.tokenizer, group, windows).bits_per_byte
+            for source, group in self.texts.items()
+        }
         return self.compare(decoder, file) | {
             "bits_per_byte": theirs,
-            "relative_difference": relative_difference(theirs, ours),
+            "relative_difference": relative_difference(theirs, self.ours),
+        }
+
+    @cached_property
+    def ours(self) -> dict[str, float]:
+        """Bits per byte of the package itself, by source."""
+        windows = window_over(self.package.config, self.config.window)
+        return {
+            source: measure_package(self.package, group, windows).bits_per_byte
+            for source, group in self.texts.items()
         }
 
     def compare(self, decoder: Decoder, file: Path) -> dict[str, Any]:
@@ -116,7 +125,11 @@ class Bench:
         ids: Tensor = first_ids(self.package.tokenizer, self.texts, wanted)
         distance = parity(torch_decoder(self.package.model), decoder, ids, self.config.cached_steps)
         return {
-            "bytes": sum(part.stat().st_size for part in files_of(file)),
+            "bytes": sum(
+                part.stat().st_size
+                for path in file.parent.glob(f"{file.name}*")  # with weights in FILE.data
+                for part in files_of(path)
+            ),
             "greatest_logit_difference": max(distance.prompt, distance.cached),
             "relative_logit_difference": distance.relative,
         }

@@ -1,10 +1,12 @@
-"""The test text on which a model in another form is held beside itself."""
+"""The text of a model in another form: training text to fit it to, test text to judge it on."""
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import groupby
+from itertools import count, groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from minigpt.data.document import Document, read_documents
 from minigpt.errors import DataError
@@ -78,6 +80,54 @@ def first_ids(tokenizer: Tokenizer, texts: Texts, wanted: int) -> "Tensor":
         if len(ids) >= wanted:
             break
     return torch.tensor([ids[:wanted]])
+
+
+def training_windows(documents: Path, tokenizer: Tokenizer, tokens: int, length: int) -> "Tensor":
+    """(N, length) ids of about `tokens` of training text: windows spread evenly over each source.
+
+    Every source has the same number of them; a window that begins in a document's middle has
+    <|endoftext|> in front too.
+
+    Raises:
+        DataError: there is no training text.
+    """
+    import torch
+
+    trained = read_documents(documents, ("source", "text"), split="train")
+    if not trained:
+        raise DataError(f"{documents}: no document has split train. Run: dvc repro validate")
+    sources = [list(group) for _, group in groupby(trained, key=lambda d: d.source)]
+    wanted = max(1, tokens // length // len(sources))
+    rows = []
+    for source in sources:
+        ends = np.cumsum([document.n_bytes for document in source])
+        starts = [int(ends[-1]) * i // wanted for i in range(wanted)]
+        rows += [_window(tokenizer, source, ends, start, length) for start in starts]
+    return torch.tensor(rows)
+
+
+def _window(
+    tokenizer: Tokenizer,
+    documents: list[Document],
+    ends: "np.ndarray[Any, Any]",
+    start: int,
+    length: int,
+) -> list[int]:
+    """`length` ids from byte `start` of the documents on; behind the last comes the first."""
+    ids: list[int] = []
+    first = int(np.searchsorted(ends, start, side="right"))
+    for n in count(first):
+        document = documents[n % len(documents)]
+        skipped = start - int(ends[n]) + document.n_bytes if n == first else 0
+        text = document.text.encode()[skipped : skipped + MOST_BYTES * length]
+        ids += [tokenizer.eot_id, *tokenizer.encode(text.decode(errors="ignore"))]
+        if len(ids) >= length:
+            break
+    return ids[:length]
+
+
+MOST_BYTES = 16
+"""Of a token, where there are many: enough text for a window is cut out by it."""
 
 
 def relative_difference(

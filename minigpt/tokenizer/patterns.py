@@ -20,7 +20,7 @@ PATTERNS = {
         r"| ?[^\s\p{L}\p{N}]+|\s*[\r\n]|\s+(?!\S)|\s+"
     ),
 }
-"""By name. llama.cpp knows qwen2 and gpt2, so that only these export their text side to GGUF."""
+"""By name. llama.cpp has a name for each but code."""
 
 END_OF_TEXT = "<|endoftext|>"
 PAD = "<|pad|>"

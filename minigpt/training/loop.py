@@ -111,7 +111,13 @@ class TrainResult:
 
 
 def train(
-    model: GPT, batches: Batches, config: TrainConfig, steps: int, run: Run, evaluate: Evaluate
+    model: GPT,
+    batches: Batches,
+    config: TrainConfig,
+    steps: int,
+    run: Run,
+    evaluate: Evaluate,
+    section: str | None = None,
 ) -> TrainResult:
     """Train `model` in place, `steps` long; resume from run.workdir if it holds a checkpoint.
 
@@ -119,6 +125,7 @@ def train(
     accumulation is exact. Frozen parameters (`requires_grad` false) stay as they are. With
     `config.keep` "best" the model gets the weights of the best validation back, the one before
     the first step included; with `config.patience` it ends after so many that were no better.
+    `section` is where params.yaml has `config`, if not under the stage's name.
 
     Raises:
         ParamsError: a step is too small for the processes that share it.
@@ -127,6 +134,7 @@ def train(
         SystemExit: the process was asked to stop; a checkpoint is saved.
     """
     machine, context = run.machine, model.config.context_length
+    section = section or run.stage
     parallel = make_parallel(machine.torch_device)
     batches.split(parallel.rank, parallel.world_size)
     lengths = config.steps_by_length(steps, context)
@@ -138,7 +146,7 @@ def train(
         )
     lanes = Lanes(lane_count(machine, rows), machine.threads)
     if remark := config.warm_up_remark(steps):
-        run.say(f"{run.stage}.{remark}")
+        run.say(f"{section}.{remark}")
 
     model.to(parallel.device)
     optimizer = build_optimizer(model, config.optimizer, chunks=lanes.count)
@@ -159,7 +167,7 @@ def train(
     def validate() -> None:
         loss = evaluate(precision.working, lanes)
         if not math.isfinite(loss):
-            raise diverged(run.stage, f"the validation loss is {loss}", state.step - 1)
+            raise diverged(section, f"the validation loss is {loss}", state.step - 1)
         run.report(state.step, {"val/loss": loss})
         state.curve.val.append((state.step, loss))
         if best and state.curve.validations_since_best == 0:
@@ -194,19 +202,19 @@ def train(
             (loss,) = parallel.sum_numbers(loss)
             parallel.sum_tensors(list(grads.values()))
             if not math.isfinite(loss):
-                raise diverged(run.stage, f"the loss is {loss}", state.step)
+                raise diverged(section, f"the loss is {loss}", state.step)
             usable = precision.usable(grads.values())
             if usable:
                 grad_norm = clip(grads, config.grad_clip)
                 if not math.isfinite(grad_norm):
                     problem = f"the gradients' norm is {grad_norm}, though the loss is {loss:.4g}"
-                    raise diverged(run.stage, problem, state.step)
+                    raise diverged(section, problem, state.step)
                 with torch.no_grad():
                     lanes.run(optimizer.tasks(grads, lr, state.step))
                 precision.refresh()
             elif precision.scale < SMALLEST_SCALE:
                 problem = "step after step, gradients overflow whatever the loss is scaled by"
-                raise diverged(run.stage, problem, state.step)
+                raise diverged(section, problem, state.step)
             state.advance(n_targets, loss)
             flops = flops_per_token(model.config, model.vocab_size, length)
             meter.stop(n_targets, flops * n_targets)
@@ -229,7 +237,7 @@ def train(
             to_save = checkpoints.step_done() and usable
             if (to_save or done or stop) and parallel.rank == 0:
                 if broken := checkpoints.not_finite():
-                    raise diverged(run.stage, f"{broken} is not finite", state.step - 1)
+                    raise diverged(section, f"{broken} is not finite", state.step - 1)
                 checkpoints.save(state.step)
             if stop and not done:
                 run.say(f"stopped at step {state.step}; the same command goes on from there")

@@ -4,22 +4,41 @@ import pytest
 import torch
 
 from minigpt.model.build import build_model
-from minigpt.model.config import ModelConfig
+from minigpt.model.config import GeluMlp, LayerNorm, ModelConfig
+from minigpt.model.positions.learned import LearnedPosition
+from minigpt.model.positions.rope import RopePosition
 from minigpt.package import load_package, save_package
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tokenizer.config import TokenizerConfig
 
 SIZES = ModelConfig(n_layer=2, n_embd=64, n_head=4, n_kv_head=2, mlp_dim=128, context_length=48)
+LLAMA = SIZES.replace(qk_norm=False)
+GPT2 = LLAMA.replace(
+    n_kv_head=4, norm=LayerNorm(), position=LearnedPosition(), mlp=GeluMlp(), bias=True
+)
+TIED = {"tied": True, "embedding_norm": False}
+SHAPES = {
+    "qwen3": SIZES,
+    "qwen3 tied": SIZES.replace(**TIED),
+    "qwen3 wide heads": SIZES.replace(head_dim=32, n_kv_head=1, position=RopePosition(theta=500.0)),
+    "llama": LLAMA,
+    "llama tied, biases": LLAMA.replace(bias=True, **TIED),
+    "llama wide heads": LLAMA.replace(head_dim=32, n_kv_head=1, position=RopePosition(theta=500.0)),
+    "gpt2": GPT2,
+    "gpt2 tied": GPT2.replace(**TIED),
+    "gpt2 no biases": GPT2.replace(bias=False),
+}
+"""What has a model class of its own in other programs: the class is the first word."""
 TEXT = "The quick brown fox jumps over the lazy dog, and the dog’s dream goes on.\n"
 
 
 @pytest.fixture(scope="session")
 def make_package(tmp_path_factory):
-    """A function from model config to package."""
-    tokenizer = tmp_path_factory.mktemp("tokenizer")
-    Tokenizer.train([TEXT * 3], TokenizerConfig(vocab_size=300)).save(tokenizer)
+    """A function from model config, and the folder of another tokenizer of 300, to package."""
+    usual = tmp_path_factory.mktemp("tokenizer")
+    Tokenizer.train([TEXT * 3], TokenizerConfig(vocab_size=300)).save(usual)
 
-    def make(config):
+    def make(config, tokenizer=usual):
         model = build_model(config, vocab_size=300, seed=0)
         generator = torch.Generator().manual_seed(1)
         with torch.no_grad():

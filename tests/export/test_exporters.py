@@ -1,6 +1,7 @@
 """Every format there is: the model itself, the same bytes each time, or a clear refusal."""
 
 import pytest
+import tokenizers
 
 from minigpt.digest import digest
 from minigpt.errors import ExportError
@@ -35,13 +36,16 @@ def written(package, tmp_path_factory):
 @pytest.mark.parametrize("name", MODELS)
 def test_an_exported_model_is_ours_in_its_own_program(written, package, ids, name):
     exporter, model = MODELS[name]
-    decoder = model.decode(written(exporter) / model.file, 1)
+    folder, count = written(exporter), sum(weight.numel() for weight in package.model.parameters())
+    decoder = model.decode(folder / model.file, 1)
     distance = parity(torch_decoder(package.model), decoder, ids, cached_steps=8)
     if model.exact:
         # The same fp32 sums in another order; logits are near 1.
         assert max(distance.prompt, distance.cached) < 1e-5
     else:
-        assert 0 < distance.relative < 0.1  # activations of a random model have a wide range
+        # The weights of a random model are all as wide; 4 bits round them by about 8 %.
+        bits = 8 * (folder / model.file).stat().st_size / count
+        assert 0 < distance.relative < (0.1 if bits > 8 else 0.3)
 
 
 @pytest.mark.parametrize("kind", POSITIONS)
@@ -62,8 +66,11 @@ def test_a_format_holds_any_kind_of_position_or_names_it(make_package, ids, name
 
 
 @pytest.mark.parametrize("name", EXPORTERS)
-def test_a_format_carries_our_tokenizer(written, package, name):
-    assert same_ids(written(EXPORTERS[name]), package.tokenizer, [TEXT])
+def test_a_format_carries_our_tokenizer_and_opens_each_text(written, package, name):
+    folder = written(EXPORTERS[name])
+    assert same_ids(folder, package.tokenizer, [TEXT])
+    theirs = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    assert theirs.encode(TEXT).ids == [package.tokenizer.eot_id, *package.tokenizer.encode(TEXT)]
 
 
 @pytest.mark.parametrize("name", EXPORTERS)

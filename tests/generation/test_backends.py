@@ -47,6 +47,7 @@ def folder(tmp_path_factory):
         "toy",
         [
             helper.make_tensor_value_info("input_ids", ids, ["B", "T"]),
+            helper.make_tensor_value_info("attention_mask", ids, ["B", "all"]),
             *(helper.make_tensor_value_info(f"past_key_values.0.{p}", floats, past) for p in parts),
         ],
         [
@@ -66,8 +67,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("onnx")
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
     (folder / "model.onnx").write_bytes(model.SerializeToString())
-    config = {"context_length": CONTEXT, "n_kv_head": 1, "head_dim": WIDTH}
-    (folder / "config.json").write_text(json.dumps(config))
+    decoder = {"num_key_value_heads": 1, "head_size": WIDTH}
+    config = {"model": {"context_length": CONTEXT, "decoder": decoder}}
+    (folder / "genai_config.json").write_text(json.dumps(config))
     return folder
 
 
@@ -92,16 +94,22 @@ def test_an_engine_can_be_used_again(folder):
     assert first == again
 
 
+def test_a_missing_model_is_refused(folder, tmp_path):
+    (tmp_path / "genai_config.json").write_text((folder / "genai_config.json").read_text())
+    with pytest.raises(PackageError, match=r"model\.onnx: not an ONNX export"):
+        OnnxEngine(tmp_path)
+
+
 @pytest.mark.parametrize("config", [None, "{}", "[]", "not json"])
 def test_a_folder_that_is_no_export_is_refused(tmp_path, config):
     if config is not None:
-        (tmp_path / "config.json").write_text(config)
+        (tmp_path / "genai_config.json").write_text(config)
     with pytest.raises(PackageError, match="not an ONNX export"):
         OnnxEngine(tmp_path)
 
 
 def test_a_damaged_model_is_refused(folder, tmp_path):
-    (tmp_path / "config.json").write_text((folder / "config.json").read_text())
+    (tmp_path / "genai_config.json").write_text((folder / "genai_config.json").read_text())
     (tmp_path / "model.onnx").write_bytes(b"not a model")
     with pytest.raises(PackageError, match=r"model\.onnx: not an ONNX export"):
         OnnxEngine(tmp_path)

@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from minigpt.export.formats.hf import QWEN3
 from minigpt.export.names import translate
+from minigpt.export.verify import torch_decoder
 from minigpt.model.build import build_model
 from minigpt.model.cache import GrowingCache
 from minigpt.model.config import POSITIONS, GeluMlp, LayerNorm, ModelConfig
@@ -23,6 +24,16 @@ KINDS = {
     "tied": TINY.replace(tied=True, embedding_norm=False),
     "gpt2": TINY.replace(
         norm=LayerNorm(), position=POSITIONS["learned"](), mlp=GeluMlp(), n_kv_head=4
+    ),
+    "llama": TINY.replace(qk_norm=False),
+    "biases": TINY.replace(bias=True),
+    "gpt2, all of it": TINY.replace(
+        norm=LayerNorm(),
+        position=POSITIONS["learned"](),
+        mlp=GeluMlp(),
+        n_kv_head=4,
+        qk_norm=False,
+        bias=True,
     ),
     **{f"position {kind}": TINY.replace(position=entry()) for kind, entry in POSITIONS.items()},
 }
@@ -156,8 +167,24 @@ def test_the_seed_decides_the_first_weights_and_nothing_else_changes():
     assert not torch.equal(one.embed.weight, other.embed.weight)
 
 
-def test_a_new_model_guesses_uniformly():
-    assert not build_model(TINY, VOCAB, seed=0)(some_ids(1, 5)).any()
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_new_model_guesses_uniformly(kind):
+    logits = build_model(KINDS[kind], VOCAB, seed=0)(some_ids(1, 5))
+    assert logits.any() == KINDS[kind].tied  # a table that is both cannot start at zero
+
+
+def test_biases_start_at_zero_and_the_head_has_none():
+    state = build_model(KINDS["gpt2, all of it"], VOCAB, seed=0).state_dict()
+    biases = [name for name in state if name.endswith("bias")]
+    # Attention has 4, an MLP 2, and each of 2 blocks 2 norms; one norm is the last.
+    assert len(biases) == 2 * (4 + 2 + 2) + 1
+    assert not any(state[name].any() for name in biases)
+    assert "head.bias" not in state
+
+
+def test_without_head_norms_a_model_has_no_weights_for_them():
+    names = build_model(KINDS["llama"], VOCAB, seed=0).state_dict().keys()
+    assert not any("q_norm" in name or "k_norm" in name for name in names)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -167,6 +194,30 @@ def test_a_row_of_a_batch_is_as_if_it_were_alone(kind):
         alone = torch.cat([model(ids[i : i + 1]) for i in range(3)])
         # The same fp32 sums in another order.
         torch.testing.assert_close(model(ids), alone, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_padded_row_is_as_if_it_were_alone(kind, side):
+    model, lengths = trained(KINDS[kind]), (3, 7, 5)
+    rows, steps = [some_ids(1, n, seed=n) for n in lengths], some_ids(3, 4, seed=1)
+    pad = {"left": lambda n: (7 - n, 0), "right": lambda n: (0, 7 - n)}[side]
+    ids = torch.cat([F.pad(row, pad(row.size(1)), value=9) for row in rows])
+    mask = torch.cat([F.pad(torch.ones_like(row), pad(row.size(1))) for row in rows])
+    decode = torch_decoder(model)
+    with torch.inference_mode():
+        logits, past = decode(ids, mask=mask)
+        written = [logits[i][mask[i].bool()] for i in range(3)]
+        for part in steps.split([1, 2, 1], dim=1):
+            mask = torch.cat((mask, torch.ones_like(part)), 1)
+            logits, past = decode(part, past, mask)
+            written = [
+                torch.cat((before, new)) for before, new in zip(written, logits, strict=True)
+            ]
+        for row, step, ours in zip(rows, steps, written, strict=True):
+            alone = model(torch.cat((row, step[None]), 1))[0]
+            # The same fp32 sums in another order.
+            torch.testing.assert_close(ours, alone, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", POSITIONS)

@@ -14,9 +14,9 @@ CONFIG = ModelConfig(n_layer=2, n_embd=64, n_head=6, n_kv_head=2, head_dim=16, m
 VOCAB = 80
 
 
-def pair(seed=0):
+def pair(seed=0, config=CONFIG):
     """A bf16 model and the plain fp32 one with the same weights."""
-    model = build_model(CONFIG, VOCAB, seed)
+    model = build_model(config, VOCAB, seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in model.parameters():
@@ -120,6 +120,23 @@ def test_frozen_weights_get_no_gradient_and_change_no_other():
         model.loss_sum(*data(2, 30)).backward()
     for (name, weight), other in zip(fast.named_parameters(), frozen.parameters(), strict=True):
         assert (other.grad is None) if "norm" in name else torch.equal(weight.grad, other.grad)
+
+
+@pytest.mark.parametrize("changes", [{"qk_norm": False}, {"bias": True}], ids=str)
+def test_what_the_steps_have_no_word_for_takes_the_plain_path(changes):
+    fast, plain = pair(config=CONFIG.replace(**changes))
+    x = torch.randn(1, 4, 64).bfloat16()
+    block, tables = fast.blocks[0], fast.position.tables(torch.arange(4))
+    assert fused.add_attention(x, block.norm1, block.attention, tables) is None
+    assert (fused.add_mlp(x, block.norm2, block.mlp) is None) == ("bias" in changes)
+    ids, targets = data(2, 30)
+    loss, expected = fast.loss_sum(ids, targets), plain.loss_sum(ids, targets)
+    assert float(loss.detach()) == pytest.approx(float(expected.detach()), rel=0.005)
+    (loss / 7).backward()
+    (expected / 7).backward()
+    for (name, weight), reference in zip(fast.named_parameters(), plain.parameters(), strict=True):
+        if reference.grad.norm() > 1e-6:
+            assert error(weight.grad, reference.grad) < MODEL, name
 
 
 class Doubled(nn.Linear):

@@ -54,6 +54,14 @@ def test_a_stranger_gets_a_registered_model_that_beats_the_baselines(stranger):
         assert abs(metrics["baselines"][name]["shakespeare"]["bits_per_byte"] - mark) < 0.03
 
 
+def test_rounding_costs_little_for_the_bytes_it_saves(stranger):
+    project, _ = stranger
+    results = json.loads((project.root / "results" / "quantize.json").read_text())
+    for kind, share, loss in (("int8", 1 / 3, 0.003), ("int4", 1 / 4, 0.015)):
+        assert results[kind]["bytes"] <= share * results["fp32"]["bytes"]
+        assert all(span["high"] <= loss for span in results[kind]["relative_interval"].values())
+
+
 def test_the_second_run_finds_every_stage_unchanged(stranger):
     project, _ = stranger
     assert "10 of 10 stages unchanged · version 1 is champion" in make(project, "run")

@@ -4,35 +4,29 @@ import pytest
 import torch
 
 from minigpt.errors import PackageError, ParamsError
-from minigpt.model.build import build_model
-from minigpt.model.config import GeluMlp, ModelConfig
+from minigpt.model.config import GeluMlp
 from minigpt.model.count import columns
 from minigpt.model.positions.learned import LearnedPosition
 from minigpt.quantization.error import layer_errors
 from minigpt.quantization.swap import int4_scheme, int8_scheme, quantize, quantize_structure
-
-SIZES = ModelConfig(n_layer=2, n_embd=64, n_head=4, n_kv_head=2, mlp_dim=96, context_length=32)
-
-
-def tiny(config=SIZES):
-    model = build_model(config, vocab_size=50, seed=0)
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.add_(torch.randn(weight.shape, generator=generator), alpha=0.1)
-    return model.eval()
-
+from tests.quantization.tiny_model import SIZES, tiny
 
 IDS = torch.arange(20).view(2, 10)
 SCHEMES = {"int8": int8_scheme, "int4": lambda model: int4_scheme(model, 32, ["embed", "head"])}
 
 
+@pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("kind", SCHEMES)
-def test_a_loaded_structure_gives_the_logits_of_the_quantized_model(kind):
-    model = tiny()
+def test_a_loaded_structure_gives_the_logits_of_the_quantized_model(kind, bias):
+    config = SIZES.replace(bias=bias)
+    model = tiny(config)
     scheme = SCHEMES[kind](model)
     quantized = quantize(model, scheme)
-    loaded = quantize_structure(tiny(), scheme.model_dump(mode="json"))
+    empty = tiny(config).requires_grad_(False)
+    for name, weight in empty.named_parameters():
+        if name.endswith(".bias"):
+            weight.zero_()
+    loaded = quantize_structure(empty, scheme.model_dump(mode="json"))
     loaded.load_state_dict(quantized.state_dict())
     assert torch.equal(loaded(IDS), quantized(IDS))
 
@@ -53,16 +47,24 @@ def test_quantizing_leaves_the_original_alone():
     assert torch.equal(model(IDS), before)
 
 
-def test_every_matrix_is_quantized_and_nothing_else():
-    model = tiny()
+@pytest.mark.parametrize("bias", [False, True])
+def test_every_matrix_is_quantized_and_nothing_else(bias):
+    model = tiny(SIZES.replace(bias=bias))
     state = quantize(model, int8_scheme(model)).state_dict()
     floats = [name for name, tensor in state.items() if tensor.dtype == torch.float32]
     assert floats
-    assert all("norm" in name for name in floats)
+    assert all("norm" in name or name.endswith(".bias") for name in floats)
+    assert any(name.endswith(".bias") for name in floats) == bias
 
 
 @pytest.mark.parametrize(
-    "changes", [{"head_dim": 48}, {"mlp": GeluMlp()}, {"tied": True, "embedding_norm": False}]
+    "changes",
+    [
+        {"head_dim": 48},
+        {"mlp": GeluMlp()},
+        {"tied": True, "embedding_norm": False},
+        {"bias": True},
+    ],
 )
 def test_the_columns_known_without_a_model_are_those_of_its_layers(changes):
     config = SIZES.replace(**changes)
@@ -71,11 +73,20 @@ def test_the_columns_known_without_a_model_are_those_of_its_layers(changes):
     assert columns(config) == widths
 
 
-def test_a_tied_table_becomes_two():
+def test_a_tied_table_stays_one():
     model = tiny(SIZES.replace(tied=True, embedding_norm=False))
-    quantized = quantize(model, int8_scheme(model))
-    assert not quantized.config.tied
-    assert {"embed.codes", "head.codes"} <= quantized.state_dict().keys()
+    for scheme in (int8_scheme(model), int4_scheme(model, 32), int4_scheme(model, 32, ["head"])):
+        quantized = quantize(model, scheme, IDS)
+        assert quantized.head.codes is quantized.embed.codes
+        assert scheme.layers["head"] == scheme.layers["embed"]
+        # 0.3: as of any model in 4 bits, below.
+        assert (quantized(IDS) - model(IDS)).norm() < 0.3 * model(IDS).norm()
+
+
+def test_a_tied_table_with_two_schemes_is_refused():
+    model = tiny(SIZES.replace(tied=True, embedding_norm=False))
+    with pytest.raises(PackageError, match="embed and head are one table"):
+        quantize_structure(model, {"kind": "int8", "layers": {"head": {"bits": 8}}})
 
 
 def test_layers_without_a_matrix_of_their_own_keep_their_floats():
@@ -85,8 +96,8 @@ def test_layers_without_a_matrix_of_their_own_keep_their_floats():
 
 def test_layer_errors_grow_with_fewer_bits():
     model = tiny()
-    eight = layer_errors(model, quantize(model, SCHEMES["int8"](model)))
-    four = layer_errors(model, quantize(model, SCHEMES["int4"](model)))
+    eight = layer_errors(model, quantize(model, SCHEMES["int8"](model)), IDS)
+    four = layer_errors(model, quantize(model, SCHEMES["int4"](model)), IDS)
     assert eight.keys() == four.keys()
     assert all(four[name] > 5 * eight[name] for name in eight if name.startswith("blocks"))
     assert four["head"] == eight["head"]

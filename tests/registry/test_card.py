@@ -109,3 +109,20 @@ def test_what_mlflow_shows_has_no_metadata_and_fits_its_column(facts):
     shown = description(render(facts) + "x" * 9000)
     assert shown.startswith("# minigpt-test 7")
     assert len(shown) == 5000
+
+
+def test_a_rounded_package_stands_with_the_interval_of_what_it_costs(facts):
+    int4 = {
+        "bytes": 1_700_000,
+        "relative_difference": {"plays": 0.0003, "speeches": 0.001},
+        "relative_interval": {
+            "plays": {"low": -0.0001, "high": 0.0008},
+            "speeches": {"low": 0.0007, "high": 0.0015},
+        },
+    }
+    of_before = {"bytes": 2_400_000, "relative_difference": {"plays": 0.002}}
+    sizes = {"fp32": {"bytes": 9_500_000}, "int8": of_before, "int4": int4}
+    card = render(replace(facts, quantization=sizes))
+    assert "| fp32 | 9.5 MB |  |" in card
+    assert "| int8 | 2.4 MB | +0.20% |" in card
+    assert "| int4 | 1.7 MB | +0.10% (95 %: +0.07% to +0.15%) |" in card

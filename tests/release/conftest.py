@@ -12,7 +12,7 @@ from minigpt.machine import Machine
 from minigpt.model.build import build_model
 from minigpt.model.config import ModelConfig
 from minigpt.package import save_package
-from minigpt.quantization.config import QuantizeConfig, QuantizeParams
+from minigpt.release.config import QuantizeConfig, QuantizeParams
 from minigpt.release.export import export
 from minigpt.release.quantize import quantize
 from minigpt.tokenizer.bpe import Tokenizer
@@ -21,7 +21,7 @@ from minigpt.tokenizer.config import TokenizerConfig
 VERSES = "The quick brown fox jumps over the lazy dog, and the dog’s dream goes on.\n" * 8
 
 
-def document(source: str, role: str, number: int, text: str) -> Document:
+def document(source: str, role: str, number: int, text: str, split: str = "test") -> Document:
     return Document(
         doc_id=f"{source}/{number}",
         text=text,
@@ -30,7 +30,7 @@ def document(source: str, role: str, number: int, text: str) -> Document:
         work=f"work {number}",
         lang="en",
         licence="public domain",
-        split="test",
+        split=split,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         origin="a test",
     )
@@ -53,6 +53,9 @@ def tiny(tmp_path_factory):
         document("plays", "pretrain", 0, VERSES),
         document("speeches", "finetune", 1, VERSES[9:]),
         document("speeches", "finetune", 2, VERSES[20:]),
+        document("plays", "pretrain", 3, VERSES[30:], "train"),
+        document("speeches", "finetune", 4, VERSES[40:], "train"),
+        document("speeches", "finetune", 5, VERSES[50:], "val"),
     ]
     write_documents(root / "data" / "documents" / DOCUMENTS, documents)
     return root
@@ -71,7 +74,8 @@ def run():
 def quantized(tiny, run):
     """What the stage quantize returned; models/int8 and models/int4 are there."""
     models = tiny / "models"
-    params = QuantizeParams(quantize=QuantizeConfig(max_bytes=400, logit_tokens=40))
+    config = QuantizeConfig(max_bytes=400, logit_tokens=40, calibration_tokens=480)
+    params = QuantizeParams(quantize=config)
     inputs = models / "finetuned", tiny / "data/documents"
     return quantize(*inputs, models / "int8", models / "int4", params, run)
 

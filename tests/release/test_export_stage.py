@@ -24,7 +24,7 @@ from types import SimpleNamespace
 from minigpt.export.config import ExportConfig, ExportParams
 from minigpt.files import rounded, write_json
 from minigpt.machine import Machine
-from minigpt.quantization.config import QuantizeConfig, QuantizeParams
+from minigpt.release.config import QuantizeConfig, QuantizeParams
 from minigpt.release.export import export
 from minigpt.release.quantize import quantize
 
@@ -32,7 +32,8 @@ root, out = map(Path, sys.argv[1:])
 quiet = lambda text: None
 run = SimpleNamespace(machine=Machine(threads=1), say=quiet, progress=quiet)
 inputs = root / "models/finetuned", root / "data/documents"
-first = QuantizeParams(quantize=QuantizeConfig(max_bytes=400, logit_tokens=40))
+config = QuantizeConfig(max_bytes=400, logit_tokens=40, calibration_tokens=480)
+first = QuantizeParams(quantize=config)
 second = ExportParams(export=ExportConfig(max_bytes=400, cached_steps=8))
 metrics = [
     quantize(*inputs, out / "int8", out / "int4", first, run),

@@ -1,13 +1,15 @@
 """The text that other forms of a model are held beside."""
 
 import hashlib
+from dataclasses import replace
 
 import pytest
 
 from minigpt.data.document import DOCUMENTS, Document, read_documents, write_documents
 from minigpt.errors import DataError
-from minigpt.release.text import first_ids, held_out_texts, shortened
+from minigpt.release.text import first_ids, held_out_texts, shortened, training_windows
 from minigpt.tokenizer.bpe import Tokenizer
+from minigpt.tokenizer.config import TokenizerConfig
 
 
 def test_every_document_has_its_share_of_a_source(tiny):
@@ -50,3 +52,45 @@ def test_no_test_text_is_refused(tmp_path):
     write_documents(tmp_path / DOCUMENTS, [])
     with pytest.raises(DataError, match="no document has split test"):
         held_out_texts(tmp_path, max_bytes=100)
+
+
+def test_training_windows_are_spread_evenly_over_each_source(tiny):
+    tokenizer = Tokenizer.load(tiny / "models/tokenizer")
+    windows = training_windows(tiny / "data/documents", tokenizer, tokens=120, length=12)
+    assert windows.shape == (10, 12)
+    by_source = {
+        source: [
+            d.text for d in read_documents(tiny / "data/documents", source=source, split="train")
+        ]
+        for source in ("plays", "speeches")
+    }
+    for rows, [text] in zip(windows.split(5), by_source.values(), strict=True):
+        assert all(row[0] == tokenizer.eot_id for row in rows)
+        # The first byte of a character of three may be cut off, and is left out.
+        starts = [text.encode()[len(text.encode()) * i // 5 :] for i in range(5)]
+        for row, rest in zip(rows, starts, strict=True):
+            written = tokenizer.decode_bytes(row[1:].tolist())
+            assert rest.decode(errors="ignore").encode().startswith(written)
+
+
+def test_a_window_goes_on_in_the_next_document_and_from_the_last_to_the_first(tmp_path):
+    records = [record(n, f"text {n} of five.\n") for n in range(5)]
+    write_documents(tmp_path / DOCUMENTS, records)
+    tokenizer = Tokenizer.train(["a text of five and more"], TokenizerConfig(vocab_size=290))
+    [row] = training_windows(tmp_path, tokenizer, tokens=200, length=200).tolist()
+    pieces = tokenizer.decode(row).split("<|endoftext|>")[1:]
+    assert pieces[:6] == [records[n % 5].text for n in range(6)]
+
+
+def test_without_training_text_there_is_nothing_to_fit_to(tmp_path, tiny):
+    write_documents(tmp_path / DOCUMENTS, [replace(record(0, "A text.\n"), split="test")])
+    tokenizer = Tokenizer.load(tiny / "models/tokenizer")
+    with pytest.raises(DataError, match="no document has split train"):
+        training_windows(tmp_path, tokenizer, tokens=100, length=10)
+
+
+def record(n, text):
+    return Document(
+        doc_id=f"r/{n}", text=text, source="r", role="finetune", work=str(n), lang="und",
+        licence="private", split="train", sha256=str(n) * 64, origin="",
+    )  # fmt: skip

@@ -1,15 +1,19 @@
-"""ONNX with a KV cache: one model.onnx, batch, length and past dynamic, and its int8 variant.
+"""ONNX with a KV cache, in fp32, int8 and int4: a folder for onnxruntime-genai and onnxruntime.
 
-Inputs `input_ids` (B, T) and for each layer N `past_key_values.N.key/value` (B, K, past, D);
-outputs `logits` (B, T, V) and `present.N.key/value` (B, K, past + T, D). The first call has past 0.
+Inputs `input_ids` (B, T), `attention_mask` (B, past + T) and for each layer N
+`past_key_values.N.key/value` (B, K, past, D); outputs `logits` (B, T, V) and `present.N.key/value`
+(B, K, past + T, D). The first call has past 0. Architectures that the model builder of
+onnxruntime-genai knows become its graph of fused operators, all others a traced graph: the fused
+one is faster, but a prompt's padding must stand on its right.
 """
 
 import contextlib
 import io
+import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,74 +24,104 @@ from torch import Tensor, nn
 from minigpt.errors import ExportError
 from minigpt.export.config import ExportConfig
 from minigpt.export.exporter import ExportedModel, Exporter, plain_model
+from minigpt.export.formats import hf
+from minigpt.export.onnx_graph import rounded, save, tidy
 from minigpt.export.verify import Decoder
 from minigpt.extras import require
-from minigpt.files import write_bytes, write_json
+from minigpt.files import write_json
 from minigpt.model.cache import GrowingCache
 from minigpt.model.gpt import GPT
 from minigpt.package import Package
 
-FP32, INT8 = "model.onnx", "model_int8.onnx"
-FORMAT = 1
-LARGEST = 2**31 - 2**20
-"""Bytes of weights that fit in one file: protobuf ends at 2 GiB, and the graph needs some of it."""
+FP32 = "model.onnx"
+ROUNDED = {8: "model_int8.onnx", 4: "model_int4.onnx"}
+"""Bits of the weights → file."""
+GENAI_CONFIG = "genai_config.json"
+BUILDER = "onnxruntime-genai"
+"""What the graphs of its model builder name as their producer."""
+BUILT = {"Qwen3ForCausalLM": "qwen3", "LlamaForCausalLM": "llama"}
+"""Classes of Hugging Face folders that the builder knows and `hf` writes → type in genai_config."""
+TRACED = "llama"
+"""onnxruntime-genai runs a type of its list only; to it, each of these is a decoder with a cache.
+"""
+GENAI_TOKENIZER = {"add_bos_token": True, "add_eos_token": False, "padding_side": "right"}
+"""For onnxruntime-genai, once told `update_options(add_special_tokens="true")`; by itself its
+tokenizer puts nothing in front of a text."""
 
 
 class CachedDecoder(nn.Module):
-    """The model as a function of ids and past, with no state of its own."""
+    """The model as a function of ids, mask and past, with no state of its own."""
 
     def __init__(self, model: GPT) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, input_ids: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """(B, T), keys and values by turns -> (B, T, V) logits, the same list grown by T."""
-        cache = GrowingCache(list(zip(past[::2], past[1::2], strict=True)))
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, past: list[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """(B, T), (B, S), keys and values by turns -> (B, T, V) logits, the list grown by T."""
+        layers = list(zip(past[::2], past[1::2], strict=True))
+        cache = GrowingCache(layers, attention_mask)
         logits = self.model(input_ids, cache)
         return logits, [tensor for layer in cache.layers for tensor in (layer.k, layer.v)]
 
 
 def write(package: Package, out: Path, config: ExportConfig) -> None:
-    """Fill `out` with model.onnx, model_int8.onnx and config.json.
+    """Fill `out` with a graph in each precision, genai_config.json and tokenizer_config.json.
 
     Raises:
         ExportError: ONNX has no operators for some part of the model.
     """
-    model = plain_model(package)
-    write_bytes(out / FP32, trace(model, config.opset).SerializeToString(deterministic=True))
-    write_bytes(out / INT8, to_int8(out / FP32))
-    write_json(
-        out / "config.json",
-        {
-            "format": FORMAT,
-            "n_layer": package.config.n_layer,
-            "n_kv_head": package.config.n_kv_head,
-            "head_dim": package.config.head_width,
-            "context_length": package.config.context_length,
-            "vocab_size": package.tokenizer.vocab_size,
-            "eot_id": package.tokenizer.eot_id,
-        },
-    )
+    kind, model = built(package, config) or (None, traced(plain_model(package), config.opset))
+    tidy(model, config.opset)
+    try:
+        for bits, file in ROUNDED.items():
+            save(rounded(model, bits), out / file)
+        save(model, out / FP32)
+    except ValueError as error:
+        raise ExportError(f"onnx: {error}. Leave onnx out of export.formats.") from error
+    write_json(out / GENAI_CONFIG, genai_config(package, kind))
+    write_json(out / "tokenizer_config.json", hf.tokenizer_config(package) | GENAI_TOKENIZER)
 
 
-def refuses(package: Package) -> Sequence[str]:
-    """More weights than fit in one file."""
-    size = 4 * sum(weight.numel() for weight in package.model.parameters())
-    if size <= LARGEST:
-        return []
-    return [f"{size / 1e9:.1f} GB of weights do not fit in one file (2.1 GB at most)"]
+def built(package: Package, config: ExportConfig) -> tuple[str, Any] | None:
+    """Type and onnx.ModelProto that the model builder makes; None: it does not know the model."""
+    if hf.ENTRY.refuses(package):
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        source, target, cache = (str(Path(folder, name)) for name in ("hf", "onnx", "cache"))
+        Path(source).mkdir()
+        hf.ENTRY.export(package, Path(source), config)
+        description = json.loads(Path(source, "config.json").read_text(encoding="utf-8"))
+        kind = BUILT.get(description["architectures"][0])
+        if kind is None:
+            return None
+        with quiet():
+            builder = require("onnxruntime_genai.models.builder")
+            place = (package.path.name, source, target, "fp32", "cpu", cache)
+            options = builder.parse_extra_options(*place, ["hf_token=false"])
+            builder.create_model(*place, **options)
+        return kind, require("onnx").load(Path(target, FP32))
 
 
-def trace(model: GPT, opset: int) -> Any:
-    """An onnx.ModelProto of `model`, free of everything that names this machine or process."""
+def traced(model: GPT, opset: int) -> Any:
+    """An onnx.ModelProto of `model`, as torch writes it."""
     require("onnxscript")
     layers = range(model.config.n_layer)
     past = [f"past_key_values.{i}.{part}" for i in layers for part in ("key", "value")]
     present = [f"present.{i}.{part}" for i in layers for part in ("key", "value")]
     # Batch 2 and a past that is not empty: the tracer takes 0 and 1 for constants.
     shape = (2, model.config.n_kv_head, 3, model.config.head_width)
-    example = (torch.zeros(2, 2, dtype=torch.long), [torch.zeros(shape) for _ in past])
-    dynamic = ({0: "batch", 1: "length"}, [{0: "batch", 2: "past"} for _ in past])
+    example = (
+        torch.zeros(2, 2, dtype=torch.long),
+        torch.ones(2, 5, dtype=torch.long),
+        [torch.zeros(shape) for _ in past],
+    )
+    dynamic = (
+        {0: "batch", 1: "length"},
+        {0: "batch", 1: "total"},
+        [{0: "batch", 2: "past"} for _ in past],
+    )
     with quiet():
         try:
             program: Any = torch.onnx.export(
@@ -95,7 +129,7 @@ def trace(model: GPT, opset: int) -> Any:
                 example,
                 dynamo=True,
                 dynamic_shapes=dynamic,
-                input_names=["input_ids", *past],
+                input_names=["input_ids", "attention_mask", *past],
                 output_names=["logits", *present],
                 opset_version=opset,
                 verbose=False,
@@ -103,35 +137,46 @@ def trace(model: GPT, opset: int) -> Any:
         except torch.onnx.OnnxExporterError as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise ExportError(f"onnx: {reason}. Leave onnx out of export.formats.") from error
-    return stripped(program.model_proto)
+    return program.model_proto
 
 
-def stripped(model: Any) -> Any:
-    """Without stack traces, node metadata and doc strings: they hold paths and change each time."""
-    graph = model.graph
-    holders = [model, graph]
-    for items in (graph.node, graph.initializer, graph.input, graph.output, graph.value_info):
-        holders += items
-    for holder in holders:
-        holder.doc_string = ""
-        del holder.metadata_props[:]
-    return model
-
-
-def to_int8(fp32: Path) -> bytes:
-    """The dynamic quantization of onnxruntime: 8-bit weights, activations rounded as they come."""
-    quantization = require("onnxruntime.quantization")
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        quantized = Path(folder) / INT8
-        quantization.quantize_dynamic(
-            fp32,
-            quantized,
-            op_types_to_quantize=["MatMul", "Gather"],
-            per_channel=True,
-            # Signed weights overflow in the kernels of x86 processors without VNNI.
-            weight_type=quantization.QuantType.QUInt8,
-        )
-        return quantized.read_bytes()
+def genai_config(package: Package, kind: str | None) -> dict[str, Any]:
+    """What onnxruntime-genai asks for; it reads FP32 unless told otherwise (`Config.overlay`)."""
+    config, tokenizer = package.config, package.tokenizer
+    return {
+        "model": {
+            "type": kind or TRACED,
+            "context_length": config.context_length,
+            "vocab_size": tokenizer.vocab_size,
+            **hf.special_ids(package),
+            "decoder": {
+                "filename": FP32,
+                "session_options": {"log_id": BUILDER, "provider_options": []},
+                "head_size": config.head_width,
+                "hidden_size": config.n_embd,
+                "num_attention_heads": config.n_head,
+                "num_hidden_layers": config.n_layer,
+                "num_key_value_heads": config.n_kv_head,
+                "inputs": {
+                    "input_ids": "input_ids",
+                    "attention_mask": "attention_mask",
+                    "past_key_names": "past_key_values.%d.key",
+                    "past_value_names": "past_key_values.%d.value",
+                },
+                "outputs": {
+                    "logits": "logits",
+                    "present_key_names": "present.%d.key",
+                    "present_value_names": "present.%d.value",
+                },
+            },
+        },
+        "search": {
+            "do_sample": False,
+            "max_length": config.context_length,
+            # Fused attention writes into the cache that it reads.
+            "past_present_share_buffer": kind is not None,
+        },
+    }
 
 
 @contextlib.contextmanager
@@ -140,7 +185,11 @@ def quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -156,15 +205,29 @@ def decode(file: Path, threads: int) -> Decoder:
     options.use_deterministic_compute = True
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    _, *inputs = session.get_inputs()
+    _, _, *cache = session.get_inputs()
+    right_only = session.get_modelmeta().producer_name == BUILDER
+    config = json.loads((file.parent / GENAI_CONFIG).read_text(encoding="utf-8"))
+    heads, width = (config["model"]["decoder"][k] for k in ("num_key_value_heads", "head_size"))
 
-    def step(ids: Tensor, past: Any = None) -> tuple[Tensor, Any]:
+    def step(ids: Tensor, past: Any = None, mask: Tensor | None = None) -> tuple[Tensor, Any]:
+        B, T = ids.shape
         if past is None:
-            _, heads, _, width = inputs[0].shape
-            past = [np.zeros((ids.size(0), heads, 0, width), np.float32)] * len(inputs)
-        feeds = {node.name: array for node, array in zip(inputs, past, strict=True)}
-        logits, *present = session.run(None, feeds | {"input_ids": ids.contiguous().numpy()})
-        return torch.from_numpy(logits), present
+            past = [np.zeros((B, heads, 0, width), np.float32)] * len(cache)
+        if mask is None:
+            mask = torch.ones(B, past[0].shape[2] + T, dtype=torch.long)
+        before = (mask[:, -T:].cumsum(1) == 0).sum(1, keepdim=True) * right_only
+        places = torch.arange(T)
+        # The fused graph asks of a mask how many tokens a row has; what is left of them moves.
+        feeds = {
+            "input_ids": ids.gather(1, (places + before) % T).numpy(),
+            "attention_mask": mask.contiguous().numpy(),
+            **{node.name: array for node, array in zip(cache, past, strict=True)},
+        }
+        array, *present = session.run(None, feeds)
+        logits = torch.from_numpy(array)
+        rows = torch.arange(B)[:, None]
+        return logits[rows, (places - before) % T], present
 
     return step
 
@@ -174,7 +237,9 @@ ENTRY = Exporter(
     write,
     models=(
         ExportedModel("onnx", FP32, decode),
-        ExportedModel("onnx_int8", INT8, decode, exact=False),
+        *(
+            ExportedModel(f"onnx_int{bits}", file, decode, exact=False)
+            for bits, file in ROUNDED.items()
+        ),
     ),
-    refuses=refuses,
 )

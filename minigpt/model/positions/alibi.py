@@ -19,12 +19,10 @@ class AlibiPosition(PositionConfig):
 
         return {"slopes": 2.0 ** (-8.0 * torch.arange(1, sizes.n_head + 1) / sizes.n_head)}
 
-    def bias(self, rows: "Tensor", S: int, tensors: Tensors) -> "Tensor":
-        """(H, T, S): minus slope times distance."""
-        import torch
-
-        distance = rows[:, None] - torch.arange(S, device=rows.device)  # (T, S)
-        return -tensors["slopes"][:, None, None] * distance
+    def bias(self, rows: "Tensor", columns: "Tensor", tensors: Tensors) -> "Tensor":
+        """(…, H, T, S): minus slope times distance."""
+        distance = rows[..., :, None] - columns[..., None, :]  # (…, T, S)
+        return -tensors["slopes"][:, None, None] * distance.unsqueeze(-3)
 
 
 ENTRY = AlibiPosition

@@ -45,7 +45,7 @@ class RopePosition(PositionConfig):
         return {"cos": angles.cos(), "sin": angles.sin()}
 
     def tables(self, rows: "Tensor", tensors: Tensors) -> "tuple[Tensor, Tensor]":
-        """(T, D) each."""
+        """(…, T, D) each."""
         # By index, not by slice: a slice's length depends on the table's end when exported.
         return tensors["cos"][rows], tensors["sin"][rows]
 

@@ -8,7 +8,6 @@ from pydantic import ValidationError
 
 from minigpt.evaluation.bootstrap import Interval, difference
 from minigpt.evaluation.config import SamplesConfig
-from minigpt.quantization.config import QuantizeConfig
 from minigpt.registry.contents import model_of
 from minigpt.registry.lineage.index import index_of
 from minigpt.registry.promotion.evaluation_set import (
@@ -20,6 +19,7 @@ from minigpt.registry.promotion.evaluation_set import (
 from minigpt.registry.promotion.scores import both_on, results_of, run_on
 from minigpt.registry.registry import Registry
 from minigpt.registry.versions import Version
+from minigpt.release.config import QuantizeConfig
 from minigpt.release.document_index import learned
 from minigpt.roles import FINETUNE, main_first
 

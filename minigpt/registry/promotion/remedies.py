@@ -42,7 +42,8 @@ ROUNDED: Mapping[str, str] = {
     "int8": "measured on little text, it may be chance: raise quantize.max_bytes; or allow more: "
     "gate.max_quantization_loss",
     "int4": "let fewer weights share a scale (lower quantize.int4_group_size), keep more layers in "
-    "8 bits (quantize.int8_in_int4), or allow more: gate.max_quantization_loss",
+    "8 bits (quantize.int8_in_int4), train with the rounding in place (quantize.finetune: {}), or "
+    "allow more: gate.max_quantization_loss",
 }
 """By package of the stage quantize."""
 ROUNDED_EXPORT = (
