@@ -3,6 +3,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from minigpt.digest import digest
 from minigpt.errors import PackageError
@@ -98,7 +99,11 @@ def test_a_tied_table_is_stored_once_and_stays_tied(tokenizer, tmp_path):
     assert loaded.head.weight is loaded.embed.weight
 
 
-def test_a_quantized_package_gives_back_the_quantized_model(model, tokenizer, tmp_path):
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_quantized_package_gives_back_the_quantized_model(model, tokenizer, tmp_path, tied):
+    if tied:
+        config = CONFIG.replace(tied=True, embedding_norm=False)
+        model = build_model(config, model.vocab_size, seed=0)
     scheme = int8_scheme(model.fold())
     quantized = quantize(model, scheme)
     save_package(
@@ -109,6 +114,8 @@ def test_a_quantized_package_gives_back_the_quantized_model(model, tokenizer, tm
     with torch.inference_mode():
         assert torch.equal(loaded.model(ids), quantized(ids))
     assert loaded.quantization == scheme.model_dump(mode="json")
+    stored = load_file(tmp_path / "int8" / "model.safetensors")
+    assert ("head.codes" in stored) != tied  # a tied table is stored once
 
 
 def test_loading_leaves_the_random_state_alone(package):
