@@ -10,6 +10,8 @@ import typer
 
 from minigpt.cli.shared import Json, registry_that_knows, show_json, show_table, talk, tell
 from minigpt.errors import ParamsError, UntrustedError
+from minigpt.export.manifest import EXAMPLE, MANIFEST, check
+from minigpt.files import at_home
 from minigpt.registry.verification.verdict import Report, lines, summary
 
 NOT_ALL_HERE = 4
@@ -27,7 +29,7 @@ def add_to(app: typer.Typer) -> None:
 
 def verify(
     reference: Annotated[
-        str, typer.Argument(help="champion, 3, minigpt@champion, a folder …")
+        str, typer.Argument(help="champion, 3, minigpt@champion, a folder, exports/hf …")
     ] = "champion",
     from_cache: Annotated[
         bool, typer.Option("--from-cache", help="Only hash again what is stored (seconds).")
@@ -49,8 +51,17 @@ def verify(
     Nothing is registered, nothing is left behind, this folder's files stay as they are.
     Exit code 4 (--from-cache): what is here is whole, but DVC's cache lacks files: dvc pull.
 
+    Of an exported folder (exports/hf), only whether its files are still those that were exported.
+
     Examples: minigpt verify champion · minigpt verify 3 --from-cache · minigpt verify 3 --signature
+    · minigpt verify exports/hf
     """
+    folder = at_home(reference)
+    if not reference.isdecimal() and (folder / MANIFEST).is_file():
+        if from_cache or signature or key or trust_store:
+            raise ParamsError(f"{reference} is an exported folder: of the options, it takes --json")
+        check_export(folder, as_json)
+        return
     if trust_store and (from_cache or signature):
         raise ParamsError("--trust-store is about building: --from-cache and --signature do not")
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -87,6 +98,22 @@ def verify(
     if not answer["holds"]:
         only_absent = report and not report.bad and not answer.get("problems")
         raise typer.Exit(NOT_ALL_HERE if only_absent else 1)
+
+
+def check_export(folder: Path, as_json: bool) -> None:
+    """Say whether an exported folder holds what its manifest names."""
+    manifest = check(folder)
+    if as_json:
+        show_json(manifest.model_dump(mode="json") | {"holds": True})
+        return
+    tell(
+        f"{folder}: all {len(manifest.files)} files are those that were exported as "
+        f"{manifest.format} from the package {manifest.model['digest'][:12]}"
+    )
+    talk(
+        f'Next: python {folder / EXAMPLE} "My fellow citizens"; whether {MANIFEST} is the one of a '
+        "version: minigpt verify champion --from-cache"
+    )
 
 
 def trusted(why: str) -> bool:
@@ -157,11 +184,11 @@ def check_signature(
     registry: "Registry", reference: str, key: Path | None, as_json: bool
 ) -> dict[str, Any]:
     """Say whether the signed statement of a version holds."""
-    from minigpt.registry.provenance.provenance import check
+    from minigpt.registry.provenance import provenance
     from minigpt.registry.refs import find_version, shortest_ref
 
     version = find_version(registry, reference)
-    problems = check(registry, version, key)
+    problems = provenance.check(registry, version, key)
     if not as_json:
         for problem in problems:
             tell(problem)

@@ -24,11 +24,13 @@ class ExportConfig(Config):
     opset: Annotated[int, Field(ge=23, le=LAST_OPSET)] = 23
     """ONNX operator set; 23 is the first with Attention and RMSNormalization."""
     tolerance: Annotated[float, Field(ge=1e-12, le=1)] = 1e-4
-    """Greatest difference of a logit to ours in fp32, over prompt and cached steps."""
+    """Greatest difference of a logit to ours in fp32: all at once, from the cache, in a batch."""
     parity_tokens: Annotated[int, Field(ge=2, le=2**20)] = 256
     """Tokens of test text on which logits are compared, at most the context's length."""
     cached_steps: Size = 32
     """The last of them that are fed one by one, from the cache."""
+    written_tokens: Size = 64
+    """The likeliest tokens that each model writes behind four prompts, to be compared with ours."""
     window: Annotated[int, Field(ge=2, le=2**20)] | None = None
     """Tokens that a model that rounds sees at once while it is measured; null: context_length."""
     max_bytes: Count = 30_000

@@ -9,8 +9,9 @@ from typing import Any
 
 from minigpt.errors import ExportError
 from minigpt.export.config import ExportConfig
+from minigpt.export.manifest import EXAMPLE
 from minigpt.export.verify import Decoder
-from minigpt.files import write_json
+from minigpt.files import write_json, write_text
 from minigpt.model.gpt import GPT
 from minigpt.package import Package
 from minigpt.tokenizer.bpe import Tokenizer
@@ -43,6 +44,10 @@ class Exporter:
     """(package, out, config): fill the new, empty folder `out`, with the same bytes each time."""
     models: tuple[ExportedModel, ...]
     """What `write` leaves there."""
+    example: str
+    """example.py: about ten lines that continue a text by the format's own program alone."""
+    beyond: str
+    """What happens there to a text longer than the model's context, as a clause."""
     refuses: Callable[[Package], Sequence[str]] = lambda _: ()
     """Why the format cannot hold this package, a clause each; none: it can."""
 
@@ -59,7 +64,7 @@ class Exporter:
             )
 
     def export(self, package: Package, out: Path, config: ExportConfig) -> None:
-        """Fill the new, empty folder `out` with the model and tokenizer.json.
+        """Fill the new, empty folder `out` with the model, tokenizer.json and example.py.
 
         Raises:
             ExportError: the format has no words for the model.
@@ -67,6 +72,7 @@ class Exporter:
         self.check(package)
         self.write(package, out, config)
         write_json(out / TOKENIZER, opening(package.tokenizer))
+        write_text(out / EXAMPLE, self.example)
 
 
 def opening(tokenizer: Tokenizer) -> dict[str, Any]:

@@ -63,6 +63,23 @@ NAMES = {
 GPT2_NAMES = NAMES | dict.fromkeys([f"blocks.*.attention.{x}" for x in "qkv"], "blk.*.attn_qkv")
 PRE_TOKENIZERS = {"qwen2": "qwen2", "gpt2": "gpt-2", "gpt4": "smaug-bpe"}
 """Our patterns -> the names that llama.cpp knows them by. It knows no pattern but by name."""
+EXAMPLE = '''"""Continue a text with llama.cpp: python example.py "My fellow citizens".
+
+Quicker, in 8 bits: python example.py "My fellow citizens" model-Q8_0.gguf
+"""
+
+import sys
+from pathlib import Path
+
+from llama_cpp import Llama
+
+file = sys.argv[2] if sys.argv[2:] else "model-F32.gguf"
+model = Llama(str(Path(__file__).parent / file), n_ctx=0, verbose=False)
+new = min(64, model.n_ctx() // 2)
+ids = model.tokenize(sys.argv[1].encode())[new - model.n_ctx() :]
+written = model.create_completion(ids, max_tokens=new, temperature=0, repeat_penalty=1)
+print(model.detokenize(ids).decode() + written["choices"][0]["text"])
+'''
 INT8_IN_Q4 = ("token_embd.weight", "output.weight")
 """Where an error reaches every token; llama.cpp's own tool keeps more bits there too."""
 
@@ -266,5 +283,7 @@ ENTRY = Exporter(
         ExportedModel("gguf_q8_0", Q8, decode, exact=False),
         ExportedModel("gguf_q4_0", Q4, decode, exact=False),
     ),
+    example=EXAMPLE,
+    beyond="llama.cpp stops at it; beyond, where n_ctx says more, it writes nonsense",
     refuses=refuses,
 )

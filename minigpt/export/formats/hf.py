@@ -57,6 +57,22 @@ GPT2 = {
     "blocks.*.mlp.up": "transformer.h.*.mlp.c_fc",
     "blocks.*.mlp.down": "transformer.h.*.mlp.c_proj",
 }
+EXAMPLE = '''"""Continue a text with transformers: python example.py "My fellow citizens"."""
+
+import sys
+from pathlib import Path
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+folder = Path(__file__).parent
+tokenizer = AutoTokenizer.from_pretrained(folder)
+model = AutoModelForCausalLM.from_pretrained(folder)
+new = min(64, tokenizer.model_max_length // 2)
+longest = tokenizer.model_max_length - new
+inputs = tokenizer(sys.argv[1], return_tensors="pt", truncation=True, max_length=longest)
+written = model.generate(**inputs, max_new_tokens=new)
+print(tokenizer.decode(written[0], skip_special_tokens=True))
+'''
 NAMES = {"qwen3": QWEN3, "llama": LLAMA, "gpt2": GPT2}
 
 
@@ -196,7 +212,15 @@ def tokenizer_config(package: Package) -> dict[str, Any]:
         "pad_token": PAD,
         "padding_side": "left",  # what is written follows the prompt, not the padding
         "tokenizer_class": "PreTrainedTokenizerFast",
+        "truncation_side": "left",  # and follows its end
     }
 
 
-ENTRY = Exporter("hf", write, models=(ExportedModel("hf", WEIGHTS, decode),), refuses=refuses)
+ENTRY = Exporter(
+    "hf",
+    write,
+    models=(ExportedModel("hf", WEIGHTS, decode),),
+    example=EXAMPLE,
+    beyond="GPT-2 fails; Qwen3 and Llama warn and write nonsense",
+    refuses=refuses,
+)

@@ -1,0 +1,133 @@
+"""The proof of an exported model, and the manifest beside it: what is wrong is noticed."""
+
+import json
+
+import pytest
+import torch
+
+from minigpt.digest import digest, file_digest
+from minigpt.errors import ExportError
+from minigpt.export.config import ExportConfig
+from minigpt.export.exporters import EXPORTERS
+from minigpt.export.manifest import MANIFEST, check, write_manifest
+from minigpt.export.verify import continuation, same_text, torch_decoder
+
+from .conftest import GPT2, SIZES, TEXT
+from .test_exporters import MODELS
+
+STEPS = 20
+
+
+@pytest.fixture(scope="session")
+def prompts(package):
+    ids = package.tokenizer.encode(TEXT)
+    return [[package.tokenizer.eot_id, *ids[i : i + n]] for i, n in enumerate((1, 4, 9, 20))]
+
+
+def proof(package, decoder, prompts):
+    return continuation(torch_decoder(package.model), decoder, prompts, STEPS, pad=7)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_padded_batch_writes_what_its_rows_write_alone(package, prompts, name, tmp_path):
+    exporter, model = MODELS[name]
+    exporter.export(package, tmp_path, ExportConfig())
+    text = proof(package, model.decode(tmp_path / model.file, 1), prompts)
+    if model.exact:
+        # The same fp32 sums in another order; logits are near 1.
+        assert max(text.alone, text.whole) < 1e-5
+        assert text.equal == 1
+        assert text.behind < 2e-5
+    else:
+        assert 0.5 < text.equal <= 1
+    assert [len(row) for row in text.tokens] == [STEPS] * 4
+    assert same_text(tmp_path, package.tokenizer, text.tokens)
+
+
+def without_a_mask(decoder):
+    return lambda ids, past=None, mask=None: decoder(ids, past, None)
+
+
+def one_scale_for_all(decoder):
+    """As rounding with one scale for a whole batch is: a row depends on its neighbours."""
+
+    def decode(ids, past=None, mask=None):
+        logits, past = decoder(ids, past, mask)
+        scale = logits.abs().max() / 127
+        return (logits / scale).round() * scale, past
+
+    return decode
+
+
+def without_a_cache(decoder):
+    return lambda ids, past=None, mask=None: decoder(ids, None, None)
+
+
+@pytest.mark.parametrize("broken", [without_a_mask, one_scale_for_all, without_a_cache])
+def test_what_a_batch_or_a_cache_spoils_is_noticed(make_package, prompts, broken):
+    package = make_package(GPT2 if broken is without_a_mask else SIZES)
+    text = proof(package, broken(torch_decoder(package.model)), prompts)
+    assert max(text.alone, text.whole) > 1e-3
+
+
+def test_a_tie_may_fall_either_way_and_another_token_may_not(package, prompts):
+    def nudged(ids, past=None, mask=None):
+        logits, past = torch_decoder(package.model)(ids, past, mask)
+        return logits + torch.arange(logits.size(-1)) * amount, past
+
+    amount = 0.0
+    assert proof(package, nudged, prompts).behind == 0
+    amount = 0.01
+    text = proof(package, nudged, prompts)
+    assert text.behind > 0.01
+    assert text.equal < 1
+
+
+def test_another_decoding_of_ids_is_noticed(package, tmp_path):
+    EXPORTERS["hf"].export(package, tmp_path, ExportConfig())
+    ids = [package.tokenizer.encode(TEXT)]
+    assert same_text(tmp_path, package.tokenizer, ids)
+    value = json.loads((tmp_path / "tokenizer.json").read_text())
+    value["decoder"] = {"type": "Fuse"}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(value))
+    assert not same_text(tmp_path, package.tokenizer, ids)
+
+
+@pytest.fixture
+def folder(package, tmp_path):
+    out = tmp_path / "hf"
+    out.mkdir()
+    EXPORTERS["hf"].export(package, out, ExportConfig())
+    figures = {"hf": {"bytes": 1, "greatest_logit_difference": 1 / 3e6}}
+    licences = {"speeches": "public domain"}
+    write_manifest(out, "hf", package, digest(package.path), figures, "it fails", licences)
+    return out
+
+
+def test_a_manifest_says_what_the_folder_is(folder, package):
+    manifest = check(folder)
+    assert manifest.format == "hf"
+    assert manifest.model["digest"] == digest(package.path)
+    assert manifest.model["parameters"] == sum(w.numel() for w in package.model.parameters())
+    assert manifest.files.keys() == {path.name for path in folder.iterdir()} - {MANIFEST}
+    assert manifest.files["config.json"] == file_digest(folder / "config.json")
+    assert manifest.proof == {"hf": {"bytes": 1, "greatest_logit_difference": 3.33333e-07}}
+    assert manifest.limits == {"context_length": 48, "beyond": "it fails"}
+    assert manifest.licences == {"speeches": "public domain"}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda f: (f / "config.json").write_text("{}"), "config.json was changed"),
+        (lambda f: (f / "tokenizer.json").unlink(), "tokenizer.json is missing"),
+        (lambda f: (f / "modeling.py").write_text("import os"), "modeling.py was added"),
+        (lambda f: (f / MANIFEST).write_text("{"), "manifest.json cannot be read"),
+        (lambda f: (f / MANIFEST).write_text("{}"), "manifest.json"),
+        (lambda f: (f / MANIFEST).unlink(), "holds no manifest.json"),
+    ],
+)
+def test_a_folder_that_was_tampered_with_is_refused(folder, spoil, message):
+    spoil(folder)
+    with pytest.raises(ExportError, match=message):
+        check(folder)
