@@ -4,10 +4,11 @@ import pytest
 import tokenizers
 
 from minigpt.digest import digest
-from minigpt.errors import ExportError
+from minigpt.errors import DataError, ExportError
 from minigpt.export.config import ExportConfig
 from minigpt.export.exporters import EXPORTERS
 from minigpt.export.verify import parity, same_ids, torch_decoder
+from minigpt.files import new_folder
 from minigpt.model.config import POSITIONS
 from minigpt.package import load_package, save_package
 from minigpt.quantization.swap import int8_scheme, quantize
@@ -77,6 +78,22 @@ def test_a_format_carries_our_tokenizer_and_opens_each_text(written, package, na
 def test_a_second_export_has_the_same_bytes(written, package, name, tmp_path):
     EXPORTERS[name].export(package, tmp_path, ExportConfig())
     assert digest(tmp_path) == digest(written(EXPORTERS[name]))
+
+
+@pytest.mark.parametrize("name", EXPORTERS)
+def test_a_full_disk_is_said_and_leaves_nothing(package, name, tmp_path):
+    resource = pytest.importorskip("resource")  # not on Windows
+    usual, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, most))  # no file may be longer
+    try:
+        with (
+            pytest.raises(DataError, match=r"cannot write: .* Make room"),
+            new_folder(tmp_path / name) as folder,
+        ):
+            EXPORTERS[name].export(package, folder, ExportConfig())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (usual, most))
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("name", EXPORTERS)

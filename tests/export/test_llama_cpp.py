@@ -120,3 +120,24 @@ def test_llama_cpp_cuts_texts_as_we_do(llama_cpp, make_package, pattern, tmp_pat
     answer = ask(llama_cpp, tmp_path / FP32, package, [0], TEXTS)
     assert answer["tokens"] == [package.tokenizer.encode(text) for text in TEXTS]
     assert answer["opened"] == [package.tokenizer.eot_id, *package.tokenizer.encode("x")]
+
+
+def test_the_example_writes_our_greedy_text(llama_cpp, make_package, tmp_path):
+    package = make_package(SIZES.replace(n_layer=1))
+    tokenizer = package.tokenizer
+    strange = [  # it keeps no reserved token back, and its completions leave out what is no UTF-8
+        token
+        for token in range(tokenizer.vocab_size)
+        if token in tokenizer.specials.values() or not tokenizer.token_bytes(token).isalpha()
+    ]
+    with torch.no_grad():
+        package.model.head.weight[strange] = 0
+    ENTRY.export(package, tmp_path, ExportConfig())
+    command = [llama_cpp, tmp_path / "example.py", PROMPTS[0]]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", cwd=tmp_path.parent)
+    assert done.returncode == 0, done.stderr
+    half = package.config.context_length // 2
+    ids = [tokenizer.eot_id, *tokenizer.encode(PROMPTS[0])]
+    engine = TorchEngine(package.model)
+    written = engine.generate(ids, SamplingConfig(temperature=0), half, 0)
+    assert done.stdout == PROMPTS[0] + tokenizer.decode(list(written)) + "\n"

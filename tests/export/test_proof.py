@@ -1,5 +1,6 @@
 """The proof of an exported model, and the manifest beside it: what is wrong is noticed."""
 
+import contextlib
 import json
 
 import pytest
@@ -11,6 +12,7 @@ from minigpt.export.config import ExportConfig
 from minigpt.export.exporters import EXPORTERS
 from minigpt.export.manifest import MANIFEST, check, write_manifest
 from minigpt.export.verify import continuation, same_text, torch_decoder
+from minigpt.model.config import POSITIONS
 
 from .conftest import GPT2, SIZES, TEXT
 from .test_exporters import MODELS
@@ -131,3 +133,25 @@ def test_a_folder_that_was_tampered_with_is_refused(folder, spoil, message):
     spoil(folder)
     with pytest.raises(ExportError, match=message):
         check(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "fails"),
+    [
+        ("hf", SIZES, False),
+        ("hf", GPT2, True),
+        ("onnx", SIZES, True),
+        ("onnx", SIZES.replace(n_layer=1, position=POSITIONS["learned"]()), True),
+        ("onnx", SIZES.replace(n_layer=1, position=POSITIONS["alibi"]()), False),
+    ],
+)
+def test_beyond_the_context_a_program_does_what_the_manifest_says(
+    make_package, name, config, fails, tmp_path
+):
+    exporter = EXPORTERS[name]
+    exporter.export(make_package(config), tmp_path, ExportConfig())
+    decoder = exporter.models[0].decode(tmp_path / exporter.models[0].file, 1)
+    _, past = decoder(torch.arange(48)[None])
+    # IndexError or onnxruntime's own.
+    with pytest.raises(Exception, match=r"index|cos_cache") if fails else contextlib.nullcontext():
+        decoder(torch.tensor([[5]]), past)

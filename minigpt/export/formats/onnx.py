@@ -271,5 +271,6 @@ ENTRY = Exporter(
         ),
     ),
     example=EXAMPLE,
-    beyond="onnxruntime-genai refuses; onnxruntime fails, or writes nonsense where it was traced",
+    beyond="onnxruntime-genai refuses; onnxruntime fails, but where the model has no table of "
+    "positions (alibi, none) it reads on",
 )
