@@ -125,7 +125,7 @@ def test_llama_cpp_cuts_texts_as_we_do(llama_cpp, make_package, pattern, tmp_pat
 def test_the_example_writes_our_greedy_text(llama_cpp, make_package, tmp_path):
     package = make_package(SIZES.replace(n_layer=1))
     tokenizer = package.tokenizer
-    strange = [  # it keeps no reserved token back, and its completions leave out what is no UTF-8
+    strange = [  # it holds no reserved token back, and leaves out what is no UTF-8
         token
         for token in range(tokenizer.vocab_size)
         if token in tokenizer.specials.values() or not tokenizer.token_bytes(token).isalpha()

@@ -77,8 +77,9 @@ from llama_cpp import Llama
 
 file = sys.argv[2] if sys.argv[2:] else "model-F32.gguf"
 model = Llama(str(Path(__file__).parent / file), n_ctx=0, verbose=False)
-new = min(64, model.n_ctx() // 2)
-ids = model.tokenize(sys.argv[1].encode())[new - model.n_ctx() :]
+context = int(model.metadata[model.metadata["general.architecture"] + ".context_length"])
+new = min(64, context // 2)
+ids = model.tokenize(sys.argv[1].encode())[new - context :]
 written = model.create_completion(ids, max_tokens=new, temperature=0, repeat_penalty=1)
 print(model.detokenize(ids).decode() + written["choices"][0]["text"])
 '''
@@ -292,6 +293,6 @@ ENTRY = Exporter(
         ExportedModel("gguf_q4_0", Q4, decode, exact=False),
     ),
     example=EXAMPLE,
-    beyond="llama.cpp stops at it; beyond, where n_ctx says more, it writes nonsense",
+    beyond="llama.cpp goes on to the next multiple of 256, or to n_ctx, and writes nonsense",
     refuses=refuses,
 )
