@@ -116,7 +116,13 @@ def plan(as_json: Json = False) -> None:
     """
     from minigpt.data.links import follow
     from minigpt.machine import Machine
-    from minigpt.own_text.texts_here import plan_problems, plan_remarks, text_amounts, texts_here
+    from minigpt.own_text.texts_here import (
+        in_all,
+        plan_problems,
+        plan_remarks,
+        text_amounts,
+        texts_here,
+    )
     from minigpt.params import PARAMS, Params, load_params
     from minigpt.roles import ROLES
 
@@ -132,6 +138,10 @@ def plan(as_json: Json = False) -> None:
 
     stages = {ROLES[role].stage: config for role, config in params.trainings.items()}
     amounts = text_amounts(root, params, here)
+    if params.quantize.finetune is not None:  # on all of it
+        if stages.keys() <= amounts.keys():
+            amounts["quantize"] = in_all(amounts.values())
+        stages["quantize"] = params.quantize.finetune
     texts = {stage: amount.tokens for stage, amount in amounts.items()}
     facts = plan_training(params.model, params.tokenizer.vocab_size, stages, texts, Machine.load())
     if as_json:
@@ -149,7 +159,8 @@ def plan(as_json: Json = False) -> None:
     )
     for name, stage in facts["stages"].items():
         if stage["remark"]:
-            talk(f"{name}.{stage['remark']}")
+            section = "quantize.finetune" if name == "quantize" else name
+            talk(f"{section}.{stage['remark']}")
     known = [stage["seconds"] for stage in facts["stages"].values() if stage["steps"] is not None]
     if None in known:
         talk("one sequence of such a model takes this machine long, so nothing was timed")

@@ -1,6 +1,6 @@
 """What is known of the texts on this machine before anything runs: how much, too little, unfit."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,12 @@ class TextAmount:
     """Of its train split."""
     counted: bool
     """By the stage tokenize; else estimated from bytes."""
+
+
+def in_all(amounts: Iterable[TextAmount]) -> TextAmount:
+    """The text of several trainings together."""
+    parts = list(amounts)
+    return TextAmount(sum(part.tokens for part in parts), all(part.counted for part in parts))
 
 
 def text_amounts(root: Path, params: Params, texts: Texts) -> dict[str, TextAmount]:

@@ -226,3 +226,13 @@ def test_no_command_takes_nothing_for_something(words, command, parameter, empty
     done = RUNNER.invoke(app, [*words, *option, empty, *needed])
     assert isinstance(done.exception, ParamsError)
     assert "is empty. Is a variable not set? Nothing was done" in str(done.exception)
+
+
+def test_plan_counts_the_training_that_quantize_may_do(in_project):
+    text = (in_project / "params.yaml").read_text()
+    assert "\n  finetune: null" in text
+    chosen = "\n  finetune: {duration: {kind: steps, max_steps: 20}}"
+    (in_project / "params.yaml").write_text(text.replace("\n  finetune: null", chosen))
+    planned = json.loads(RUNNER.invoke(app, ["plan", "--json"]).stdout)["stages"]
+    assert planned["quantize"]["steps"] == 20
+    assert planned["quantize"]["text_tokens"] is None  # no text is here

@@ -5,9 +5,11 @@ import json
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
+from minigpt.cli.main import app
 from minigpt.digest import digest, file_digest
-from minigpt.errors import ExportError
+from minigpt.errors import ExportError, ParamsError
 from minigpt.export.config import ExportConfig
 from minigpt.export.exporters import EXPORTERS
 from minigpt.export.manifest import MANIFEST, check, write_manifest
@@ -155,3 +157,22 @@ def test_beyond_the_context_a_program_does_what_the_manifest_says(
     # IndexError or onnxruntime's own.
     with pytest.raises(Exception, match=r"index|cos_cache") if fails else contextlib.nullcontext():
         decoder(torch.tensor([[5]]), past)
+
+
+def test_verify_says_whether_a_folder_is_what_was_exported(folder):
+    def verify(*options):
+        return CliRunner().invoke(app, ["verify", str(folder), *options])
+
+    done = verify()
+    assert done.exit_code == 0
+    assert "files are those that were exported as hf from the package" in done.output
+    assert f'python {folder}/example.py "My fellow citizens"' in done.output
+    told = json.loads(verify("--json").stdout)
+    assert told["holds"]
+    assert told["limits"]["context_length"] == 48
+    refused = verify("--from-cache")
+    assert isinstance(refused.exception, ParamsError)
+    (folder / "config.json").write_text("{}")
+    changed = verify()
+    assert isinstance(changed.exception, ExportError)
+    assert "config.json was changed" in str(changed.exception)

@@ -6,7 +6,7 @@ import yaml
 
 from minigpt.files import write_json
 from minigpt.own_text.steps import BYTES_A_TOKEN
-from minigpt.own_text.texts_here import TextAmount, text_amounts, texts_here
+from minigpt.own_text.texts_here import TextAmount, in_all, text_amounts, texts_here
 from minigpt.params import Params
 from minigpt.presets import checked, dumped, load_preset, merge
 
@@ -72,3 +72,9 @@ def test_a_text_that_was_edited_since_is_estimated(tmp_path):
     letter.write_text("Dear friend, " * 500)
     amounts = text_amounts(tmp_path, params, texts_here(tmp_path, params))
     assert not amounts["finetune"].counted
+
+
+def test_a_training_on_all_text_counts_it_together():
+    amounts = [TextAmount(100, counted=True), TextAmount(50, counted=False)]
+    assert in_all(amounts) == TextAmount(150, counted=False)
+    assert in_all(amounts[:1]) == amounts[0]
