@@ -70,6 +70,32 @@ assert not {"minigpt", "torch"} & sys.modules.keys()
 print(json.dumps([rows, text, tokenizer.encode(text).tolist()]))
 """
 
+RUNTIME = """
+import json, sys
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+folder, prompt, count = sys.argv[1:]
+session = onnxruntime.InferenceSession(folder + "/model.onnx", providers=["CPUExecutionProvider"])
+names = [node.name for node in session.get_inputs()[2:]]
+tokenizer = Tokenizer.from_file(folder + "/tokenizer.json")
+sizes = json.load(open(folder + "/genai_config.json"))["model"]["decoder"]
+shape = 1, sizes["num_key_value_heads"], 0, sizes["head_size"]
+past = [np.zeros(shape, np.float32) for _ in names]
+ids, new = tokenizer.encode(prompt).ids, None
+written = []
+for _ in range(int(count)):
+    step = ids if new is None else [new]
+    mask = np.ones((1, len(ids) + len(written)), np.int64)
+    feeds = {"input_ids": np.array([step]), "attention_mask": mask, **dict(zip(names, past))}
+    logits, *past = session.run(None, feeds)
+    new = int(logits[0, -1].argmax())
+    written.append(new)
+assert not {"minigpt", "torch", "transformers"} & sys.modules.keys()
+print(json.dumps(written))
+"""
+
 
 @pytest.fixture(scope="session")
 def export(make_package, tmp_path_factory):
@@ -284,3 +310,14 @@ def test_a_rounded_weight_is_half_a_step_away_at_most(bits):
     ends = np.abs(rows) > step * (2 ** (bits - 1) - 1)
     assert (np.abs(back - rows) <= np.where(ends, 1, 0.501) * step).all()
     assert not back[1, :32].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_plain_onnxruntime_writes_our_greedy_text(export, kind):
+    package, out = export(kind)
+    command = [sys.executable, "-c", RUNTIME, str(out), TEXT[:20], "24"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=out.parent)
+    assert done.returncode == 0, done.stderr
+    ids = [package.tokenizer.eot_id, *package.tokenizer.encode(TEXT[:20])]
+    ours = TorchEngine(package.model).generate(ids, SamplingConfig(temperature=0), 24, 0)
+    assert json.loads(done.stdout) == list(ours)

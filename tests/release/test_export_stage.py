@@ -12,6 +12,7 @@ from minigpt.digest import digest
 from minigpt.errors import ExportError
 from minigpt.export.config import ExportConfig, ExportParams
 from minigpt.export.exporters import EXPORTERS
+from minigpt.export.manifest import check
 from minigpt.files import rounded, to_json
 from minigpt.release.export import export, line
 from pipelines.closing import size
@@ -58,7 +59,8 @@ def test_onnxruntimes_int8_is_measured_in_bits_per_byte(exported):
 
 
 def test_another_process_writes_the_same_bytes(tiny, quantized, exported, tmp_path, monkeypatch):
-    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    for name, value in (("PYTHONHASHSEED", "7"), ("TZ", "Asia/Kolkata"), ("LC_ALL", "C")):
+        monkeypatch.setenv(name, value)
     again = tmp_path / "again"
     command = [sys.executable, "-c", AGAIN, str(tiny), str(again)]
     subprocess.run(command, cwd=tmp_path, check=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
@@ -98,3 +100,50 @@ def test_a_difference_too_small_to_show_has_no_minus_sign():
     figures = {"bytes": 1_000_000, "relative_difference": {"plays": -0.0004}}
     assert line("onnx", figures) == "onnx 1.0 MB (+0.0% bits per byte)"
     assert size("int8", figures) == "int8 1.0 MB (+0.0% bits per byte)"
+
+
+def test_every_folder_says_what_it_is_and_how_it_was_proven(tiny, exported):
+    for name in ExportConfig().formats:
+        manifest = check(tiny / "exports" / name)
+        assert manifest.model["digest"] == digest(tiny / "models/finetuned")
+        assert manifest.proof.keys() == {model.name for model in EXPORTERS[name].models}
+        for model, figures in manifest.proof.items():
+            assert figures == rounded(exported[model])
+        assert manifest.licences == {"plays": "public domain", "speeches": "public domain"}
+        assert manifest.limits["context_length"] == 48
+        assert manifest.limits["beyond"] == EXPORTERS[name].beyond
+
+
+def spoilt(name, monkeypatch, spoil):
+    """The exporter `name`, whose decoders go through `spoil`."""
+    exporter = EXPORTERS[name]
+    models = tuple(
+        replace(model, decode=lambda *args, decode=model.decode: spoil(decode(*args)))
+        for model in exporter.models
+    )
+    monkeypatch.setitem(EXPORTERS, name, replace(exporter, models=models))
+    return ExportParams(export=ExportConfig(formats=(name,), max_bytes=400))
+
+
+def test_a_batch_that_is_not_its_rows_is_refused(tiny, run, tmp_path, monkeypatch):
+    def neighbourly(decoder):
+        def decode(ids, past=None, mask=None):
+            logits, past = decoder(ids, past, mask)
+            return logits + (len(ids) > 1), past
+
+        return decode
+
+    params = spoilt("hf", monkeypatch, neighbourly)
+    inputs = tiny / "models/finetuned", tiny / "data/documents"
+    with pytest.raises(ExportError, match=r"hf: logits of a padded batch differ .* by up to 1, "):
+        export(*inputs, tmp_path / "exports", params, run)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_another_text_than_ours_is_refused(tiny, run, tmp_path, monkeypatch):
+    params = spoilt("hf", monkeypatch, lambda decoder: decoder)
+    monkeypatch.setattr("minigpt.release.export.same_text", lambda *_: False)
+    inputs = tiny / "models/finetuned", tiny / "data/documents"
+    with pytest.raises(ExportError, match=r"hf: its tokenizer\.json does not make our text"):
+        export(*inputs, tmp_path / "exports", params, run)
+    assert list(tmp_path.iterdir()) == []
