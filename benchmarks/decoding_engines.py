@@ -85,6 +85,7 @@ def llama_cpp(path: Path, threads: int) -> Load:
         settings = lib.llama_model_default_params()
         # Rounded weights in an order of their own: on AMX processors 0.3.36 ends there by SIGSEGV.
         settings.use_extra_bufts = not amx
+        version = f"{__version__} (weights in the file's order)" if amx else __version__
         model = lib.llama_model_load_from_file(str(path).encode(), settings)
         if not model:
             raise ValueError(f"{path} cannot be loaded")
@@ -125,7 +126,7 @@ def llama_cpp(path: Path, threads: int) -> Load:
             lib.llama_free(context)
             return [list(row) for row in zip(*steps, strict=True)]
 
-        return write, __version__
+        return write, version
 
     return load
 
