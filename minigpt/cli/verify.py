@@ -10,7 +10,6 @@ import typer
 
 from minigpt.cli.shared import Json, registry_that_knows, show_json, show_table, talk, tell
 from minigpt.errors import ParamsError, UntrustedError
-from minigpt.export.manifest import EXAMPLE, MANIFEST, check
 from minigpt.files import at_home
 from minigpt.registry.verification.verdict import Report, lines, summary
 
@@ -57,7 +56,7 @@ def verify(
     · minigpt verify exports/hf
     """
     folder = at_home(reference)
-    if not reference.isdecimal() and (folder / MANIFEST).is_file():
+    if not reference.isdecimal() and (folder / "manifest.json").is_file():
         if from_cache or signature or key or trust_store:
             raise ParamsError(f"{reference} is an exported folder: of the options, it takes --json")
         check_export(folder, as_json)
@@ -102,6 +101,8 @@ def verify(
 
 def check_export(folder: Path, as_json: bool) -> None:
     """Say whether an exported folder holds what its manifest names."""
+    from minigpt.export.manifest import EXAMPLE, check
+
     manifest = check(folder)
     if as_json:
         show_json(manifest.model_dump(mode="json") | {"holds": True})
@@ -111,8 +112,8 @@ def check_export(folder: Path, as_json: bool) -> None:
         f"{manifest.format} from the package {manifest.model['digest'][:12]}"
     )
     talk(
-        f'Next: python {folder / EXAMPLE} "My fellow citizens"; whether {MANIFEST} is the one of a '
-        "version: minigpt verify champion --from-cache"
+        f'Next: python {folder / EXAMPLE} "My fellow citizens"; whether its manifest is the one of '
+        "a version: minigpt verify champion --from-cache"
     )
 
 
