@@ -55,12 +55,12 @@ def runs_here(model: str) -> bool:
     import logging
 
     from mlflow.exceptions import MlflowException
-    from mlflow.models import get_model_info
+    from mlflow.models import Model
     from mlflow.pyfunc import FLAVOR_NAME, PY_VERSION, get_model_dependencies
 
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it would say how to install them
     try:
-        python = get_model_info(model).flavors[FLAVOR_NAME][PY_VERSION]
+        python = Model.load(model).flavors[FLAVOR_NAME][PY_VERSION]
         file = Path(get_model_dependencies(model))
         lines = file.read_text(encoding="utf-8").splitlines()
         required = [Requirement(line) for line in lines if line.strip()]
