@@ -36,6 +36,9 @@ INSTEAD = {
     "python -m pipelines.sweep finetune.lr=0.01,0.02": "true",  # and this
     "source .venv/bin/activate": "true",  # Project.environment does so
 }
+STORE = 'export MLFLOW_TRACKING_URI="sqlite:///$PWD/mlflow.db"'
+CURL = "curl localhost:5001/invocations -H 'Content-Type: application/json' \\"
+FETCH = "mlflow artifacts download -r RUN -a exports/hf -d ."
 
 
 def block_with(command):
@@ -60,13 +63,38 @@ def test_the_commands_of_use(registered):
 
 
 def test_the_commands_of_use_in_another_folder(registered, tmp_path):
-    export, load = block_with('export MLFLOW_TRACKING_URI="sqlite:///$PWD/mlflow.db"')
-    load = load.replace("models:/minigpt@", "models:/minigpt-tiny@")
-    elsewhere = tmp_path / "elsewhere"
+    export, load, serve = block_with(STORE)
+    port, elsewhere = free_port(), tmp_path / "elsewhere"
     elsewhere.mkdir()
-    done = registered.run("bash", "-c", f"{export}\ncd '{elsewhere}'\n{load}")
-    assert done.stdout.strip()
+
+    def there(*lines):
+        text = "\n".join([export, f"cd '{elsewhere}'", *lines])
+        return text.replace("/minigpt@", "/minigpt-tiny@").replace("5001", str(port))
+
+    assert registered.run("bash", "-c", there(load)).stdout.strip()
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(
+            ["bash", "-c", there(serve)],
+            cwd=registered.root, env=registered.environment(), stdout=log, stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+    try:
+        until(lambda: answers(f"http://127.0.0.1:{port}/ping"), 120)
+        answer = registered.run("bash", "-c", there(*block_with(CURL))).stdout
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(timeout=patience(30))
+    assert json.loads(answer)["predictions"][0]
     assert not list(elsewhere.iterdir())
+
+
+def test_the_commands_that_fetch_an_export(registered, tmp_path):
+    download, example = block_with(FETCH)
+    run = json.loads(registered.minigpt("lineage", "champion", "--json").stdout)["run"]
+    lines = [f"cd '{tmp_path}'", download.replace("RUN", run), example]
+    store = {"PYTHONPATH": "", "MLFLOW_TRACKING_URI": f"sqlite:///{registered.root}/mlflow.db"}
+    done = registered.run("bash", "-ec", "\n".join(lines), env=store)
+    assert "My fellow citizens" in done.stdout
 
 
 def test_the_commands_of_proof(registered):
@@ -299,7 +327,7 @@ def test_every_command_of_the_readme_belongs_to_a_test_here():
     tested = ["minigpt report", "dvc metrics diff", "dvc repro", "minigpt compare 1 2"]
     tested += ["dvc remote add -d store /srv/minigpt", NIGHT, "dvc pull"]
     tested += [line for block in BLOCKS for line in block if line.startswith("mlflow server ")]
-    tested += ['export MLFLOW_TRACKING_URI="sqlite:///$PWD/mlflow.db"']
+    tested += [STORE, CURL, FETCH]
     tested += ["minigpt lineage champion", "minigpt registry log"]
     tested += ["minigpt doctor", "minigpt preset local --path ~/letters"]
     tested += ["minigpt preset local --path ~/letters --link"]
