@@ -1,5 +1,6 @@
 """`minigpt verify`: rebuilt and compared, or only hashed again."""
 
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import typer
 
 from minigpt.cli.shared import Json, registry_that_knows, show_json, show_table, talk, tell
 from minigpt.errors import ParamsError, UntrustedError
-from minigpt.export.manifest import EXAMPLE, MANIFEST, check
+from minigpt.export.manifest import EXAMPLE, MANIFEST, check, is_exported
 from minigpt.files import at_home
 from minigpt.registry.verification.verdict import Report, lines, summary
 
@@ -57,7 +58,7 @@ def verify(
     · minigpt verify exports/hf
     """
     folder = at_home(reference)
-    if not reference.isdecimal() and (folder / MANIFEST).is_file():
+    if not reference.isdecimal() and is_exported(folder):
         if from_cache or signature or key or trust_store:
             raise ParamsError(f"{reference} is an exported folder: of the options, it takes --json")
         check_export(folder, as_json)
@@ -108,11 +109,12 @@ def check_export(folder: Path, as_json: bool) -> None:
         return
     tell(
         f"{folder}: all {len(manifest.files)} files are those that were exported as "
-        f"{manifest.format} from the package {manifest.model['digest'][:12]}"
+        f"{manifest.format} from the package {manifest.model.digest[:12]}"
     )
+    example = shlex.join(["python", str(folder / EXAMPLE), "My fellow citizens"])
     talk(
-        f'Next: python {folder / EXAMPLE} "My fellow citizens"; whether {MANIFEST} is the one of a '
-        "version: minigpt verify champion --from-cache"
+        f"Next: {example}; whether {MANIFEST} is the one of a version: "
+        "minigpt verify champion --from-cache"
     )
 
 
