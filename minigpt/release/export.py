@@ -24,7 +24,8 @@ from minigpt.export.verify import (
     torch_decoder,
 )
 from minigpt.files import new_folder, write_text
-from minigpt.package import Package, load_package
+from minigpt.package import Package
+from minigpt.release.original import load_original
 from minigpt.release.text import Texts, first_ids, held_out_texts, relative_difference
 from minigpt.run import Run
 from minigpt.tokenizer.patterns import PAD
@@ -49,7 +50,7 @@ def export(
     """
     config = params.export
     run.machine.prepare_torch()
-    package = load_package(finetuned)
+    package = load_original(finetuned)
     exporters = [exporter for name, exporter in EXPORTERS.items() if name in config.formats]
     for exporter in exporters:
         exporter.check(package)
@@ -92,9 +93,14 @@ class Bench:
     def judge(self, exporter: Exporter, folder: Path) -> dict[str, Any]:
         """Figures of the models in one exported folder, as `export` returns them."""
         texts = [document.text for group in self.texts.values() for document in group]
-        if not same_ids(folder, self.package.tokenizer, texts):
+        tokenizer = self.package.tokenizer
+        if not same_ids(folder, tokenizer, texts):
             raise ExportError(
                 f"{exporter.name}: its tokenizer.json does not give our token ids on test text"
+            )
+        if not same_text(folder, tokenizer, ([id] for id in range(tokenizer.vocab_size))):
+            raise ExportError(
+                f"{exporter.name}: its tokenizer.json does not make our text of every token"
             )
         figures = {}
         for model in exporter.models:
