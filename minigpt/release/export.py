@@ -150,8 +150,12 @@ class Bench:
         ours = torch_decoder(self.package.model)
         distance = parity(ours, decoder, self.ids, self.config.cached_steps)
         worst = max(distance.prompt, distance.cached)
+        about = f"{model.name}: logits differ from ours"
         if model.exact:
-            self.allow(f"{model.name}: logits differ from ours", worst, self.config.tolerance)
+            self.allow(about, worst, self.config.tolerance)
+        else:
+            share, most = distance.relative, self.config.rounding_tolerance
+            self.allow(f"{about}, as a share of them,", share, most, "rounding_tolerance")
         return {
             "bytes": sum(
                 part.stat().st_size
@@ -183,12 +187,12 @@ class Bench:
             raise ExportError(f"{model.name}: its tokenizer.json does not make our text of its ids")
         return {"batch_logit_difference": batch, "greedy_agreement": text.equal}
 
-    def allow(self, about: str, difference: float, most: float) -> None:
+    def allow(self, about: str, difference: float, most: float, setting: str = "tolerance") -> None:
         """Raise an ExportError where a difference is too large, or no number."""
         if not difference <= most:
             raise ExportError(
                 f"{about} by up to {difference:.2g}, allowed is {most:.2g} (params.yaml has "
-                f"export.tolerance: {self.config.tolerance:g})"
+                f"export.{setting}: {getattr(self.config, setting):g})"
             )
 
 

@@ -146,6 +146,26 @@ def test_a_batch_that_is_not_its_rows_is_refused(tiny, run, tmp_path, monkeypatc
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_model_that_rounds_to_nonsense_is_refused(tiny, run, tmp_path, monkeypatch):
+    def silent(decoder):
+        def decode(ids, past=None, mask=None):
+            logits, past = decoder(ids, past, mask)
+            return 0 * logits, past
+
+        return decode
+
+    params = spoilt("gguf", monkeypatch, silent)
+    rounding = [model for model in EXPORTERS["gguf"].models if not model.exact]
+    monkeypatch.setitem(EXPORTERS, "gguf", replace(EXPORTERS["gguf"], models=tuple(rounding)))
+    inputs = tiny / "models/finetuned", tiny / "data/documents"
+    message = (
+        r"gguf_q8_0: logits differ .* by up to 1, allowed is 0\.2 .*export\.rounding_tolerance"
+    )
+    with pytest.raises(ExportError, match=message):
+        export(*inputs, tmp_path / "exports", params, run)
+    assert list(tmp_path.iterdir()) == []
+
+
 def unopened(value):
     value["post_processor"] = None
 
