@@ -11,7 +11,6 @@ import typer
 
 from minigpt.cli.shared import Json, registry_that_knows, show_json, show_table, talk, tell
 from minigpt.errors import ParamsError, UntrustedError
-from minigpt.export.manifest import EXAMPLE, MANIFEST, check, is_exported
 from minigpt.files import at_home
 from minigpt.registry.verification.verdict import Report, lines, summary
 
@@ -57,6 +56,8 @@ def verify(
     Examples: minigpt verify champion · minigpt verify 3 --from-cache · minigpt verify 3 --signature
     · minigpt verify exports/hf
     """
+    from minigpt.export.manifest import is_exported
+
     folder = at_home(reference)
     if not reference.isdecimal() and is_exported(folder):
         if from_cache or signature or key or trust_store:
@@ -103,6 +104,8 @@ def verify(
 
 def check_export(folder: Path, as_json: bool) -> None:
     """Say whether an exported folder holds what its manifest names."""
+    from minigpt.export.manifest import EXAMPLE, check
+
     manifest = check(folder)
     if as_json:
         show_json(manifest.model_dump(mode="json") | {"holds": True})
@@ -113,7 +116,7 @@ def check_export(folder: Path, as_json: bool) -> None:
     )
     example = shlex.join(["python", str(folder / EXAMPLE), "My fellow citizens"])
     talk(
-        f"Next: {example}; whether {MANIFEST} is the one of a version: "
+        f"Next: {example}; whether its manifest is the one of a version: "
         "minigpt verify champion --from-cache"
     )
 

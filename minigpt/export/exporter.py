@@ -1,7 +1,9 @@
 """What an exporter states of its format, and what is common to all of them."""
 
 import copy
+import errno
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +72,13 @@ class Exporter:
             ExportError: the format has no words for the model.
         """
         self.check(package)
-        self.write(package, out, config)
+        try:
+            self.write(package, out, config)
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # numpy's tofile says how many bytes it wrote, and not why it wrote no more.
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out)) from error
         write_json(out / TOKENIZER, opening(package.tokenizer))
         write_text(out / EXAMPLE, self.example)
 

@@ -66,6 +66,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     if mask is None and T == 1:
         # One position sees all of S, so the heads of a group can stand as its queries.
         return F.scaled_dot_product_attention(q.view(B, K, H // K, D), k, v).view(B, H, 1, D)
+    grouped = bool(H != K)  # sizes are tensors while torch.jit.trace looks on
     return F.scaled_dot_product_attention(
-        q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=H != K
+        q, k, v, attn_mask=mask, is_causal=mask is None, enable_gqa=grouped
     )

@@ -17,10 +17,21 @@ Do not show what it writes as the words of the authors it learned from."""
 
 
 USE = """\
+In the checkout MLflow finds the store by itself; elsewhere: `export MLFLOW_TRACKING_URI=sqlite:////…/mlflow.db`
+
 ```python
-# In the checkout MLflow finds the store by itself; elsewhere: MLFLOW_TRACKING_URI=sqlite:////…/mlflow.db
 model = mlflow.pyfunc.load_model("models:/{name}/{version}")
 model.predict(["My fellow citizens"], params={{"max_tokens": 100, "seed": 0}})
+```
+```sh
+mlflow models serve -m models:/{name}/{version} -p 5001
+curl localhost:5001/invocations -H 'Content-Type: application/json' \\
+  -d '{{"inputs": ["My fellow citizens"], "params": {{"max_tokens": 100, "seed": 0}}}}'
+```"""
+
+FETCH = """\
+```sh
+mlflow artifacts download -r {run} -a exports -d .  # one of them: -a {folder}
 ```"""
 
 PROOF = """\
@@ -54,6 +65,12 @@ class CardFacts:
     """results/evaluate.json."""
     quantization: Mapping[str, Any]
     """results/quantize.json."""
+    exports: Mapping[str, Any]
+    """results/export.json."""
+    run: str
+    """The MLflow run that holds its files."""
+    folders: Sequence[str]
+    """What of it was exported: exports/hf …"""
 
 
 def render(facts: CardFacts) -> str:
@@ -83,6 +100,7 @@ def render(facts: CardFacts) -> str:
         _machine(record.machine),
         "## Use",
         USE.format(name=record.name, version=facts.version),
+        *_exports(facts),
         "## Limits",
         LIMITS,
         "## Where it comes from",
@@ -152,8 +170,29 @@ def _figures(facts: CardFacts) -> str:
 def _sizes(facts: CardFacts) -> str:
     rows = []
     for name, figures in facts.quantization.items():
-        rows.append((name, f"{figures['bytes'] / 1e6:.1f} MB", _loss(figures)))
+        rows.append((name, _megabytes(figures), _loss(figures)))
     return _table(("weights", "size", "bits per byte"), rows)
+
+
+def _exports(facts: CardFacts) -> list[str]:
+    """What other programs load, and how to fetch it; nothing where nothing was exported."""
+    if not facts.folders:
+        return []
+    rows = [
+        (name, _megabytes(figures), f"{figures['greatest_logit_difference']:.0e}", _loss(figures))
+        for name, figures in sorted(facts.exports.items())
+    ]
+    return [
+        "## For other programs",
+        f"Among the files of this version's run: {', '.join(facts.folders)}. Each was compared "
+        "with this model, its manifest.json says how, and its example.py shows its use.",
+        _table(("export", "size", "largest difference of a logit", "bits per byte"), rows),
+        FETCH.format(run=facts.run, folder=facts.folders[0]),
+    ]
+
+
+def _megabytes(figures: Mapping[str, Any]) -> str:
+    return f"{figures['bytes'] / 1e6:.1f} MB"
 
 
 def _loss(figures: Mapping[str, Any]) -> str:

@@ -18,9 +18,11 @@ from minigpt.tracking.mlflow_tracker import is_active
 from minigpt.tracking.store import Store
 from minigpt.tracking.tracker import milliseconds
 
-REQUIREMENTS = (  # what loading and generating import
-    "mlflow", "numpy", "psutil", "pydantic", "pyyaml", "safetensors", "tiktoken", "torch",
+REQUIREMENTS = (
+    "mlflow-skinny", "numpy", "pandas", "psutil", "pydantic", "pyyaml", "rustbpe", "safetensors",
+    "tiktoken", "torch",
 )  # fmt: skip
+"""What loading, generating and MLflow's own server import: what `mlflow models serve` installs."""
 
 PARAMS = {  # name: (MLflow type, default) of what `predict` takes beside the texts
     "max_tokens": ("long", 200),
@@ -31,6 +33,8 @@ PARAMS = {  # name: (MLflow type, default) of what `predict` takes beside the te
 }
 
 
+EXAMPLE = (["My fellow citizens"], {"max_tokens": 50, "seed": 0})
+"""A request, beside the model as a server takes it: serving_input_example.json."""
 KIND = "text-generation"
 DIGEST = "minigpt.digest"  # tag: of the package
 
@@ -79,8 +83,8 @@ def log_base(store: Store, made: Made) -> str | None:
 def log_model(store: Store, made: Made, library: Path) -> str:
     """Log a package with the folder `library` (minigpt/) as code. Returns the model's id."""
     from mlflow import pyfunc
-    from mlflow.models import Model
-    from mlflow.types import ParamSchema, ParamSpec
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import ColSpec, ParamSchema, ParamSpec, Schema
 
     client = store.client
     logged = client.create_logged_model(store.experiment_id, **made.facts())
@@ -99,12 +103,15 @@ def log_model(store: Store, made: Made, library: Path) -> str:
             artifacts={"package": str(made.package)},
             code_paths=[str(library)],
             pip_requirements=pinned(),
+            # No inputs: MLflow would make a text of a number, and of nothing the text "None".
+            signature=ModelSignature(
+                outputs=Schema([ColSpec("string")]),
+                params=ParamSchema(
+                    [ParamSpec(name, dtype, default) for name, (dtype, default) in PARAMS.items()]
+                ),
+            ),
+            input_example=EXAMPLE,
         )
-        # Type hints give inputs and outputs; without a schema, MLflow would drop the params.
-        description.signature.params = ParamSchema(
-            [ParamSpec(name, dtype, default) for name, (dtype, default) in PARAMS.items()]
-        )
-        description.save(str(path / "MLmodel"))
         client.log_model_artifacts(logged.model_id, str(path))
     client.finalize_logged_model(logged.model_id, "READY")
     _link(store, made.runs, logged.model_id)

@@ -4,6 +4,7 @@ import json
 import math
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -127,13 +128,14 @@ def _register(registry: Registry, manifest: Manifest, identity: str, parent: str
             documents = read_documents(root / "data/documents", FACTS)
             record = make_record(registry, identity, state, documents, parent)
             expected = str(max((int(v.version) for v in list_versions(registry)), default=0) + 1)
-            card = _card(root, expected, record, params, results)
+            facts = _card_facts(root, record, params, results, manifest, run_id, expected)
+            card = render(facts)
             _keep_files(tracker, root, manifest, state, record, card, key)
             model_id = _log_models(registry, run_id, manifest, record, params, figures(metrics))
             _describe(registry, record)
             number = _create_version(registry, name, model_id, run_id, tags, card)
             if number != expected:  # the version of that number was deleted: it stays taken
-                card = _card(root, number, record, params, results)
+                card = render(replace(facts, version=number))
                 registry.store.client.log_text(run_id, card, "README.md")
                 registry.store.client.update_model_version(name, number, description(card))
             status = "FINISHED"
@@ -250,18 +252,25 @@ def _create_version(
     return str(entry.version)
 
 
-def _card(
-    root: Path, version: str, record: Record, params: dict[str, Any], results: dict[str, Any]
-) -> str:
+def _card_facts(
+    root: Path,
+    record: Record,
+    params: dict[str, Any],
+    results: dict[str, Any],
+    manifest: Manifest,
+    run_id: str,
+    version: str,
+) -> CardFacts:
     with safe_open(root / MODEL / "model.safetensors", framework="numpy") as weights:
         parameters = sum(math.prod(weights.get_slice(k).get_shape()) for k in weights.keys())  # noqa: SIM118
-    return render(
-        CardFacts(
-            version=version,
-            record=record,
-            parameters=parameters,
-            params=params,
-            evaluation=results["evaluate"],
-            quantization=results["quantize"],
-        )
+    return CardFacts(
+        version=version,
+        record=record,
+        parameters=parameters,
+        params=params,
+        evaluation=results["evaluate"],
+        quantization=results["quantize"],
+        exports=results.get("export", {}),
+        run=run_id,
+        folders=sorted(path for path in manifest.digests if path.startswith("exports/")),
     )

@@ -130,8 +130,10 @@ MOST_BYTES = 16
 """Of a token, where there are many: enough text for a window is cut out by it."""
 
 
-def relative_difference(
-    after: Mapping[str, float], before: Mapping[str, float]
-) -> dict[str, float]:
-    """By source, how much more `after` is than `before`: 0.01 is one per cent."""
-    return {source: value / before[source] - 1 for source, value in after.items()}
+def relative_difference(after: Mapping[str, float], before: Mapping[str, float]) -> dict[str, Any]:
+    """How much more `after` is than `before`, by source and at most: 0.01 is one per cent."""
+    change = {source: value / before[source] - 1 for source, value in after.items()}
+    return {
+        "relative_difference": change,
+        "greatest_relative_difference": max(change.values()),
+    }

@@ -4,15 +4,12 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 from minigpt.export.config import ExportConfig
 from minigpt.export.exporters import EXPORTERS
 from minigpt.generation.config import SamplingConfig
 from minigpt.generation.engine import TorchEngine
 from minigpt.generation.stream import generate
-
-from .conftest import SIZES
 
 ELSEWHERE = {"gguf"}
 """Where the program is not installed with minigpt: test_llama_cpp.py builds it."""
@@ -23,15 +20,6 @@ sys.modules["minigpt"] = None
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-
-
-@pytest.fixture(scope="session")
-def plain(make_package):
-    """A package that never writes a reserved token: not every program keeps them back."""
-    package = make_package(SIZES.replace(n_layer=1))
-    with torch.no_grad():
-        package.model.head.weight[list(package.tokenizer.specials.values())] = 0
-    return package
 
 
 def run(folder, *arguments, cwd):

@@ -42,7 +42,24 @@ def facts():
         stages=(),
     )
     params = {"seed": 0, "sources": {"plays": {"attribution": "William Shakespeare"}}}
-    return CardFacts("7", record, 2_400_000, params, evaluation(tuned=1.75), {"fp32": {"bytes": 9}})
+    return CardFacts(
+        version="7",
+        record=record,
+        parameters=2_400_000,
+        params=params,
+        evaluation=evaluation(tuned=1.75),
+        quantization={"fp32": {"bytes": 9}},
+        exports={
+            "hf": {"bytes": 9_500_000, "greatest_logit_difference": 3e-6},
+            "onnx_int8": {
+                "bytes": 2_800_000,
+                "greatest_logit_difference": 0.4,
+                "relative_difference": {"plays": 0.004},
+            },
+        },
+        run="ab12",
+        folders=("exports/hf", "exports/onnx"),
+    )
 
 
 def test_hugging_face_reads_the_metadata_as_it_was_meant(facts):
@@ -101,7 +118,7 @@ def test_a_card_says_where_the_data_is_from_who_made_it_and_how_to_check_it(fact
 
 def test_a_machine_that_nobody_recorded_is_not_made_up(facts):
     record = facts.record.replace(machine={})
-    card = render(CardFacts("7", record, 1, {}, facts.evaluation, {}))
+    card = render(replace(facts, record=record))
     assert "## Machine\n\nNot recorded." in card
 
 
@@ -126,3 +143,12 @@ def test_a_rounded_package_stands_with_the_interval_of_what_it_costs(facts):
     assert "| fp32 | 9.5 MB |  |" in card
     assert "| int8 | 2.4 MB | +0.20% |" in card
     assert "| int4 | 1.7 MB | +0.10% (95 %: +0.07% to +0.15%) |" in card
+
+
+def test_a_card_lists_what_was_exported_and_how_to_fetch_it(facts):
+    card = render(facts)
+    assert "Among the files of this version's run: exports/hf, exports/onnx." in card
+    assert "| hf | 9.5 MB | 3e-06 |  |" in card
+    assert "| onnx_int8 | 2.8 MB | 4e-01 | +0.40% |" in card
+    assert "mlflow artifacts download -r ab12 -a exports -d .  # one of them: -a exports/hf" in card
+    assert "For other programs" not in render(replace(facts, folders=()))

@@ -6,9 +6,7 @@ it.
 """
 
 import contextlib
-import errno
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -114,15 +112,9 @@ def write(package: Package, out: Path, config: ExportConfig) -> None:
             for name, tensor in tensors.items():
                 chosen = kinds[kind_for(name, tensor, kind.name)]
                 writer.add_tensor(name, rounded(tensor, chosen.name), raw_dtype=chosen)
-            try:
-                writer.write_header_to_file()
-                writer.write_kv_data_to_file()
-                writer.write_tensors_to_file()
-            except OSError as error:
-                if error.errno is not None:
-                    raise
-                # numpy's tofile says how many bytes it wrote, and not why it wrote no more.
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out / file)) from error
+            writer.write_header_to_file()
+            writer.write_kv_data_to_file()
+            writer.write_tensors_to_file()
 
 
 def refuses(package: Package) -> Sequence[str]:

@@ -2,21 +2,28 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from minigpt.export.config import ExportConfig
 from minigpt.export.exporter import ExportedModel, Exporter, plain_model
-from minigpt.export.verify import Decoder
+from minigpt.export.verify import Decoder, torch_decoder
 from minigpt.files import write_json
 from minigpt.model.build import empty_model
 from minigpt.model.config import ModelConfig
 from minigpt.package import Package
 
 WEIGHTS = "weights"
+EXAMPLE = '''"""Say which weights there are: python example.py."""
+
+from pathlib import Path
+
+import numpy as np
+
+for file in sorted(Path(__file__).with_name("weights").iterdir()):
+    print(file.stem, np.load(file).shape)
+'''
 
 
 def write(package: Package, out: Path, config: ExportConfig) -> None:
@@ -38,11 +45,13 @@ def decode(weights: Path, threads: int) -> Decoder:
     arrays = {file.stem: torch.from_numpy(np.load(file)) for file in weights.iterdir()}
     model.load_state_dict(arrays)
 
-    def step(ids: Tensor, past: Any = None) -> tuple[Tensor, Any]:
-        cache = model.new_cache(ids.size(0)) if past is None else past
-        return model(ids, cache), cache
-
-    return step
+    return torch_decoder(model)
 
 
-ENTRY = Exporter("npy", write, models=(ExportedModel("npy", WEIGHTS, decode),))
+ENTRY = Exporter(
+    "npy",
+    write,
+    models=(ExportedModel("npy", WEIGHTS, decode),),
+    example=EXAMPLE,
+    beyond="it reads on",
+)
