@@ -11,10 +11,12 @@ import contextlib
 import io
 import json
 import logging
+import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -57,9 +59,11 @@ Quicker, in 8 bits: python example.py "My fellow citizens" model_int8.onnx
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it tells Microsoft of each session
 import onnxruntime_genai as og
 
 config = og.Config(str(Path(__file__).parent))
@@ -141,7 +145,7 @@ def built(package: Package, out: Path, config: ExportConfig) -> Any:
         Path(source).mkdir()
         hf.ENTRY.export(package, Path(source), config)
         with quiet():
-            builder = require("onnxruntime_genai.models.builder")
+            builder = silent("onnxruntime_genai.models.builder")
             place = (package.path.name, source, target, "fp32", "cpu", cache)
             options = builder.parse_extra_options(*place, ["hf_token=false"])
             builder.create_model(*place, **options)
@@ -243,10 +247,18 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
+def silent(module: str) -> ModuleType:
+    """A module of onnxruntime, which reports each session to Microsoft unless told not to before.
+
+    Told afterwards (`disable_telemetry_events`), it has left an identifier in the home folder.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return require(module)
+
+
 def decode(file: Path, threads: int) -> Decoder:
     """An exported .onnx file as onnxruntime runs it on the CPU."""
-    onnxruntime = require("onnxruntime")
-    onnxruntime.disable_telemetry_events()
+    onnxruntime = silent("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.use_deterministic_compute = True
