@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -206,9 +207,10 @@ def test_a_model_of_nothing_but_zeros_is_told_in_numbers(tiny, run, tmp_path):
     package, documents = spoilt_package(tiny, tmp_path, 0), tiny / "data/documents"
     first = ExportParams(export=ExportConfig(formats=("hf", "gguf"), max_bytes=400))
     second = QuantizeParams(quantize=QuantizeConfig(max_bytes=400, calibration_tokens=48))
+    another = SimpleNamespace(machine=run.machine, say=print, progress=print)
     results = [
-        export(package, documents, tmp_path / "exports", first, run),
-        quantize(package, documents, tmp_path / "int8", tmp_path / "int4", second, run),
+        export(package, documents, tmp_path / "exports", first, another),
+        quantize(package, documents, tmp_path / "int8", tmp_path / "int4", second, another),
     ]
     to_json(results)  # refuses what is no number
 
