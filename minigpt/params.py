@@ -70,6 +70,11 @@ class Params(
     def _later_stages_fit_the_model(self) -> Self:
         """The stages would refuse this too, but only after the base model was trained."""
         context, blocks = self.model.context_length, self.model.n_layer
+        if context < 2:
+            raise ValueError(
+                f"model.context_length: {context}, but a token is judged by those before it; "
+                "at least 2"
+            )
         if self.finetune is not None:
             try:
                 self.finetune.refuse_context(context)

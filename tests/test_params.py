@@ -71,6 +71,13 @@ def test_what_a_later_stage_would_refuse_is_refused_at_once(written, section, ke
         load_params(Params, written(section, **{key: value}))
 
 
+def test_a_model_that_sees_no_token_before_another_is_refused_at_once():
+    whole = {"phases": [{"share": 1, "divisor": 1}]}
+    values = {"model": {"context_length": 1}, "pretrain": whole, "finetune": whole}
+    with pytest.raises(ValidationError, match=r"model\.context_length: 1, but a token"):
+        Params.model_validate(values)
+
+
 @pytest.mark.parametrize("role", ["pretrain", "finetune"])
 def test_a_training_without_a_source_is_refused_at_once(role):
     values = Params().model_dump()

@@ -1,5 +1,6 @@
 """`minigpt verify`: rebuilt and compared, or only hashed again."""
 
+import shlex
 import signal
 import sys
 from collections.abc import Iterator
@@ -55,8 +56,10 @@ def verify(
     Examples: minigpt verify champion · minigpt verify 3 --from-cache · minigpt verify 3 --signature
     · minigpt verify exports/hf
     """
+    from minigpt.export.manifest import is_exported
+
     folder = at_home(reference)
-    if not reference.isdecimal() and (folder / "manifest.json").is_file():
+    if not reference.isdecimal() and is_exported(folder):
         if from_cache or signature or key or trust_store:
             raise ParamsError(f"{reference} is an exported folder: of the options, it takes --json")
         check_export(folder, as_json)
@@ -109,11 +112,12 @@ def check_export(folder: Path, as_json: bool) -> None:
         return
     tell(
         f"{folder}: all {len(manifest.files)} files are those that were exported as "
-        f"{manifest.format} from the package {manifest.model['digest'][:12]}"
+        f"{manifest.format} from the package {manifest.model.digest[:12]}"
     )
+    example = shlex.join(["python", str(folder / EXAMPLE), "My fellow citizens"])
     talk(
-        f'Next: python {folder / EXAMPLE} "My fellow citizens"; whether its manifest is the one of '
-        "a version: minigpt verify champion --from-cache"
+        f"Next: {example}; whether its manifest is the one of a version: "
+        "minigpt verify champion --from-cache"
     )
 
 

@@ -25,7 +25,9 @@ class ExportConfig(Config):
     """ONNX operator set; 23 is the first with Attention and RMSNormalization."""
     tolerance: Annotated[float, Field(ge=1e-12, le=1)] = 1e-4
     """Greatest difference of a logit to ours in fp32: all at once, from the cache, in a batch."""
-    parity_tokens: Annotated[int, Field(ge=2, le=2**20)] = 256
+    rounding_tolerance: Annotated[float, Field(ge=1e-12, le=1)] = 0.2
+    """The same for a model that rounds, as a share of all logits (2-norms); 4 bits cost 0.04."""
+    parity_tokens: Annotated[int, Field(ge=2, le=2**20)] = 512
     """Tokens of test text on which logits are compared, at most the context's length."""
     cached_steps: Size = 32
     """The last of them that are fed one by one, from the cache."""

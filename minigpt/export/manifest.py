@@ -6,15 +6,16 @@ Who has only the folder can tell by it whether a file was changed since: `minigp
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from pydantic import ValidationError
 
-from minigpt.config import Config
+from minigpt.config import Config, Count, Size
 from minigpt.data.pin import Sha256
 from minigpt.digest import file_digest, files_of
 from minigpt.errors import ExportError
 from minigpt.files import rounded, write_json
+from minigpt.log import excerpt
 from minigpt.model.count import parameters
 from minigpt.params_errors import explain
 
@@ -25,14 +26,23 @@ MANIFEST, EXAMPLE = "manifest.json", "example.py"
 VERSION = 1
 
 
+class ExportedPackage(Config):
+    """What was exported."""
+
+    digest: Sha256
+    parameters: Count
+    vocab_size: Size
+    config: dict[str, Any]
+    """`ModelConfig`, in JSON."""
+
+
 class ExportManifest(Config):
     """manifest.json."""
 
     version: Literal[1]
     format: str
     """The word in `export.formats`."""
-    model: dict[str, Any]
-    """`digest` of the package that was exported, its `parameters` and its `config`."""
+    model: ExportedPackage
     files: dict[str, Sha256]
     """All others in the folder, by relative path."""
     proof: dict[str, dict[str, Any]]
@@ -56,12 +66,12 @@ def write_manifest(
     manifest = ExportManifest(
         version=VERSION,
         format=format,
-        model={
-            "digest": digest,
-            "parameters": parameters(package.config, package.tokenizer.vocab_size),
-            "vocab_size": package.tokenizer.vocab_size,
-            "config": package.config.model_dump(mode="json"),
-        },
+        model=ExportedPackage(
+            digest=digest,
+            parameters=parameters(package.config, package.tokenizer.vocab_size),
+            vocab_size=package.tokenizer.vocab_size,
+            config=package.config.model_dump(mode="json"),
+        ),
         files=digests_of(folder),
         proof=rounded(dict(proof)),
         limits={"context_length": package.config.context_length, "beyond": beyond},
@@ -79,6 +89,29 @@ def digests_of(folder: Path) -> dict[str, str]:
     }
 
 
+def is_exported(folder: Path) -> bool:
+    """Whether a manifest lies there.
+
+    Raises:
+        ExportError: nobody lets us look.
+    """
+    try:
+        return (folder / MANIFEST).is_file()
+    except PermissionError as error:
+        raise ExportError(f"{folder} cannot be read: {error.strerror}") from error
+    except OSError:  # too long for a name of a file
+        return False
+
+
+def others_in(folder: Path) -> list[str]:
+    """Relative paths of what is neither a file nor a folder of its own: links elsewhere, pipes."""
+    return [
+        path.relative_to(folder).as_posix()
+        for path in folder.rglob("*")
+        if not path.is_file() and (path.is_symlink() or not path.is_dir())
+    ]
+
+
 def check(folder: Path) -> ExportManifest:
     """The manifest of a folder whose files are those that it names.
 
@@ -87,17 +120,20 @@ def check(folder: Path) -> ExportManifest:
     """
     path = folder / MANIFEST
     try:
-        manifest = ExportManifest.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        values = json.loads(path.read_text(encoding="utf-8"), parse_constant=_no_json)
+        manifest = ExportManifest.model_validate(values)
+        stated, found = manifest.files, digests_of(folder)
     except FileNotFoundError:
         raise ExportError(f"{folder} holds no {MANIFEST}: it is no exported folder") from None
     except ValidationError as error:
         (first, *_) = explain(error, ExportManifest, MANIFEST)
         raise ExportError(f"{folder}: {first}") from error
-    except (OSError, ValueError) as error:
-        raise ExportError(f"{path} cannot be read: {error}") from error
-    stated, found = manifest.files, digests_of(folder)
+    except OSError as error:
+        raise ExportError(f"{error.filename or path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8; lists in lists in lists
+        raise ExportError(f"{path} cannot be read: {excerpt(str(error))}") from error
     wrong = [f"{name} is missing" for name in sorted(stated.keys() - found.keys())]
-    wrong += [f"{name} was added" for name in sorted(found.keys() - stated.keys())]
+    wrong += [f"{name} was added" for name in sorted({*found, *others_in(folder)} - stated.keys())]
     shared = sorted(stated.keys() & found.keys())
     wrong += [f"{name} was changed" for name in shared if stated[name] != found[name]]
     if wrong:
@@ -106,3 +142,7 @@ def check(folder: Path) -> ExportManifest:
             "dvc repro --force export (or, as it was: dvc checkout --force exports)"
         )
     return manifest
+
+
+def _no_json(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is no JSON")

@@ -14,6 +14,7 @@ from torch import Tensor
 from minigpt.extras import require
 from minigpt.model.cache import GrowingCache, ModelCache
 from minigpt.model.gpt import GPT
+from minigpt.quantization.error import relative_error
 from minigpt.tokenizer.bpe import Tokenizer
 
 
@@ -56,7 +57,7 @@ def parity(reference: Decoder, candidate: Decoder, ids: Tensor, cached_steps: in
     return Parity(
         prompt=float((whole - expected).abs().max()),
         cached=float((torch.cat(steps, dim=1) - expected).abs().max()),
-        relative=float((whole - expected).norm() / expected.norm()),
+        relative=relative_error(whole, expected),
     )
 
 
@@ -142,12 +143,11 @@ def torch_decoder(model: GPT) -> Decoder:
 
 
 def same_ids(folder: Path, tokenizer: Tokenizer, texts: Iterable[str]) -> bool:
-    """Whether the folder's tokenizer.json gives our ids for every text."""
+    """Whether the folder's tokenizer.json gives our ids for every text, opened as ours are."""
     theirs = tokenizer_in(folder)
     theirs.encode_special_tokens = True  # as ours: a special token's name in a text is text
     return all(
-        theirs.encode(text, add_special_tokens=False).ids == tokenizer.encode(text)
-        for text in texts
+        theirs.encode(text).ids == [tokenizer.eot_id, *tokenizer.encode(text)] for text in texts
     )
 
 

@@ -21,8 +21,7 @@ def layer_errors(model: GPT, quantized: GPT, ids: Tensor) -> dict[str, float]:
     }
 
     def compare(name: str, inputs: Tensor, output: Tensor) -> None:
-        distance = (rounded[name](inputs) - output).norm() / output.norm().clamp_min(1e-30)
-        errors[name] = float(distance)
+        errors[name] = relative_error(rounded[name](inputs), output)
 
     hooks = [
         model.get_submodule(name).register_forward_hook(
@@ -36,3 +35,8 @@ def layer_errors(model: GPT, quantized: GPT, ids: Tensor) -> dict[str, float]:
         for hook in hooks:
             hook.remove()
     return errors
+
+
+def relative_error(tensor: Tensor, expected: Tensor) -> float:
+    """|tensor - expected| / |expected| (2-norms): a number even where all that is expected is 0."""
+    return float((tensor - expected).norm() / expected.norm().clamp_min(1e-30))

@@ -24,7 +24,8 @@ from minigpt.export.verify import (
     torch_decoder,
 )
 from minigpt.files import new_folder, write_text
-from minigpt.package import Package, load_package
+from minigpt.package import Package
+from minigpt.release.original import load_original
 from minigpt.release.text import Texts, first_ids, held_out_texts, relative_difference
 from minigpt.run import Run
 from minigpt.tokenizer.patterns import PAD
@@ -49,7 +50,7 @@ def export(
     """
     config = params.export
     run.machine.prepare_torch()
-    package = load_package(finetuned)
+    package = load_original(finetuned)
     exporters = [exporter for name, exporter in EXPORTERS.items() if name in config.formats]
     for exporter in exporters:
         exporter.check(package)
@@ -92,9 +93,14 @@ class Bench:
     def judge(self, exporter: Exporter, folder: Path) -> dict[str, Any]:
         """Figures of the models in one exported folder, as `export` returns them."""
         texts = [document.text for group in self.texts.values() for document in group]
-        if not same_ids(folder, self.package.tokenizer, texts):
+        tokenizer = self.package.tokenizer
+        if not same_ids(folder, tokenizer, texts):
             raise ExportError(
                 f"{exporter.name}: its tokenizer.json does not give our token ids on test text"
+            )
+        if not same_text(folder, tokenizer, ([id] for id in range(tokenizer.vocab_size))):
+            raise ExportError(
+                f"{exporter.name}: its tokenizer.json does not make our text of every token"
             )
         figures = {}
         for model in exporter.models:
@@ -141,8 +147,12 @@ class Bench:
         ours = torch_decoder(self.package.model)
         distance = parity(ours, decoder, self.ids, self.config.cached_steps)
         worst = max(distance.prompt, distance.cached)
+        about = f"{model.name}: logits differ from ours"
         if model.exact:
-            self.allow(f"{model.name}: logits differ from ours", worst, self.config.tolerance)
+            self.allow(about, worst, self.config.tolerance)
+        else:
+            share, most = distance.relative, self.config.rounding_tolerance
+            self.allow(f"{about}, as a share of them,", share, most, "rounding_tolerance")
         return {
             "bytes": sum(
                 part.stat().st_size
@@ -174,12 +184,12 @@ class Bench:
             raise ExportError(f"{model.name}: its tokenizer.json does not make our text of its ids")
         return {"batch_logit_difference": batch, "greedy_agreement": text.equal}
 
-    def allow(self, about: str, difference: float, most: float) -> None:
+    def allow(self, about: str, difference: float, most: float, setting: str = "tolerance") -> None:
         """Raise an ExportError where a difference is too large, or no number."""
         if not difference <= most:
             raise ExportError(
                 f"{about} by up to {difference:.2g}, allowed is {most:.2g} (params.yaml has "
-                f"export.tolerance: {self.config.tolerance:g})"
+                f"export.{setting}: {getattr(self.config, setting):g})"
             )
 
 

@@ -19,10 +19,11 @@ from minigpt.model.gpt import GPT
 from minigpt.package import WEIGHTS, Package, load_package, save_package
 from minigpt.quantization import swap
 from minigpt.quantization.config import Scheme
-from minigpt.quantization.error import layer_errors
+from minigpt.quantization.error import layer_errors, relative_error
 from minigpt.quantization.sensitivity import kept_in_8_bits, table_costs
 from minigpt.release.aware_training import train_aware
 from minigpt.release.config import QuantizeConfig, QuantizeParams
+from minigpt.release.original import load_original
 from minigpt.release.text import (
     Texts,
     first_ids,
@@ -51,7 +52,7 @@ def quantize(
     """
     config = params.quantize
     run.machine.prepare_torch()
-    original = load_package(finetuned)
+    original = load_original(finetuned)
     tokenizer, length = original.tokenizer, original.config.context_length
     bench = Bench.over(original, held_out_texts(documents, config.max_bytes), config)
     ids = training_windows(documents, tokenizer, config.calibration_tokens, length)
@@ -76,6 +77,7 @@ def int4_scheme(model: GPT, config: QuantizeConfig, ids: Tensor) -> tuple[Scheme
     """How the 4-bit package holds its layers, and what is to be said of that."""
     group_size, kept, about = config.int4_group_size, config.int8_in_int4, dict[str, Any]()
     if kept is None:
+        swap.int4_scheme(model, group_size)  # before they are tried in 4 bits: their rows must fit
         about["table_costs"] = costs = table_costs(model, group_size, ids)
         kept = kept_in_8_bits(model, group_size, costs, config.int4_share)
     scheme = swap.int4_scheme(model, group_size, kept)
@@ -140,7 +142,7 @@ class Bench:
             for source, (bits, n_bytes) in measured.items()
         }
         expected = self.original.model(self.ids)
-        distance = package.model(self.ids) - expected
+        given = package.model(self.ids)
         change = relative_difference(figures["bits_per_byte"], before)
         return (
             figures
@@ -153,8 +155,8 @@ class Bench:
                     }
                     for source, change in intervals.items()
                 },
-                "greatest_logit_difference": float(distance.abs().max()),
-                "relative_logit_difference": float(distance.norm() / expected.norm()),
+                "greatest_logit_difference": float((given - expected).abs().max()),
+                "relative_logit_difference": relative_error(given, expected),
                 "layer_error": layer_errors(self.original.model, package.model, self.ids),
             }
         )

@@ -1,5 +1,7 @@
 """GGUF files, read back by the gguf package. What llama.cpp makes of them: test_llama_cpp.py."""
 
+import shutil
+
 import gguf
 import pytest
 import tokenizers
@@ -91,6 +93,18 @@ def test_tokens_and_merges_give_our_ids(folder, package):
     )
     text = TEXT + "\t naïve 日本 \U0001f600 1234\r\n  end"
     assert theirs.encode(text).ids == package.tokenizer.encode(text)
+
+
+@pytest.mark.parametrize("spoil", ["merges", "add_bos_token"])
+def test_a_file_whose_tokenizer_is_another_than_the_folders_is_refused(folder, tmp_path, spoil):
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    field = gguf.GGUFReader(tmp_path / FP32, "r+").fields[f"tokenizer.ggml.{spoil}"]
+    last = field.parts[field.data[-1]]  # a letter's code, or a truth
+    last[-1] ^= 1
+    with pytest.raises(
+        ExportError, match=rf"model-F32\.gguf and tokenizer\.json differ in {spoil}"
+    ):
+        decode(tmp_path / FP32, threads=1)
 
 
 def test_a_text_begins_with_end_of_text(folder, package):

@@ -1,7 +1,10 @@
 """The proof of an exported model, and the manifest beside it: what is wrong is noticed."""
 
 import contextlib
+import errno
 import json
+import shlex
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +15,7 @@ from minigpt.digest import digest, file_digest
 from minigpt.errors import ExportError, ParamsError
 from minigpt.export.config import ExportConfig
 from minigpt.export.exporters import EXPORTERS
-from minigpt.export.manifest import MANIFEST, check, write_manifest
+from minigpt.export.manifest import MANIFEST, check, is_exported, write_manifest
 from minigpt.export.verify import continuation, same_text, torch_decoder
 from minigpt.model.config import POSITIONS
 
@@ -99,8 +102,8 @@ def test_another_decoding_of_ids_is_noticed(package, tmp_path):
 
 @pytest.fixture
 def folder(package, tmp_path):
-    out = tmp_path / "hf"
-    out.mkdir()
+    out = tmp_path / "of two words" / "hf"
+    out.mkdir(parents=True)
     EXPORTERS["hf"].export(package, out, ExportConfig())
     figures = {"hf": {"bytes": 1, "greatest_logit_difference": 1 / 3e6}}
     licences = {"speeches": "public domain"}
@@ -111,13 +114,18 @@ def folder(package, tmp_path):
 def test_a_manifest_says_what_the_folder_is(folder, package):
     manifest = check(folder)
     assert manifest.format == "hf"
-    assert manifest.model["digest"] == digest(package.path)
-    assert manifest.model["parameters"] == sum(w.numel() for w in package.model.parameters())
+    assert manifest.model.digest == digest(package.path)
+    assert manifest.model.parameters == sum(w.numel() for w in package.model.parameters())
     assert manifest.files.keys() == {path.name for path in folder.iterdir()} - {MANIFEST}
     assert manifest.files["config.json"] == file_digest(folder / "config.json")
     assert manifest.proof == {"hf": {"bytes": 1, "greatest_logit_difference": 3.33333e-07}}
     assert manifest.limits == {"context_length": 48, "beyond": "it fails"}
     assert manifest.licences == {"speeches": "public domain"}
+
+
+def restated(folder, **facts):
+    values = json.loads((folder / MANIFEST).read_text())
+    (folder / MANIFEST).write_text(json.dumps(values | facts))
 
 
 @pytest.mark.parametrize(
@@ -128,7 +136,13 @@ def test_a_manifest_says_what_the_folder_is(folder, package):
         (lambda f: (f / "modeling.py").write_text("import os"), "modeling.py was added"),
         (lambda f: (f / MANIFEST).write_text("{"), "manifest.json cannot be read"),
         (lambda f: (f / MANIFEST).write_text("{}"), "manifest.json"),
+        (lambda f: (f / MANIFEST).write_text('{"version": ' + "[" * 10**6), "cannot be read"),
+        (lambda f: restated(f, proof={"hf": {"bytes": float("nan")}}), "NaN is no JSON"),
+        (lambda f: restated(f, model={"digest": 7}), r"model\.digest"),
+        (lambda f: restated(f, version=2), r"version"),
         (lambda f: (f / MANIFEST).unlink(), "holds no manifest.json"),
+        (lambda f: (f / "weights").symlink_to(f.parent), "weights was added"),
+        (lambda f: (f / "gone").symlink_to("nowhere"), "gone was added"),
     ],
 )
 def test_a_folder_that_was_tampered_with_is_refused(folder, spoil, message):
@@ -166,7 +180,7 @@ def test_verify_says_whether_a_folder_is_what_was_exported(folder):
     done = verify()
     assert done.exit_code == 0
     assert "files are those that were exported as hf from the package" in done.output
-    assert f'python {folder}/example.py "My fellow citizens"' in done.output
+    assert f"python {shlex.quote(f'{folder}/example.py')} 'My fellow citizens'" in done.output
     told = json.loads(verify("--json").stdout)
     assert told["holds"]
     assert told["limits"]["context_length"] == 48
@@ -176,3 +190,17 @@ def test_verify_says_whether_a_folder_is_what_was_exported(folder):
     changed = verify()
     assert isinstance(changed.exception, ExportError)
     assert "config.json was changed" in str(changed.exception)
+
+
+def test_a_folder_that_we_may_not_look_into_is_said_and_a_name_too_long_is_no_folder(
+    tmp_path, monkeypatch
+):
+    assert not is_exported(tmp_path)
+    assert not is_exported(tmp_path / ("a" * 300))
+
+    def refused(path):
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refused)  # root may look everywhere
+    with pytest.raises(ExportError, match="cannot be read: Permission denied"):
+        is_exported(tmp_path)

@@ -1,20 +1,27 @@
 """The stages quantize and export on a tiny package: what they measure, and their bytes."""
 
+import math
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from minigpt.digest import digest
-from minigpt.errors import ExportError
+from minigpt.errors import ExportError, PackageError
 from minigpt.export.config import ExportConfig, ExportParams
+from minigpt.export.exporter import opening
 from minigpt.export.exporters import EXPORTERS
 from minigpt.export.manifest import check
 from minigpt.files import rounded, to_json
+from minigpt.package import load_package, save_package
+from minigpt.release.config import QuantizeConfig, QuantizeParams
 from minigpt.release.export import export, line
+from minigpt.release.quantize import quantize
 from pipelines.closing import size
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,7 +112,7 @@ def test_a_difference_too_small_to_show_has_no_minus_sign():
 def test_every_folder_says_what_it_is_and_how_it_was_proven(tiny, exported):
     for name in ExportConfig().formats:
         manifest = check(tiny / "exports" / name)
-        assert manifest.model["digest"] == digest(tiny / "models/finetuned")
+        assert manifest.model.digest == digest(tiny / "models/finetuned")
         assert manifest.proof.keys() == {model.name for model in EXPORTERS[name].models}
         for model, figures in manifest.proof.items():
             assert figures == rounded(exported[model])
@@ -138,6 +145,84 @@ def test_a_batch_that_is_not_its_rows_is_refused(tiny, run, tmp_path, monkeypatc
     with pytest.raises(ExportError, match=r"hf: logits of a padded batch differ .* by up to 1, "):
         export(*inputs, tmp_path / "exports", params, run)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_rounds_to_nonsense_is_refused(tiny, run, tmp_path, monkeypatch):
+    def silent(decoder):
+        def decode(ids, past=None, mask=None):
+            logits, past = decoder(ids, past, mask)
+            return 0 * logits, past
+
+        return decode
+
+    params = spoilt("gguf", monkeypatch, silent)
+    rounding = [model for model in EXPORTERS["gguf"].models if not model.exact]
+    monkeypatch.setitem(EXPORTERS, "gguf", replace(EXPORTERS["gguf"], models=tuple(rounding)))
+    inputs = tiny / "models/finetuned", tiny / "data/documents"
+    message = (
+        r"gguf_q8_0: logits differ .* by up to 1, allowed is 0\.2 .*export\.rounding_tolerance"
+    )
+    with pytest.raises(ExportError, match=message):
+        export(*inputs, tmp_path / "exports", params, run)
+    assert list(tmp_path.iterdir()) == []
+
+
+def unopened(value):
+    value["post_processor"] = None
+
+
+def renamed(value):
+    value["added_tokens"][-1]["content"] = "<|another|>"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [(unopened, "our token ids on test text"), (renamed, "our text of every token")],
+)
+def test_another_tokenizer_than_ours_is_refused(tiny, run, tmp_path, monkeypatch, spoil, message):
+    def spoilt_opening(tokenizer):
+        value = opening(tokenizer)
+        spoil(value)
+        return value
+
+    monkeypatch.setattr("minigpt.export.exporter.opening", spoilt_opening)
+    inputs = tiny / "models/finetuned", tiny / "data/documents"
+    params = ExportParams(export=ExportConfig(formats=("hf",), max_bytes=400))
+    with pytest.raises(ExportError, match=rf"hf: its tokenizer\.json does not .*{message}"):
+        export(*inputs, tmp_path / "exports", params, run)
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf])
+def test_a_model_of_what_is_no_number_is_refused(tiny, run, tmp_path, weight):
+    package, documents = spoilt_package(tiny, tmp_path, weight), tiny / "data/documents"
+    out = tmp_path / "int8", tmp_path / "int4"
+    with pytest.raises(PackageError, match=r"embed\.weight holds what is no finite number"):
+        export(package, documents, tmp_path / "exports", ExportParams(), run)
+    with pytest.raises(PackageError, match=r"embed\.weight holds what is no finite number"):
+        quantize(package, documents, *out, QuantizeParams(), run)
+    assert [path.name for path in tmp_path.iterdir()] == ["package"]
+
+
+def test_a_model_of_nothing_but_zeros_is_told_in_numbers(tiny, run, tmp_path):
+    package, documents = spoilt_package(tiny, tmp_path, 0), tiny / "data/documents"
+    first = ExportParams(export=ExportConfig(formats=("hf", "gguf"), max_bytes=400))
+    second = QuantizeParams(quantize=QuantizeConfig(max_bytes=400, calibration_tokens=48))
+    another = SimpleNamespace(machine=run.machine, say=print, progress=print)
+    results = [
+        export(package, documents, tmp_path / "exports", first, another),
+        quantize(package, documents, tmp_path / "int8", tmp_path / "int4", second, another),
+    ]
+    to_json(results)  # refuses what is no number
+
+
+def spoilt_package(tiny, out, weight):
+    """The package of `tiny`, every weight of its tables this."""
+    package = load_package(tiny / "models/finetuned")
+    with torch.no_grad():
+        for table in (package.model.embed, package.model.head):
+            table.weight.fill_(weight)
+    save_package(out / "package", package.model, package.path)
+    return out / "package"
 
 
 def test_another_text_than_ours_is_refused(tiny, run, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from minigpt.digest import digest
+from minigpt.errors import ParamsError
 from minigpt.machine import Machine
 from minigpt.package import load_package
 from minigpt.release.config import AwareTrainingConfig, QuantizeConfig, QuantizeParams
@@ -73,6 +74,12 @@ def test_layers_that_params_name_are_those_in_8_bits(tiny, tmp_path):
     results = quantized_with(tiny, tmp_path, new_run(tmp_path), int8_in_int4=named)
     assert results["int4"]["in_8_bits"] == ["blocks.0.mlp.down"]
     assert "table_costs" not in results["int4"]
+
+
+def test_a_group_that_does_not_divide_the_tables_rows_is_refused(tiny, tmp_path):
+    with pytest.raises(ParamsError, match=r"int4_group_size: 128 does not divide the 64 columns"):
+        quantized_with(tiny, tmp_path, new_run(tmp_path), int4_group_size=128)
+    assert not (tmp_path / "int8").exists()
 
 
 def test_training_with_the_rounding_in_place_is_an_option(tiny, quantized, tmp_path):

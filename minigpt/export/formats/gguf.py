@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from minigpt.errors import ExportError
 from minigpt.export.config import ExportConfig
 from minigpt.export.dialects import (
     DIALECTS,
@@ -37,7 +38,7 @@ from minigpt.model.positions.rope import RopePosition
 from minigpt.package import Package
 from minigpt.quantization.int4 import to_int4
 from minigpt.quantization.scale import best_scale, encode
-from minigpt.tokenizer.patterns import PAD, PATTERNS
+from minigpt.tokenizer.patterns import END_OF_TEXT, PAD, PATTERNS
 
 FP32, Q8, Q4 = "model-F32.gguf", "model-Q8_0.gguf", "model-Q4_0.gguf"
 GROUP = 32
@@ -204,14 +205,14 @@ def add_tokenizer(writer: Any, package: Package) -> None:
     """Tokens in GPT-2's letters, merges, and <|endoftext|> in front of each text."""
     types = require("gguf").TokenType
     tokenizer = package.tokenizer
-    model = json.loads(tokenizer.files[TOKENIZER])["model"]
-    specials = sorted(tokenizer.specials, key=tokenizer.specials.__getitem__)
+    described = json.loads(tokenizer.files[TOKENIZER])
+    tokens, normal = tokens_of(described), len(described["model"]["vocab"])
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre(PRE_TOKENIZERS[pattern_of(package)])
     writer.add_vocab_size(tokenizer.vocab_size)
-    writer.add_token_list([*sorted(model["vocab"], key=model["vocab"].__getitem__), *specials])
-    writer.add_token_types([types.NORMAL] * len(model["vocab"]) + [types.CONTROL] * len(specials))
-    writer.add_token_merges(model["merges"])
+    writer.add_token_list(tokens)
+    writer.add_token_types([types.NORMAL] * normal + [types.CONTROL] * (len(tokens) - normal))
+    writer.add_token_merges(described["model"]["merges"])
     writer.add_bos_token_id(tokenizer.eot_id)
     writer.add_eos_token_id(tokenizer.eot_id)
     writer.add_eot_token_id(tokenizer.eot_id)  # else <|end|> may be taken for it
@@ -220,12 +221,35 @@ def add_tokenizer(writer: Any, package: Package) -> None:
     writer.add_add_eos_token(False)
 
 
+def tokens_of(described: Mapping[str, Any]) -> list[str]:
+    """The tokens of a tokenizer.json, by id; the special ones stand behind."""
+    ids = described["model"]["vocab"] | {t["content"]: t["id"] for t in described["added_tokens"]}
+    return sorted(ids, key=ids.__getitem__)
+
+
+def refuse_another_tokenizer(file: Path, values: Mapping[str, Any]) -> None:
+    """Raise an ExportError where llama.cpp would not read a text as tokenizer.json does."""
+    described = json.loads((file.parent / TOKENIZER).read_text(encoding="utf-8"))
+    opening = described["post_processor"]["special_tokens"][END_OF_TEXT]["ids"]
+    expected = {
+        "tokens": tokens_of(described),
+        "merges": described["model"]["merges"],
+        "bos_token_id": opening[0],
+        "add_bos_token": True,
+    }
+    if wrong := [
+        key for key, value in expected.items() if values[f"tokenizer.ggml.{key}"] != value
+    ]:
+        raise ExportError(f"gguf: {file.name} and {TOKENIZER} differ in {', '.join(wrong)}")
+
+
 def decode(file: Path, threads: int) -> Decoder:
     """Our model, made of nothing but what a file holds."""
     del threads  # torch's, which the stage has set
     gguf = require("gguf")
     reader = gguf.GGUFReader(file)
     values = {name: field.contents() for name, field in reader.fields.items()}
+    refuse_another_tokenizer(file, values)
     tensors = {
         tensor.name: torch.from_numpy(gguf.dequantize(np.array(tensor.data), tensor.tensor_type))
         for tensor in reader.tensors

@@ -11,10 +11,12 @@ import contextlib
 import io
 import json
 import logging
+import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from torch import Tensor, nn
 
 from minigpt.errors import ExportError
 from minigpt.export.config import ExportConfig
+from minigpt.export.dialects import fitting
 from minigpt.export.exporter import ExportedModel, Exporter, plain_model
 from minigpt.export.formats import hf
 from minigpt.export.onnx_graph import rounded, save, tidy
@@ -39,8 +42,11 @@ ROUNDED = {8: "model_int8.onnx", 4: "model_int4.onnx"}
 GENAI_CONFIG = "genai_config.json"
 BUILDER = "onnxruntime-genai"
 """What the graphs of its model builder name as their producer."""
-BUILT = {"Qwen3ForCausalLM": "qwen3", "LlamaForCausalLM": "llama"}
-"""Classes of Hugging Face folders that the builder knows and `hf` writes → type in genai_config."""
+BUILT = ("qwen3", "llama")
+"""Classes of Hugging Face folders that the builder knows and `hf` writes, by genai_config's type.
+"""
+FUSED_WIDTH = 8
+"""onnxruntime's fused attention takes heads whose width is a multiple of this."""
 TRACED = "llama"
 """onnxruntime-genai runs a type of its list only; to it, each of these is a decoder with a cache.
 """
@@ -53,9 +59,11 @@ Quicker, in 8 bits: python example.py "My fellow citizens" model_int8.onnx
 """
 
 import json
+import os
 import sys
 from pathlib import Path
 
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it tells Microsoft of each session
 import onnxruntime_genai as og
 
 config = og.Config(str(Path(__file__).parent))
@@ -100,7 +108,10 @@ def write(package: Package, out: Path, config: ExportConfig) -> None:
     Raises:
         ExportError: ONNX has no operators for some part of the model.
     """
-    kind, model = built(package, config) or (None, traced(plain_model(package), config.opset))
+    kind = kind_of(package)
+    model = (
+        traced(plain_model(package), config.opset) if kind is None else built(package, out, config)
+    )
     tidy(model, config.opset)
     try:
         for bits, file in ROUNDED.items():
@@ -112,24 +123,37 @@ def write(package: Package, out: Path, config: ExportConfig) -> None:
     write_json(out / "tokenizer_config.json", hf.tokenizer_config(package) | GENAI_TOKENIZER)
 
 
-def built(package: Package, config: ExportConfig) -> tuple[str, Any] | None:
-    """Type and onnx.ModelProto that the model builder makes; None: it does not know the model."""
-    if hf.ENTRY.refuses(package):
-        return None
-    with tempfile.TemporaryDirectory() as folder:
+def kind_of(package: Package) -> str | None:
+    """What genai_config calls a model that the builder knows; None: it has to be traced."""
+    types = [dialect.model_type for dialect in fitting(package.config)]
+    fused = package.config.head_width % FUSED_WIDTH == 0
+    return types[0] if fused and types and types[0] in BUILT else None
+
+
+def refuses(package: Package) -> Sequence[str]:
+    """Whether a graph must be traced that has no room for the tokens to trace it over."""
+    length = package.config.context_length
+    if kind_of(package) is None and length < PAST + NEW:
+        return [f"this model must be traced over {PAST + NEW} tokens, but sees at most {length}"]
+    return ()
+
+
+def built(package: Package, out: Path, config: ExportConfig) -> Any:
+    """The onnx.ModelProto that the model builder makes; it works in `out`, where there is room."""
+    with tempfile.TemporaryDirectory(dir=out) as folder:
         source, target, cache = (str(Path(folder, name)) for name in ("hf", "onnx", "cache"))
         Path(source).mkdir()
         hf.ENTRY.export(package, Path(source), config)
-        description = json.loads(Path(source, "config.json").read_text(encoding="utf-8"))
-        kind = BUILT.get(description["architectures"][0])
-        if kind is None:
-            return None
         with quiet():
-            builder = require("onnxruntime_genai.models.builder")
+            builder = silent("onnxruntime_genai.models.builder")
             place = (package.path.name, source, target, "fp32", "cpu", cache)
             options = builder.parse_extra_options(*place, ["hf_token=false"])
             builder.create_model(*place, **options)
-        return kind, require("onnx").load(Path(target, FP32))
+        return require("onnx").load(Path(target, FP32))
+
+
+PAST, NEW = 3, 2
+"""Tokens of the example that a graph is traced over; the tracer takes 0 and 1 for constants."""
 
 
 def traced(model: GPT, opset: int) -> Any:
@@ -138,11 +162,10 @@ def traced(model: GPT, opset: int) -> Any:
     layers = range(model.config.n_layer)
     past = [f"past_key_values.{i}.{part}" for i in layers for part in ("key", "value")]
     present = [f"present.{i}.{part}" for i in layers for part in ("key", "value")]
-    # Batch 2 and a past that is not empty: the tracer takes 0 and 1 for constants.
-    shape = (2, model.config.n_kv_head, 3, model.config.head_width)
+    shape = (2, model.config.n_kv_head, PAST, model.config.head_width)
     example = (
-        torch.zeros(2, 2, dtype=torch.long),
-        torch.ones(2, 5, dtype=torch.long),
+        torch.zeros(2, NEW, dtype=torch.long),
+        torch.ones(2, PAST + NEW, dtype=torch.long),
         [torch.zeros(shape) for _ in past],
     )
     dynamic = (
@@ -224,10 +247,18 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
+def silent(module: str) -> ModuleType:
+    """A module of onnxruntime, which reports each session to Microsoft unless told not to before.
+
+    Told afterwards (`disable_telemetry_events`), it has left an identifier in the home folder.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return require(module)
+
+
 def decode(file: Path, threads: int) -> Decoder:
     """An exported .onnx file as onnxruntime runs it on the CPU."""
-    onnxruntime = require("onnxruntime")
-    onnxruntime.disable_telemetry_events()
+    onnxruntime = silent("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.use_deterministic_compute = True
@@ -273,4 +304,5 @@ ENTRY = Exporter(
     example=EXAMPLE,
     beyond="onnxruntime-genai refuses; onnxruntime fails, but where the model has no table of "
     "positions (alibi, none) it reads on",
+    refuses=refuses,
 )
