@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from minigpt.errors import PackageError
-from minigpt.extras import require
+from minigpt.extras import require_silent
 from minigpt.generation.engine import Engine
 from minigpt.generation.sampling import Floats
 
@@ -21,8 +21,8 @@ class OnnxEngine(Engine):
         Raises:
             PackageError: the folder is not an ONNX export.
         """
-        runtime = require("onnxruntime")
-        theirs = require("onnxruntime.capi.onnxruntime_pybind11_state")
+        runtime = require_silent("onnxruntime")
+        theirs = require_silent("onnxruntime.capi.onnxruntime_pybind11_state")
         try:
             config = json.loads((folder / "genai_config.json").read_text(encoding="utf-8"))["model"]
             self.context_length = config["context_length"]

@@ -11,12 +11,10 @@ import contextlib
 import io
 import json
 import logging
-import os
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -30,7 +28,7 @@ from minigpt.export.exporter import ExportedModel, Exporter, plain_model
 from minigpt.export.formats import hf
 from minigpt.export.onnx_graph import rounded, save, tidy
 from minigpt.export.verify import Decoder
-from minigpt.extras import require
+from minigpt.extras import require, require_silent
 from minigpt.files import write_json
 from minigpt.model.cache import GrowingCache
 from minigpt.model.gpt import GPT
@@ -145,7 +143,7 @@ def built(package: Package, out: Path, config: ExportConfig) -> Any:
         Path(source).mkdir()
         hf.ENTRY.export(package, Path(source), config)
         with quiet():
-            builder = silent("onnxruntime_genai.models.builder")
+            builder = require_silent("onnxruntime_genai.models.builder")
             place = (package.path.name, source, target, "fp32", "cpu", cache)
             options = builder.parse_extra_options(*place, ["hf_token=false"])
             builder.create_model(*place, **options)
@@ -247,18 +245,9 @@ def quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def silent(module: str) -> ModuleType:
-    """A module of onnxruntime, which reports each session to Microsoft unless told not to before.
-
-    Told afterwards (`disable_telemetry_events`), it has left an identifier in the home folder.
-    """
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-    return require(module)
-
-
 def decode(file: Path, threads: int) -> Decoder:
     """An exported .onnx file as onnxruntime runs it on the CPU."""
-    onnxruntime = silent("onnxruntime")
+    onnxruntime = require_silent("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     options.use_deterministic_compute = True
