@@ -43,6 +43,7 @@ def transformers(path: Path, threads: int) -> Load:
 
 
 def genai(path: Path, threads: int) -> Load:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime_genai as og
 
     def load() -> tuple[Write, str]:

@@ -7,12 +7,12 @@ from minigpt.package import Package, load_package
 
 
 def load_original(path: Path) -> Package:
-    """A package whose every weight is a number, so that its logits can be compared.
+    """A package as it was written, whose every weight is a number: its logits can be compared.
 
     Raises:
-        PackageError: it cannot be read, or a weight is none.
+        PackageError: it cannot be read, a weight was changed since, or is no number.
     """
-    package = load_package(path)
+    package = load_package(path, verify=True)
     for name, tensor in package.model.state_dict().items():
         if not tensor.isfinite().all():
             raise PackageError(

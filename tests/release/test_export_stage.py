@@ -2,6 +2,7 @@
 
 import math
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -232,3 +233,16 @@ def test_another_text_than_ours_is_refused(tiny, run, tmp_path, monkeypatch):
     with pytest.raises(ExportError, match=r"hf: its tokenizer\.json does not make our text"):
         export(*inputs, tmp_path / "exports", params, run)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_package_that_was_changed_since_is_refused(tiny, run, tmp_path):
+    shutil.copytree(tiny / "models/finetuned", tmp_path / "package")
+    weights = tmp_path / "package/model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    inputs, out = (tmp_path / "package", tiny / "data/documents"), tmp_path / "int4"
+    with pytest.raises(PackageError, match="sha256"):
+        export(*inputs, tmp_path / "exports", ExportParams(), run)
+    with pytest.raises(PackageError, match="sha256"):
+        quantize(*inputs, tmp_path / "int8", out, QuantizeParams(), run)
