@@ -107,6 +107,10 @@ class Machine(Config):
         import torch
 
         torch.set_num_threads(self.threads)
+        # The first cosines, exponentials and the like that several threads compute at once have
+        # other bits in one process of 60; not where one thread has been there before.
+        for function in (torch.cos, torch.sin, torch.exp, torch.log, torch.sqrt, torch.tanh):
+            function(torch.ones(8))
         if self.device != "cpu":  # cuBLAS reads it when it starts
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         if self.compile:

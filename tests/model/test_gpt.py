@@ -1,6 +1,7 @@
 """The plain model: cached steps, other people's implementation, counts, initial weights."""
 
 import json
+import math
 import subprocess
 import sys
 
@@ -16,6 +17,8 @@ from minigpt.model.build import build_model
 from minigpt.model.cache import GrowingCache
 from minigpt.model.config import POSITIONS, GeluMlp, LayerNorm, ModelConfig
 from minigpt.model.count import flops_per_token, parameters
+from minigpt.model.position_config import Sizes
+from minigpt.model.positions.rope import RopePosition
 
 TINY = ModelConfig(n_layer=2, n_embd=32, n_head=4, n_kv_head=2, mlp_dim=48, context_length=32)
 VOCAB = 50
@@ -234,3 +237,13 @@ def test_a_kind_of_position_needs_no_torch_to_be_read(kind):
     code = f"import sys; from minigpt.model.config import POSITIONS; POSITIONS[{kind!r}]()"
     done = subprocess.run([sys.executable, "-c", f"{code}; sys.exit('torch' in sys.modules)"])
     assert done.returncode == 0
+
+
+def test_cosines_and_sines_are_rounded_once():
+    """As no two threads of torch make them: their first ones had other bits in 1 process of 60."""
+    sizes = Sizes(n_embd=64, n_head=1, head_width=64, context_length=512)
+    wavelengths = 10_000.0 ** (torch.arange(0, 64, 2).float() / 64)
+    angles = (torch.arange(512).float()[:, None] * (1 / wavelengths)).repeat(1, 2)
+    for name, table in RopePosition().constants(sizes).items():
+        exact = [getattr(math, name)(angle) for angle in angles.flatten().tolist()]
+        assert table.flatten().tolist() == torch.tensor(exact).tolist()
