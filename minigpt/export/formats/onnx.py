@@ -64,11 +64,10 @@ from pathlib import Path
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it tells Microsoft of each session
 import onnxruntime_genai as og
 
+file = (sys.argv[2:] or ["model.onnx"])[0]
 config = og.Config(str(Path(__file__).parent))
-if sys.argv[2:]:
-    config.overlay(json.dumps({"model": {"decoder": {"filename": sys.argv[2]}}}))
-model = og.Model(config)
-tokenizer = og.Tokenizer(model)
+config.overlay(json.dumps({"model": {"decoder": {"filename": file}}}))
+tokenizer = og.Tokenizer(model := og.Model(config))
 tokenizer.update_options(add_special_tokens="true")
 params = og.GeneratorParams(model)
 context = int(params.get_search_options()["max_length"])
