@@ -59,13 +59,12 @@ Quicker, in 8 bits: python example.py "My fellow citizens" model_int8.onnx
 import json
 import os
 import sys
-from pathlib import Path
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else it tells Microsoft of each session
 import onnxruntime_genai as og
 
 file = (sys.argv[2:] or ["model.onnx"])[0]
-config = og.Config(str(Path(__file__).parent))
+config = og.Config(os.path.dirname(os.path.abspath(__file__)))
 config.overlay(json.dumps({"model": {"decoder": {"filename": file}}}))
 tokenizer = og.Tokenizer(model := og.Model(config))
 tokenizer.update_options(add_special_tokens="true")
