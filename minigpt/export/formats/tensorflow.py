@@ -111,8 +111,9 @@ class Forward:
         context = tf.debugging.assert_less_equal(
             P + T, config.context_length, message="more positions than context_length"
         )
-        with tf.control_dependencies([context]):
-            x = tf.gather(self.weights["embed.weight"], input_ids)  # (B, T, C)
+        with tf.control_dependencies([context]):  # all that looks a place up comes behind it
+            input_ids, attention_mask = tf.identity(input_ids), tf.identity(attention_mask)
+        x = tf.gather(self.weights["embed.weight"], input_ids)  # (B, T, C)
         columns = tf.maximum(tf.cumsum(attention_mask, 1) - 1, 0)  # (B, S)
         rows = columns[:, P:]  # (B, T)
         places = tf.range(P + T)
