@@ -48,8 +48,10 @@ PROGRAMS = {
 }
 """Exported model → program, its function in decoding_engines.py, place in exports/. Models that
 are not here run as their exporter decodes them."""
+OURS = "minigpt"
+"""Our own engines, through the scheduler."""
 PACKAGES = {"fp32": "finetuned", "int8": "int8", "int4": "int4"}
-"""Package in results/quantize.json → its folder in models/; `minigpt generate` runs it."""
+"""Package in results/quantize.json → its folder in models/; torch runs it."""
 
 
 @dataclass
@@ -96,9 +98,11 @@ def rows_of(exports: Path) -> list[Row]:
     for name, figures in exported.items():
         program, engine, place = PROGRAMS.get(name, ("by its exporter", "exporter", name))
         rows.append(Row(name, program, engine, exports / place, figures))
+        if engine == "genai":
+            rows.append(Row(name, OURS, "minigpt_onnx", exports / place, figures))
     for name, folder in PACKAGES.items():
         path = exports.parent / "models" / folder
-        rows.append(Row(name, "minigpt generate", "minigpt", path, packages[name], (1,)))
+        rows.append(Row(name, OURS, "minigpt", path, packages[name]))
     order = {name: place for place, name in enumerate(PROGRAMS)}
     return sorted(rows, key=lambda row: order.get(row.model, len(order)))
 
@@ -235,11 +239,11 @@ def table(report: dict[str, Any]) -> str:
     )
 
 
-def put_into(file: Path, section: str) -> None:
+def put_into(file: Path, section: str, title: str = TITLE) -> None:
     """Replace the section of that title, up to the next one; without one, append it."""
     text = file.read_text(encoding="utf-8")
-    new = f"{TITLE}\n{section}\n\n"
-    pattern = re.compile(rf"^{re.escape(TITLE)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
+    new = f"{title}\n{section}\n\n"
+    pattern = re.compile(rf"^{re.escape(title)}\n.*?(?=^## |\Z)", re.DOTALL | re.MULTILINE)
     text, count = pattern.subn(lambda _: new, text)
     text = text if count else f"{text}\n{new}"
     file.write_text(f"{text.rstrip()}\n", encoding="utf-8")

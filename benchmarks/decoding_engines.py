@@ -12,7 +12,14 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+if TYPE_CHECKING:
+    from minigpt.generation.engine import Engine
+    from minigpt.tokenizer.bpe import Tokenizer
+
+SLOTS = 16
+"""Prompts at once, at most."""
 Rows = list[list[int]]
 Write = Callable[[Rows, int], Rows]
 """(prompts of one length, count): as many new ids a prompt, always the likeliest, never stopped."""
@@ -133,23 +140,54 @@ def llama_cpp(path: Path, threads: int) -> Load:
 
 
 def minigpt(path: Path, threads: int) -> Load:
+    """A package by torch."""
     from minigpt import __version__
-    from minigpt.generation.config import SamplingConfig
-    from minigpt.generation.engine import TorchEngine
+    from minigpt.generation.torch_engine import TorchEngine
     from minigpt.machine import Machine
     from minigpt.package import load_package
 
     Machine(device="cpu", threads=threads).prepare_torch()
 
     def load() -> tuple[Write, str]:
-        engine, sampling = TorchEngine(load_package(path).model), SamplingConfig(temperature=0)
-
-        def write(prompts: Rows, new: int) -> Rows:
-            return [list(engine.generate(prompt, sampling, new, seed=0)) for prompt in prompts]
-
-        return write, __version__
+        package = load_package(path)
+        return written_by(TorchEngine(package.model, SLOTS), package.tokenizer), __version__
 
     return load
+
+
+def minigpt_onnx(path: Path, threads: int) -> Load:
+    """A file of our ONNX export by our own engine: no torch is loaded."""
+    from minigpt import __version__
+    from minigpt.generation.onnx_engine import OnnxEngine
+    from minigpt.tokenizer.exported import load_exported
+
+    def load() -> tuple[Write, str]:
+        engine = OnnxEngine(path.parent, path.name, slots=SLOTS, threads=threads, spin=True)
+        return written_by(engine, load_exported(path.parent)), __version__
+
+    return load
+
+
+def written_by(engine: "Engine", tokenizer: "Tokenizer") -> Write:
+    """All prompts at once through the scheduler, as a server writes them."""
+    from minigpt.generation.request import Request, Sampling
+    from minigpt.generation.scheduler import Scheduler
+
+    def write(prompts: Rows, new: int) -> Rows:
+        scheduler = Scheduler(engine, tokenizer)  # it has read no prompt yet
+        greedy = Sampling(temperature=0)
+        jobs = [
+            scheduler.submit(
+                Request(prompt=tuple(ids), max_tokens=new, sampling=greedy, ignore_end=True),
+                lambda _: None,
+            )
+            for ids in prompts
+        ]
+        while scheduler.turn():
+            pass
+        return [work.writer.ids for job in jobs for work in job.works]
+
+    return write
 
 
 def exporter(path: Path, threads: int) -> Load:
@@ -186,7 +224,8 @@ def exporter(path: Path, threads: int) -> Load:
 
 
 ENGINES: dict[str, Callable[[Path, int], Load]] = {
-    engine.__name__: engine for engine in (transformers, genai, llama_cpp, minigpt, exporter)
+    engine.__name__: engine
+    for engine in (transformers, genai, llama_cpp, minigpt, minigpt_onnx, exporter)
 }
 
 

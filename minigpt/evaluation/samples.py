@@ -1,8 +1,8 @@
 """Text that a model writes at fixed seeds: what the figures sound like."""
 
 from minigpt.evaluation.config import SamplesConfig
-from minigpt.generation.engine import TorchEngine
 from minigpt.generation.stream import generate
+from minigpt.generation.torch_engine import TorchEngine
 from minigpt.package import Package
 
 Sample = dict[str, str | int]

@@ -1,10 +1,11 @@
-"""Text as it is written: whole characters only, up to a stop string."""
+"""One text from one model, piece by piece: what needs no server."""
 
-import codecs
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from minigpt.generation.config import SamplingConfig
 from minigpt.generation.engine import Engine
+from minigpt.generation.request import Request, Sampling
+from minigpt.generation.scheduler import Scheduler
 from minigpt.tokenizer.bpe import Tokenizer
 
 
@@ -16,62 +17,25 @@ def generate(
     max_tokens: int,
     seed: int,
     stop: Sequence[str] = (),
-) -> Iterator[str]:
+) -> Generator[str, None, None]:
     """Continue `prompt` as the start of a document; pieces of new text as they come.
 
     Ends after `max_tokens`, at the end of the document as the model sees it, or before the first
-    of the `stop` strings.
+    of the `stop` strings. Of a prompt that is too long the end is read; where the context is full,
+    its newer half is read again, so text of any length can be written.
     """
-    eot = tokenizer.eot_id
-    reserved = [token for token in tokenizer.specials.values() if token != eot]
-    ids = engine.generate(
-        [eot, *tokenizer.encode(prompt)], sampling, max_tokens, seed, stop={eot}, banned=reserved
+    request = Request(
+        prompt=prompt_ids(tokenizer, prompt),
+        max_tokens=max_tokens,
+        sampling=Sampling.model_validate(sampling.model_dump()),
+        seed=seed,
+        stop=tuple(stop),
     )
-    return until(stop, characters(tokenizer.token_bytes(token) for token in ids))
+    for piece in Scheduler(engine, tokenizer).write(request):
+        if piece.text:
+            yield piece.text
 
 
-def characters(pieces: Iterable[bytes]) -> Iterator[str]:
-    """Text of UTF-8 that may be cut anywhere; what is no character becomes U+FFFD."""
-    decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    for piece in pieces:
-        if text := decoder.decode(piece):
-            yield text
-    if text := decoder.decode(b"", final=True):
-        yield text
-
-
-def until(stop: Sequence[str], pieces: Iterable[str]) -> Iterator[str]:
-    """The pieces before the first of the `stop` strings, wherever it is cut.
-
-    An end of the text that may become a stop string is held back until that is known.
-    """
-    buffer = ""
-    for piece in pieces:
-        buffer += piece
-        if (end := first_of(stop, buffer)) is not None:
-            if buffer[:end]:
-                yield buffer[:end]
-            return
-        safe = len(buffer) - longest_beginning(stop, buffer)
-        if safe:
-            yield buffer[:safe]
-            buffer = buffer[safe:]
-    if buffer:
-        yield buffer
-
-
-def first_of(stop: Sequence[str], text: str) -> int | None:
-    """Where the first stop string in `text` begins."""
-    places = [place for stop_string in stop if (place := text.find(stop_string)) >= 0]
-    return min(places, default=None)
-
-
-def longest_beginning(stop: Sequence[str], text: str) -> int:
-    """Length of the longest end of `text` with which a stop string begins."""
-    lengths = (
-        n
-        for stop_string in stop
-        for n in range(1, len(stop_string))
-        if text.endswith(stop_string[:n])
-    )
-    return max(lengths, default=0)
+def prompt_ids(tokenizer: Tokenizer, text: str) -> tuple[int, ...]:
+    """Ids of `text` as the start of a document; special tokens written in it are plain text."""
+    return (tokenizer.eot_id, *tokenizer.encode(text))

@@ -7,19 +7,21 @@ import json
 import os
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE
 from mlflow.pyfunc.model import PythonModel
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from minigpt.config import Count, Seed
 from minigpt.errors import DataError
 from minigpt.generation.config import SamplingConfig
+from minigpt.generation.request import MOST_TOKENS
 from minigpt.machine import Machine
 from minigpt.process import QUIET
 
@@ -42,8 +44,13 @@ class RefusedInput(MlflowException):
 class Settings(SamplingConfig):
     """The params of a request. MLflow fills in what it leaves out."""
 
-    max_tokens: Count
+    max_tokens: Annotated[Count, Field(le=MOST_TOKENS)]
     seed: Seed
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """How a token is chosen."""
+        return SamplingConfig.model_validate(self.model_dump(exclude={"max_tokens", "seed"}))
 
 
 class TextModel(PythonModel):
@@ -54,7 +61,7 @@ class TextModel(PythonModel):
         os.environ.setdefault("OMP_WAIT_POLICY", QUIET["OMP_WAIT_POLICY"])  # torch reads it once
         import torch
 
-        from minigpt.generation.engine import TorchEngine
+        from minigpt.generation.torch_engine import TorchEngine
         from minigpt.package import load_package
 
         machine = Machine.load()
@@ -104,11 +111,15 @@ class TextModel(PythonModel):
     def _continue(self, text: str, settings: Settings, seed: int, last_moment: float | None) -> str:
         from minigpt.generation.stream import generate
 
-        written = ""
-        with self._turn:
-            for piece in generate(
-                self._engine, self._tokenizer, text, settings, settings.max_tokens, seed
-            ):
+        written, most = "", settings.max_tokens
+        with (
+            self._turn,
+            # Closed here: a text that is given up must not free its slot in another one's turn.
+            closing(
+                generate(self._engine, self._tokenizer, text, settings.sampling, most, seed)
+            ) as pieces,
+        ):
+            for piece in pieces:
                 written += piece
                 if last_moment is not None and time.monotonic() > last_moment:
                     raise RefusedInput("the answer takes longer than the server waits for it")

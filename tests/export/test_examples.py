@@ -8,8 +8,8 @@ import pytest
 from minigpt.export.config import ExportConfig
 from minigpt.export.exporters import EXPORTERS
 from minigpt.generation.config import SamplingConfig
-from minigpt.generation.engine import TorchEngine
 from minigpt.generation.stream import generate
+from minigpt.generation.torch_engine import TorchEngine
 
 ELSEWHERE = {"gguf"}
 """Where the program is not installed with minigpt: test_llama_cpp.py builds it."""

@@ -13,8 +13,8 @@ from minigpt.export.config import ExportConfig
 from minigpt.export.formats.hf import ENTRY, WEIGHTS
 from minigpt.export.verify import parity, same_ids, torch_decoder
 from minigpt.generation.config import SamplingConfig
-from minigpt.generation.engine import TorchEngine
 from minigpt.generation.stream import generate
+from minigpt.generation.torch_engine import TorchEngine
 from minigpt.model.config import GeluMlp, LayerNorm, RmsNorm
 
 from .conftest import GPT2, SHAPES, SIZES, TEXT

@@ -11,10 +11,10 @@ import torch
 from minigpt.export.config import ExportConfig
 from minigpt.export.formats.gguf import ENTRY, FP32, PRE_TOKENIZERS, Q4, Q8
 from minigpt.export.formats.gguf import decode as decode_ourselves
-from minigpt.generation.config import SamplingConfig
-from minigpt.generation.engine import TorchEngine
+from minigpt.generation.torch_engine import TorchEngine
 from minigpt.tokenizer.bpe import Tokenizer
 from minigpt.tokenizer.config import TokenizerConfig
+from tests.greedy import greedy_ids
 
 from .conftest import SHAPES, SIZES, TEXT
 
@@ -65,8 +65,7 @@ def reserved(package):
 def greedy(package, prompt):
     """Ids that `minigpt generate` writes at temperature 0."""
     ids = [package.tokenizer.eot_id, *package.tokenizer.encode(prompt)]
-    engine, sampling = TorchEngine(package.model), SamplingConfig(temperature=0)
-    return list(engine.generate(ids, sampling, NEW, 0, banned=reserved(package)))
+    return greedy_ids(TorchEngine(package.model), ids, NEW, reserved(package))
 
 
 def behind(package, prompt, tokens):

@@ -13,16 +13,16 @@ import torch
 import torch.nn.functional as F
 
 from minigpt.digest import digest
-from minigpt.errors import ExportError
+from minigpt.errors import ExportError, PackageError
 from minigpt.export import onnx_graph
 from minigpt.export.config import ExportConfig
 from minigpt.export.formats.onnx import BUILDER, ENTRY, FP32, ROUNDED, decode
 from minigpt.export.onnx_graph import in_blocks
 from minigpt.export.verify import parity, same_ids, torch_decoder
-from minigpt.generation.backends import OnnxEngine
-from minigpt.generation.config import SamplingConfig
-from minigpt.generation.engine import TorchEngine
+from minigpt.generation.onnx_engine import OnnxEngine
+from minigpt.generation.torch_engine import TorchEngine
 from minigpt.model.config import POSITIONS, GeluMlp, LayerNorm
+from tests.greedy import decoded, greedy_ids
 
 from .conftest import SIZES, TEXT
 
@@ -259,13 +259,12 @@ def test_onnxruntime_genai_writes_our_greedy_text_alone_and_in_a_batch(export, i
     command = [sys.executable, "-c", GENAI, out, json.dumps(FILES), json.dumps(prompts)]
     done = subprocess.run(command, capture_output=True, check=True, text=True)
     rows, text, encoded = json.loads(done.stdout)
-    engines = {FP32: TorchEngine(package.model)}
-    engines |= {file: OnnxEngine(out, file) for file in ROUNDED.values()}
-    for file, engine in engines.items():
-        ours = [
-            list(engine.generate(prompt, SamplingConfig(temperature=0), 20, seed=0))
-            for prompt in prompts
-        ]
+    torch_engine = TorchEngine(package.model)
+    for file in FILES:
+        if file == FP32:
+            ours = [greedy_ids(torch_engine, prompt, 20) for prompt in prompts]
+        else:
+            ours = [decoded(decode(out / file, 1), prompt, 20) for prompt in prompts]
         assert rows[file] == [ours[:1], ours], file
     assert text == package.tokenizer.decode(prompts[0])
     assert encoded == [package.tokenizer.eot_id, *package.tokenizer.encode(text)]
@@ -282,15 +281,19 @@ def test_the_cache_takes_more_than_one_token_at_a_time(export, ids, kind):
 
 
 @pytest.mark.parametrize("file", FILES)
-@pytest.mark.parametrize("kind", ["built", "alibi"])
-def test_our_own_engine_reads_the_folder(export, ids, kind, file):
-    package, out = export(kind)
+def test_our_own_engine_reads_the_folder(export, ids, file):
+    package, out = export("built")
     engine = OnnxEngine(out, file)
     assert engine.context_length == package.config.context_length
-    engine.start(ids[0, :-1].tolist())
-    logits = torch.from_numpy(engine.step(int(ids[0, -1])))
-    expected = decode(out / file, 1)(ids[:1])[0][0, -1].double()
+    engine.read(0, ids[0, :-1].tolist())
+    logits = torch.from_numpy(engine.step({0: int(ids[0, -1])})[0])
+    expected = decode(out / file, 1)(ids[:1])[0][0, -1]
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_our_own_engine_refuses_a_traced_graph_and_names_another(export):
+    with pytest.raises(PackageError, match=r"keeps no cache of its own.*--engine torch"):
+        OnnxEngine(export("alibi")[1])
 
 
 def test_the_tokenizer_and_a_description_are_beside_it(folder, package):
@@ -311,7 +314,8 @@ def test_weights_beyond_one_file_lie_beside_it(export, ids, kind, tmp_path, monk
         onnx.checker.check_model(str(tmp_path / file), full_check=True)
         theirs, ours = (decode(folder / file, 1)(ids)[0] for folder in (tmp_path, out))
         torch.testing.assert_close(theirs, ours, atol=0, rtol=0)
-    assert OnnxEngine(tmp_path).start([1, 2]).shape == (package.tokenizer.vocab_size,)
+    if kind == "built":
+        assert OnnxEngine(tmp_path).read(0, [1, 2]).shape == (package.tokenizer.vocab_size,)
 
 
 @pytest.mark.parametrize("bits", [8, 4])
@@ -337,5 +341,4 @@ def test_plain_onnxruntime_writes_our_greedy_text(export, kind):
     done = subprocess.run(command, capture_output=True, text=True, cwd=out.parent)
     assert done.returncode == 0, done.stderr
     ids = [package.tokenizer.eot_id, *package.tokenizer.encode(TEXT[:20])]
-    ours = TorchEngine(package.model).generate(ids, SamplingConfig(temperature=0), 24, 0)
-    assert json.loads(done.stdout) == list(ours)
+    assert json.loads(done.stdout) == greedy_ids(TorchEngine(package.model), ids, 24)

@@ -22,7 +22,7 @@ from tests.registry.promotions import NAME
 
 READ = [
     ("doctor",), ("plan",), ("report",), ("lineage",), ("compare",), ("generate",), ("verify",),
-    ("takedown",), ("registry", "list"), ("registry", "log"),
+    ("chat",), ("completion",), ("takedown",), ("registry", "list"), ("registry", "log"),
 ]  # fmt: skip
 NOT_HERE = {"--yes", "-y", "--wait", "--help", "-h", "--trust-store"}
 """What changes something, waits, builds for minutes, or only prints the help."""

@@ -17,8 +17,8 @@ from types import SimpleNamespace
 import pytest
 
 from minigpt.generation.config import SamplingConfig
-from minigpt.generation.engine import TorchEngine
 from minigpt.generation.stream import generate
+from minigpt.generation.torch_engine import TorchEngine
 from minigpt.package import load_package
 from minigpt.registry.logged_model import PARAMS
 from minigpt.registry.pyfunc_model import RefusedInput, TextModel, texts_in

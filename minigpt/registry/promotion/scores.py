@@ -135,7 +135,7 @@ def ms_per_token(registry: Registry, version: Version) -> float:
     Raises:
         RegistryError: its files are gone.
     """
-    from minigpt.generation.engine import TorchEngine
+    from minigpt.generation.torch_engine import TorchEngine
     from minigpt.package import load_package
 
     machine = Machine.load()
@@ -147,9 +147,10 @@ def ms_per_token(registry: Registry, version: Version) -> float:
     steps = max(1, min(TIMED_TOKENS, context - len(prompt)))
     best = float("inf")
     for _ in range(TRIES):
-        engine.start(prompt)
+        engine.cut(0, 0)
+        engine.read(0, prompt)
         start = time.perf_counter()
         for _ in range(steps):
-            engine.step(token)
+            engine.step({0: token})
         best = min(best, (time.perf_counter() - start) / steps)
     return best * 1000
