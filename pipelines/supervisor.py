@@ -1,4 +1,4 @@
-"""Keeps Prefect's server, the schedule and MLflow's UI alive: what dies is started again.
+"""Keeps Prefect, the schedule, MLflow's UI and the champion's server alive: starts what dies.
 
 `python -m pipelines.supervisor`, started by `make up`. Each service hangs on a lifeline, so all of
 them end with this process, even by SIGKILL.
@@ -54,7 +54,7 @@ SERVER_SETTINGS = {
 
 @dataclass
 class Service:
-    """One process of the three and how to tell that it works."""
+    """One process and how to tell that it works."""
 
     name: str
     command: Callable[["Service"], list[str]]
@@ -64,6 +64,8 @@ class Service:
     begun: Path | None = None
     """A file that it writes once it does what it is there for."""
     needs: "Service | None" = None
+    awaited: bool = True
+    """Whether `make up` waits until it answers."""
     hanging: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     process: Any = None
     child: int | None = None
@@ -125,7 +127,7 @@ class Service:
 
 
 def services(root: Path, cron: str) -> list[Service]:
-    """The three, in the order in which they are started; none for what lies elsewhere."""
+    """All, in the order in which they are started; none for what lies elsewhere."""
     home = Path(os.environ.get("PREFECT_HOME") or root / ".prefect")
     home.mkdir(parents=True, exist_ok=True)
     elsewhere = os.environ.get("PREFECT_API_URL")
@@ -176,7 +178,19 @@ def services(root: Path, cron: str) -> list[Service]:
     all_of_them.append(schedule)
     if tracking_uri(root).startswith("sqlite"):
         all_of_them.append(runs)
-    return all_of_them
+    # It waits by itself until there is a champion, and nobody waits for it.
+    model = Service(
+        "serve",
+        lambda this: [
+            sys.executable, "-m", "minigpt.cli.main", "serve", "champion", "--ui", "--wait",
+            "--host", LOCAL, "--port", str(this.port),
+        ],
+        lambda _this: {},
+        port=8000,
+        health="/readyz",
+        awaited=False,
+    )  # fmt: skip
+    return [*all_of_them, model]
 
 
 class Supervisor:
@@ -219,8 +233,8 @@ class Supervisor:
             "pid": os.getpid(),
             "api": ours or os.environ.get("PREFECT_API_URL"),
             "cron": self.cron,
-            "ready": all(service.ready for service in self.services),
-            "failed": [s.name for s in self.services if s.failures >= GIVES_UP],
+            "ready": all(service.ready for service in self.services if service.awaited),
+            "failed": [s.name for s in self.services if s.awaited and s.failures >= GIVES_UP],
             "services": {
                 s.name: {"url": s.url, "pid": s.pid(), "ready": s.ready} for s in self.services
             },

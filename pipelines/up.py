@@ -1,4 +1,4 @@
-"""`make up` and `make down`: Prefect's server, the schedule and MLflow's UI, all on 127.0.0.1.
+"""`make up` and `make down`: Prefect, the schedule, MLflow's UI, the champion; on 127.0.0.1.
 
 Starts what is not up, and says where everything is; `make down` ends all of it.
 Another schedule: make up ARGS='--cron "30 5 * * 1"' (minute hour day month weekday, local time).
@@ -43,6 +43,7 @@ WHAT = {
     "prefect": "the runs, stage by stage; start one, pause the schedule",
     "mlflow": "curves, versions, figures",
     "schedule": "the release flow by itself",
+    "serve": "the champion, on a page and for programs (/v1, /docs)",
 }
 
 
@@ -69,7 +70,7 @@ def up(root: Path, cron: str | None = None) -> list[str]:
             refuse_silent(theirs["PREFECT_API_URL"])
         open_store(root)  # it raises here, in one line, where it cannot be opened
         end(list(marked(root)))  # what a killed supervisor left
-        log.say("starting Prefect, the schedule and MLflow's UI: half a minute to two")
+        log.say("starting Prefect, the schedule, MLflow's UI and the server: half a minute to two")
         supervisor = start(root, cron or NIGHTLY, theirs)
     while time.monotonic() - began < START_SECONDS:
         status = read_up(root)
@@ -122,7 +123,9 @@ def down(root: Path, force: bool = False) -> list[str]:
     withdraw(root)
     if pid is None and not ours:
         return ["nothing is up here. To start it: make up"]
-    return ["down: Prefect, the schedule and MLflow's UI have ended. To start them: make up"]
+    return [
+        "down: Prefect, the schedule, MLflow's UI and the server have ended. To start them: make up"
+    ]
 
 
 def refuse_under_a_run(root: Path, ours: set[int]) -> None:
@@ -158,6 +161,8 @@ def told(root: Path, status: dict[str, Any], how: str) -> list[str]:
     for name in (key for key in WHAT if key in services):
         place = services[name]["url"] or f"pid {services[name]['pid']}"
         when = f": {status['cron']}{paused(api)}" if name == "schedule" else ""
+        if name == "serve" and not services[name]["ready"]:
+            when = "; not yet: it is being loaded, or there is no champion"
         lines.append(f"  {name:<10}{place:<24}{WHAT[name]}{when}")
     if "prefect" not in services:
         lines.append(f"  {'prefect':<10}{api}  yours")

@@ -269,7 +269,22 @@ def test_the_schedule_ends_first_and_gently_wherever_its_server_is(
         service.process = object()
     Supervisor(tmp_path, parts, "* * * * *").stop()
     ours = [] if elsewhere else [("prefect", False)]
-    assert ended == [("schedule", True), *ours, ("mlflow", False)]
+    assert ended == [("schedule", True), *ours, ("mlflow", False), ("serve", False)]
+
+
+@pytest.mark.parametrize(("ready", "said"), [(True, "/docs)"), (False, "there is no champion")])
+def test_nobody_waits_for_the_champions_server(ready, said, tmp_path):
+    parts = services(tmp_path, "* * * * *")
+    for service in parts:
+        service.ready = ready or service.awaited
+        service.failures = 0 if service.awaited else 100
+    Supervisor(tmp_path, parts, "* * * * *").tell()
+    state = json.loads((tmp_path / ".work" / "up.json").read_text())
+    assert state["ready"]
+    assert state["failed"] == []
+    [line] = [line for line in up.told(tmp_path, state, "is up") if line.startswith("  serve")]
+    assert "http://127.0.0.1:8000" in line
+    assert line.endswith(said)
 
 
 def test_a_log_that_has_grown_is_set_aside_at_the_next_start(tmp_path):
