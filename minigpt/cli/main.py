@@ -10,7 +10,21 @@ from typing import Annotated
 import typer
 
 from minigpt import __version__, log
-from minigpt.cli import compare, key, lineage, look, prune, takedown, use, verify, versions
+from minigpt.cli import (
+    chat,
+    compare,
+    completion,
+    generate,
+    key,
+    lineage,
+    look,
+    prune,
+    serve,
+    takedown,
+    ui,
+    verify,
+    versions,
+)
 from minigpt.cli.shared import Commands, code_elsewhere, project_root
 from minigpt.errors import MiniGPTError
 from minigpt.process import quiet_environment
@@ -25,7 +39,9 @@ app = Commands(
     epilog=EPILOG,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (use, look, lineage, verify, compare, takedown, key, prune):
+for group in (
+    generate, chat, serve, ui, look, lineage, verify, compare, takedown, key, prune, completion,
+):  # fmt: skip
     group.add_to(app)
 app.add_typer(versions.app, name="registry")
 

@@ -38,7 +38,8 @@ class Command(TyperCommand):
         """
         given, _, _ = self.make_parser(ctx).parse_args(args=list(args))
         for name, value in given.items():
-            if name not in TEXTS and isinstance(value, str) and not value.strip():
+            texts = value if isinstance(value, list) else [value]
+            if name not in TEXTS and any(isinstance(t, str) and not t.strip() for t in texts):
                 [parameter] = [p for p in self.params if p.name == name]
                 option = next(iter(parameter.opts), name)
                 shown = option if option.startswith("-") else option.upper()

@@ -20,8 +20,8 @@ from minigpt.tracking import open_journal
 
 RUNNER = CliRunner()
 COMMANDS = [
-    ["generate"], ["doctor"], ["plan"], ["report"], ["preset"], ["clean"], ["verify"],
-    ["lineage"], ["compare"], ["takedown"],
+    ["generate"], ["chat"], ["completion"], ["doctor"], ["plan"], ["report"], ["preset"], ["clean"],
+    ["verify"], ["lineage"], ["compare"], ["takedown"],
     ["registry", "list"], ["registry", "sync"], ["registry", "promote"], ["registry", "relocate"],
     ["registry", "rollback"], ["registry", "log"],
     ["registry", "sign"], ["registry", "sbom"], ["key", "new"], ["key", "show"],
@@ -174,7 +174,7 @@ def test_a_folder_whose_code_is_not_what_runs_is_told_so(tmp_path, monkeypatch):
     [
         "registry list", "registry log", "registry rollback", "registry promote 1",
         "lineage champion", "lineage --data text.txt", "compare 1 2", "verify 1",
-        "verify 1 --from-cache", "report", "generate Hello", "registry sign",
+        "verify 1 --from-cache", "report", "generate Hello", "chat", "registry sign",
         "takedown text.txt --reason x --dry-run",
     ],
 )  # fmt: skip
