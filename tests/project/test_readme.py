@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -17,12 +16,10 @@ import pytest
 
 from tests.conftest import Project
 from tests.patience import patience, until
+from tests.project import test_readme_serving as serving
+from tests.project.readme import BLOCKS, block_with, free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-BLOCKS = [
-    [line.split("  #")[0].strip() for line in block.strip().splitlines()]
-    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-]
 NIGHT = "git pull --rebase --autostash"  # a line of what the nightly machine does
 FLOW = f"{sys.executable} -m pipelines.run"
 INSTEAD = {
@@ -39,11 +36,6 @@ INSTEAD = {
 STORE = 'export MLFLOW_TRACKING_URI="sqlite:///$PWD/mlflow.db"'
 CURL = "curl localhost:5001/invocations -H 'Content-Type: application/json' \\"
 FETCH = "mlflow artifacts download -r RUN -a exports/hf -d ."
-
-
-def block_with(command):
-    [block] = [block for block in BLOCKS if command in block]
-    return block
 
 
 def run_block(project, commands, **environment):
@@ -146,11 +138,6 @@ def tracking(tmp_path):
     finally:
         os.killpg(server.pid, signal.SIGTERM)
         server.wait(timeout=patience(30))
-
-
-def free_port():
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return server.getsockname()[1]
 
 
 def answers(url):
@@ -331,6 +318,7 @@ def test_every_command_of_the_readme_belongs_to_a_test_here():
     tested += ["minigpt lineage champion", "minigpt registry log"]
     tested += ["minigpt doctor", "minigpt preset local --path ~/letters"]
     tested += ["minigpt preset local --path ~/letters --link"]
+    tested += serving.COMMANDS  # test_readme_serving.py
     covered = [block_with(command) for command in tested]
     left = [block for block in BLOCKS if block not in covered]
     assert [command for block in left for command in block if command not in INSTEAD] == []
