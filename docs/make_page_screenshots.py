@@ -9,14 +9,13 @@ import argparse
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from make_screenshots import FLAGS, HERE, IMAGES, write
+from make_screenshots import FLAGS, HERE, IMAGES, find_chromium, write
 from playwright.sync_api import Page, expect, sync_playwright
 
 from minigpt.process import quiet_environment
@@ -84,10 +83,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=IMAGES)
     options = parser.parse_args()
     quiet_environment()
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
-    if chromium is None:
-        sys.stderr.write("no Chromium: apt-get install chromium, or CHROMIUM=PATH\n")
-        return 2
+    chromium = find_chromium()
     expect.set_options(timeout=1000 * WAIT_SECONDS)
     flags = [flag for flag in FLAGS if not flag.startswith("--remote")]
     options.out.mkdir(parents=True, exist_ok=True)

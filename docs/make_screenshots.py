@@ -131,6 +131,15 @@ def browser(chromium: str) -> Iterator[Page]:
             process.wait()
 
 
+def find_chromium() -> str:
+    """The browser; ends the script where there is none."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
+    if path is None:
+        sys.stderr.write("no Chromium: apt-get install chromium, or CHROMIUM=PATH\n")
+        sys.exit(2)
+    return path
+
+
 def main() -> int:
     """Build, open every page, and write its picture."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -138,10 +147,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=IMAGES)
     options = parser.parse_args()
     quiet_environment()
-    chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chrome")
-    if chromium is None:
-        sys.stderr.write("no Chromium: apt-get install chromium, or CHROMIUM=PATH\n")
-        return 2
+    chromium = find_chromium()
     options.out.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as open_things:
         root = HERE.parent

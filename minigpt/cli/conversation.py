@@ -12,7 +12,7 @@ from minigpt.config import Config
 from minigpt.errors import DataError, ParamsError
 from minigpt.files import at_home, write_json, writing
 from minigpt.generation import chat
-from minigpt.generation.answer import Choice
+from minigpt.generation.answer import Choice, run
 from minigpt.generation.models import Model
 from minigpt.generation.request import Request
 from minigpt.generation.scheduler import Scheduler
@@ -109,10 +109,7 @@ class Conversation:
             choice.add(piece)
             show(piece.text)
 
-        job = self.scheduler.submit(request, take)
-        while not job.done and not stopped():
-            self.scheduler.turn()
-        self.scheduler.cancel(job)
+        run(self.scheduler, request, take, stopped)
         self.messages.append(Message(role="assistant", content=choice.text))
         return choice
 

@@ -171,7 +171,7 @@ def write_one(
         Exit: Ctrl-C ended it.
         ParamsError: the model cannot do what is asked.
     """
-    from minigpt.generation.answer import Answer
+    from minigpt.generation.answer import Answer, run
     from minigpt.generation.piece import Piece
     from minigpt.generation.scheduler import Scheduler
     from minigpt.generation.settings import behind
@@ -188,10 +188,7 @@ def write_one(
 
     start = time.perf_counter()
     with interruptible() as interrupted:
-        job = scheduler.submit(request, take)
-        while not job.done and not interrupted():
-            scheduler.turn()
-        scheduler.cancel(job)
+        run(scheduler, request, take, interrupted)
     seconds = time.perf_counter() - start
     if as_json:
         files = model.files

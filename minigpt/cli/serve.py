@@ -21,9 +21,8 @@ LOOK_SECONDS = 5.0
 
 
 def add_to(app: typer.Typer) -> None:
-    """Hang the commands of this file on `app`."""
+    """Hang the command of this file on `app`."""
     app.command()(serve)
-    app.command()(ui)
 
 
 def serve(
@@ -90,26 +89,6 @@ def serve(
     settings = Settings(rate, tuple(cors or ()), drain, mount)
     run(fleet_maker(models, engine, slots), bound, keys, settings, ready)
     talk("ended")
-
-
-def ui(
-    ref: Annotated[str, typer.Argument(help="What to serve, as of minigpt serve.")] = "champion",
-    also: Annotated[
-        list[str] | None, typer.Option(help="Another model, to compare; may repeat.")
-    ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="0: any free one.")] = 8000,
-    engine: Annotated[
-        str, typer.Option(help="auto, onnx-int8, onnx, onnx-int4 or torch.")
-    ] = "auto",
-) -> None:
-    """Open a page for people: minigpt serve --ui, on this machine.
-
-    Examples: minigpt ui · minigpt ui 3 --also 2
-    """
-    serve(
-        ref, also, "127.0.0.1", port, engine, slots=16, rate=None, cors=None, drain=0.0, ui=True,
-        wait=False,
-    )  # fmt: skip
 
 
 def found(ref: str, engine: str, wait: bool) -> "ModelFiles":

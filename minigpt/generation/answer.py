@@ -1,11 +1,13 @@
 """What a request wrote, collected from its pieces, as JSON tells it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from minigpt.errors import MiniGPTError
 from minigpt.generation.piece import Piece, Reason, Token, Usage
+from minigpt.generation.request import Request
+from minigpt.generation.scheduler import Scheduler, Sink
 
 
 @dataclass
@@ -36,6 +38,18 @@ class Choice:
         if logprobs:
             told["logprobs"] = [record_of(token) for token in self.tokens]
         return told
+
+
+def run(scheduler: Scheduler, request: Request, sink: Sink, stopped: Callable[[], bool]) -> None:
+    """Let `sink` have the pieces of one request until its end, or until `stopped`.
+
+    Raises:
+        MiniGPTError: the model cannot do what is asked.
+    """
+    job = scheduler.submit(request, sink)
+    while not job.done and not stopped():
+        scheduler.turn()
+    scheduler.cancel(job)
 
 
 class Answer:

@@ -14,6 +14,7 @@ from typing import Any, Literal, TypedDict
 
 from minigpt.errors import PackageError, ParamsError
 from minigpt.extras import require
+from minigpt.generation.stream import prompt_ids
 from minigpt.tokenizer.bpe import Tokenizer
 
 CONFIG = "tokenizer_config.json"
@@ -80,7 +81,7 @@ def chat_prompt(
     """
     if template is None:
         text = "\n\n".join(message["content"] for message in messages)
-        return ChatPrompt((tokenizer.eot_id, *tokenizer.encode(text)))
+        return ChatPrompt(prompt_ids(tokenizer, text))
     mark = secrets.token_hex(16)  # nobody can write it beforehand
     marked = [
         {"role": message["role"], "content": f"[{mark}:{number}]"}

@@ -7,6 +7,7 @@ from typing import Any
 
 from minigpt.digest import digest, file_digest
 from minigpt.errors import PackageError, RegistryError
+from minigpt.export.manifest import MANIFEST
 from minigpt.files import at_home, write_bytes
 from minigpt.generation.model_files import (
     AUTO,
@@ -29,7 +30,6 @@ from minigpt.registry.versions import Version
 from minigpt.tokenizer.io import HUGGING_FACE_FILE
 from minigpt.tracking.store import database_of
 
-MANIFEST = "manifest.json"
 CACHE = ".cache/served"
 """Where what a server keeps of a version is fetched to, by its digest."""
 

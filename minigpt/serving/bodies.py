@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from minigpt.config import Config
 from minigpt.generation.request import MOST_ALTERNATIVES, Constraint, Request, Sampling
+from minigpt.generation.settings import OF_SAMPLING
 from minigpt.serving.errors import ApiError
 from minigpt.serving.problems import problem
 
@@ -22,7 +23,6 @@ MOST_PROMPTS = 64
 Ids = Annotated[list[Annotated[int, Field(ge=0, le=2**31)]], Field(min_length=1)]
 Texts = Annotated[list[str], Field(min_length=1, max_length=MOST_PROMPTS)]
 Lists = Annotated[list[Ids], Field(min_length=1, max_length=MOST_PROMPTS)]
-OF_SAMPLING = tuple(Sampling.model_fields)
 OF_REQUEST = tuple(
     name for name in Request.model_fields if name not in ("prompt", "sampling", "constraint")
 )

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from minigpt.generation.settings import OF_SAMPLING
 from minigpt.serving.answering import Answer, Shape
-from minigpt.serving.bodies import OF_REQUEST, OF_SAMPLING, Ask, ask_of, form_of, stops
+from minigpt.serving.bodies import OF_REQUEST, Ask, ask_of, form_of, stops
 from minigpt.serving.tokens import listed
 from minigpt.serving.wire import NewText
 

@@ -26,6 +26,7 @@ from minigpt.generation.model_files import ModelFiles
 from minigpt.generation.models import Model, load
 from minigpt.generation.request import Request
 from minigpt.generation.scheduler import Job, Scheduler
+from minigpt.generation.stream import prompt_ids
 from minigpt.machine import Machine
 from minigpt.process import quiet_environment
 from minigpt.serving.outbox import Outbox
@@ -85,7 +86,7 @@ class Worker:
             messages: list[Message] = asked["messages"]
             return chat_prompt(tokenizer, self.template, messages)
         if isinstance(prompt, str):
-            return ChatPrompt((tokenizer.eot_id, *tokenizer.encode(prompt)))
+            return ChatPrompt(prompt_ids(tokenizer, prompt))
         return ChatPrompt(tuple(prompt) or (tokenizer.eot_id,))
 
     def _follow(self) -> None:
